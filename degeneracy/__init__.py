@@ -1,0 +1,1 @@
+"""Measure and control solution degeneracy in task-trained recurrent networks."""

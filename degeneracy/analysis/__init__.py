@@ -1,0 +1,1 @@
+"""The measures: arrays and plain functions in, numbers with intervals out."""

@@ -1,0 +1,75 @@
+"""What the measures see of an ensemble: arrays and plain functions, no network and no task.
+
+Members may differ in size, so per-member quantities are sequences of arrays, one a member, in one order
+throughout.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The weights of one member, with what its cell's symmetry acts on.
+
+    `candidate` is the gate whose rows flip sign with a unit (the candidate of GRU and LSTM; the only gate of a
+    tanh cell). `bias` has one or two rows a gate: `bias[gate, k, unit]`.
+    """
+
+    recurrent: Array  # (gate, post, pre)
+    input: Array | None = None  # (gate, post, in)
+    bias: Array | None = None  # (gate, k, post)
+    readout: Array | None = None  # (out, unit)
+    candidate: int = 0
+    symmetry: str = "signed_permutation"  # a name in `symmetry.SYMMETRIES`
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFunction:
+    """One time step of all members at once, for searches in state space.
+
+    `step(h, x)` takes h (member, point, state) and x (member, point, in) and returns h after one noise-free step,
+    shape (member, point, state); differentiable torch, any float dtype. `hidden(h)` gives the part of the state
+    that the readout sees, (member, point, unit) (the state itself except for LSTM, whose state is [h, c]).
+    `select(members)` is the step of some members, by position.
+    """
+
+    step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    hidden: Callable[[torch.Tensor], torch.Tensor]
+    select: Callable[[Sequence[int]], "StepFunction"]
+    visited: torch.Tensor  # (member, point, state): states seen on probe trials, the starts of a search
+    inputs: torch.Tensor  # (condition, in): the constant inputs to search under; row 0 is "no input"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """The members' behavior on one task variant (the name "in_distribution" for the training distribution)."""
+
+    errors: Array  # (member, trial): mean squared error on the scored steps of each trial
+    outputs: Array | None = None  # (member, trial, time, out)
+    mask: NDArray[np.bool_] | None = None  # (trial, time): the scored steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What was recorded of one ensemble on common, noise-free probe trials; None is what was not given."""
+
+    members: tuple[str, ...]  # labels, one a member: seeds, or positions for networks trained elsewhere
+    states: Sequence[Array] | None = None  # each (trial, time, unit)
+    repeated_states: Sequence[Array] | None = None  # a second draw with the network's own noise
+    weights: Sequence[Weights] | None = None
+    initial_weights: Sequence[Weights] | None = None
+    behavior: Mapping[str, Variant] = field(default_factory=dict)
+    repeated_behavior: Mapping[str, Variant] = field(default_factory=dict)
+    step: StepFunction | None = None
+    untrained: "Recording | None" = None  # the same members before training, in the same order
+    missing: Mapping[str, str] = field(default_factory=dict)  # what is absent -> why, in one line
+
+    def __len__(self) -> int:
+        return len(self.members)
