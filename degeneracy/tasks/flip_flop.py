@@ -1,0 +1,88 @@
+"""N-bit flip-flop: every channel holds the sign of its last pulse."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pydantic
+import torch
+from torch import Tensor
+
+from degeneracy.streams import Streams
+from degeneracy.tasks.task import Task, Trials, Variant
+
+
+class FlipFlop(Task):
+    """N-bit flip-flop.
+
+    Each channel gets a pulse of +1 or -1 (equally likely) with probability `switch_probability` at each step,
+    else 0; its target is the sign of its last pulse, the current step's included, and 0 before the first.
+    """
+
+    name: ClassVar[str] = "flip_flop"
+    summary: ClassVar[str] = "hold the last pulse of every channel"
+    citation: ClassVar[str] = (
+        "Sussillo & Barak (2013), Neural Computation 25:626; parameters of Huang et al. (2025), arXiv 2410.03972"
+    )
+    complexity: ClassVar[tuple[str, ...]] = ("channels", "switch_probability")
+    recipe: ClassVar[Mapping[str, Any]] = {
+        "learning_rate": 1e-3,
+        "steps_per_epoch": 128,
+        "batch_size": 256,
+        "max_epochs": 300,
+    }
+
+    channels: int = pydantic.Field(3, ge=1, le=64, description="number of bits")
+    n_steps: int = pydantic.Field(100, ge=2, description="time steps a trial")
+    switch_probability: float = pydantic.Field(0.3, gt=0, le=1, description="chance of a pulse, a channel and step")
+    threshold: float = pydantic.Field(0.001, gt=0, description="training stops under this mean squared error")
+
+    @property
+    def input_size(self) -> int:
+        """One pulse train a channel."""
+        return self.channels
+
+    @property
+    def output_size(self) -> int:
+        """One held sign a channel."""
+        return self.channels
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Label of each input channel."""
+        return tuple(f"pulses {k + 1}" for k in range(self.channels))
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Label of each output channel."""
+        return tuple(f"bit {k + 1}" for k in range(self.channels))
+
+    def sample(self, streams: Streams, n_trials: int) -> Trials:
+        """Fresh trials: pulses (member, trial, time, channel) and the signs to hold."""
+        # One draw decides both whether there is a pulse (u < p) and its sign (which half of [0, p) u falls in).
+        draw = streams.uniform((n_trials, self.n_steps, self.channels))
+        p = self.switch_probability
+        inputs = torch.where(draw < p, torch.where(draw < p / 2, -1.0, 1.0), 0.0)
+        return Trials.of(inputs, self.solve(inputs))
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        """Hold the sign of the last non-zero input of every channel."""
+        steps = torch.arange(inputs.shape[2], device=inputs.device).view(-1, 1)
+        last_pulse = torch.where(inputs != 0, steps, 0).cummax(dim=2).values
+        return inputs.gather(2, last_pulse).sign()
+
+    def chance_loss(self) -> float:
+        """The target's variance: the mean over steps of the chance that a pulse has come, 1 - (1 - p)^t."""
+        q = 1 - self.switch_probability
+        return 1 - sum(q**t for t in range(1, self.n_steps + 1)) / self.n_steps
+
+    def variants(self) -> Mapping[str, Variant]:
+        """Twice as long, noisy inputs, and pulses of half the trained height."""
+        longer = self.replace(n_steps=2 * self.n_steps)
+        return {
+            "length_2x": Variant(
+                description=f"{longer.n_steps} steps instead of {self.n_steps}; the same rule throughout",
+                sample=longer.sample,
+            ),
+            "input_noise": self.noisy_inputs(0.2),
+            "amplitude": self.scaled_inputs(0.5),
+        }
