@@ -1,8 +1,9 @@
 """From members to numbers with intervals: jackknife, calibration, differences of conditions.
 
-The pairs of an ensemble share members, so they are far fewer than n(n-1)/2 independent values: an interval that
-resamples pairs covers the truth half of the time, or less. What is independent is the member. Every statistic
-therefore comes as an `Estimate`, its value with its delete-one-member values; all else is built from those.
+The pairs of an ensemble share members, so they are far fewer than n(n-1)/2 independent values: an interval
+that resamples pairs covers the truth half of the time, or less. What is independent is the member. Every
+statistic therefore comes as an `Estimate`, its value with its delete-one-member values; all else is built
+from those.
 
 Source: Efron & Stein (1981), The jackknife estimate of variance, Annals of Statistics 9; for statistics of
 pairs Arvesen (1969), Jackknifing U-statistics, Annals of Mathematical Statistics 40.
@@ -22,7 +23,8 @@ from degeneracy.errors import UserError
 
 Scale = Literal["linear", "log"]
 
-# Spread below this share of the value is rounding of the closed forms (measured: under 1e-13), not the members.
+# Spread below this share of the value is rounding of the closed forms (measured: under 1e-13), not the
+# members.
 ROUNDING = 1e-12
 # A reference closer to the floor than this many standard errors gives no scale to calibrate against.
 MIN_STANDARD_ERRORS = 2.0
@@ -114,8 +116,9 @@ def member_cv(x: ArrayLike) -> Estimate:
 def iqr_over_median(x: ArrayLike) -> Estimate:
     """Interquartile range over |median| of x (member,), unitless: spread that one outlier cannot make.
 
-    NaN where the median is 0. The delete-one jackknife fails for quantiles (only a few distinct values; measured
-    coverage of 95% intervals 87-90%), so the leave-one-out values are NaN: the number has no interval.
+    NaN where the median is 0. The delete-one jackknife fails for quantiles (only a few distinct values;
+    measured coverage of 95% intervals 87-90%), so the leave-one-out values are NaN: the number has no
+    interval.
     """
     values = _members(x, at_least=2)
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
@@ -141,8 +144,8 @@ def standard_error(estimate: Estimate, scale: Scale = "linear") -> float:
     SE^2 = (n-1)/n sum_k (theta_(k) - mean_k theta_(k))^2, theta_(k) the statistic without member k.
 
     Returns:
-        In the unit of the estimate; NaN under 3 members, where a leave-one-out value is not finite, and on the
-        log scale where one is not positive. 0 means that no member makes a difference.
+        In the unit of the estimate; NaN under 3 members, where a leave-one-out value is not finite, and on
+        the log scale where one is not positive. 0 means that no member makes a difference.
     """
     return float(np.linalg.norm(_influence(estimate, scale)))
 
@@ -201,9 +204,9 @@ def contrast(
     """Difference a - b of two conditions, members with one label in both being left out together.
 
     With influences u_k = sqrt((n-1)/n) (mean_j theta_(j) - theta_(k)), the variance is the sum of
-    (u_k^a - u_k^b)^2 over shared members and of u_k^2 over the others. Degrees of freedom by Welch-Satterthwaite
-    over the three groups (shared, only a, only b), each with its number of members - 1 (at least 1): n - 1 if
-    all are shared, Welch's if none is.
+    (u_k^a - u_k^b)^2 over shared members and of u_k^2 over the others. Degrees of freedom by
+    Welch-Satterthwaite over the three groups (shared, only a, only b), each with its number of members - 1
+    (at least 1): n - 1 if all are shared, Welch's if none is.
 
     Args:
         a, b: the estimates of the two conditions.
@@ -243,8 +246,8 @@ def width_against_n(
 ) -> Array:
     """Expected half-width of the interval with other numbers of members: "how many members do I need?".
 
-    half(m) = t(m-1) SE(n) sqrt(n/m): the variance of a mean over members falls as 1/m, and so does that of a mean
-    over pairs to first order, because it is that of the members' effects.
+    half(m) = t(m-1) SE(n) sqrt(n/m): the variance of a mean over members falls as 1/m, and so does that of a
+    mean over pairs to first order, because it is that of the members' effects.
 
     Args:
         estimate: from n members.
