@@ -1,0 +1,49 @@
+"""Names that a study file can give: an entry of a table, or one's own class or function as `module:Name`."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from degeneracy.errors import UserError, unknown_name
+
+
+def look_up(kind: str, name: str, table: Mapping[str, Any]) -> Any:
+    """The entry of a table, or the user's own object for a name of the form `module:Name`.
+
+    Args:
+        kind: what is looked for ("task", "cell", "measure"), for the message.
+        name: a key of `table`, or `module:Name`; the module may lie in the working directory.
+        table: the visible table of known entries.
+
+    Raises:
+        UserError: a name that is not in the table (says the closest), or a module or object that is not there.
+    """
+    if name in table:
+        return table[name]
+    if ":" not in name:
+        raise unknown_name(kind, name, table)
+    module_name, _, attribute = name.partition(":")
+    module = _import_own(kind, name, module_name)
+    if not hasattr(module, attribute):
+        names = [key for key in vars(module) if not key.startswith("_")]
+        raise unknown_name(f"{kind} in module {module_name}", attribute, names)
+    return getattr(module, attribute)
+
+
+def _import_own(kind: str, name: str, module_name: str) -> Any:
+    """Import a module of the user's, from the working directory as well as from where Python looks."""
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name.split(".")[0] and error.name != module_name:
+            raise
+        raise UserError(f"{kind} '{name}': no module '{module_name}' here or on Python's path") from None
+    finally:
+        if added:
+            sys.path.remove(here)
