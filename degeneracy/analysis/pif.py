@@ -1,0 +1,325 @@
+"""How far apart two networks' weights are once hidden units have been matched as well as can be found.
+
+Matching is a quadratic assignment problem and NP-hard, so every distance here is an upper bound, from several starts
+of a Frank-Wolfe search over the convex hull of (signed) permutations and a local search at its end.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from degeneracy.analysis.assignment import Assignment, solve
+from degeneracy.analysis.recording import Array, Weights
+from degeneracy.analysis.symmetry import (
+    Permutation,
+    normalise_scaling,
+    scaling_obstacle,
+    symmetry_of,
+    transform,
+)
+from degeneracy.errors import UserError, unknown_name
+
+Variant = Literal["recurrent", "joint"]
+BLOCKS = ("recurrent", "input", "bias", "readout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """The best matching found of network y to network x."""
+
+    distance: float  # >= 0; an upper bound on the distance over all matchings
+    permutation: Permutation  # x's unit i is matched to y's unit permutation[i] ...
+    signs: Array  # ... times signs[i]
+    spread: float  # worst less best distance of the starts that were not dropped; 0: they agree
+    converged: (
+        bool  # the search stopped by itself, and no swap of two units nor flip of one improves the result
+    )
+    n_restarts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PIFResult:
+    """Distances of all pairs of members, with what is known of how well they were minimised."""
+
+    distances: Array  # (member, member), symmetric, zero diagonal
+    spread: Array  # (member, member), see `Alignment`
+    converged: NDArray[np.bool_]  # (member, member)
+
+
+def align(
+    x: Weights,
+    y: Weights,
+    *,
+    signed: bool,
+    blocks: Sequence[str] = ("recurrent",),
+    block_scales: Mapping[str, float] | None = None,
+    n_restarts: int = 8,
+    max_iter: int = 60,
+    seed: int = 0,
+) -> Alignment:
+    """The least Frobenius distance found between x and y, over relabellings of y's hidden units.
+
+    d(x, y) = min_T sqrt(sum_b ||x_b - T(y)_b||_F^2 / scale_b^2), T ranging over the permutations of units, with a
+    sign each if `signed` (`symmetry.transform`). Where the cell allows scaling, both networks are rescaled to their
+    canonical scales first. The starts favour no matching, the identity included; they depend on `seed` and the
+    networks alone. Half of them are dropped after 10 Frank-Wolfe steps, and half of those after 10 more.
+
+    Args:
+        x: one network.
+        y: another of the same cell and size.
+        signed: whether units may change sign; the cell must allow it.
+        blocks: those of `BLOCKS` that count; a block absent from both networks counts nothing.
+        block_scales: what each block is divided by; 1 for a block left out.
+        n_restarts: starts of the search, 1 or more: more finds shorter distances.
+        max_iter: most Frank-Wolfe steps a start.
+        seed: seed of the random starts.
+
+    Returns:
+        The best matching. Distance 0: the same network. Swapping x and y gives exactly the same distance.
+
+    Raises:
+        UserError: the networks cannot be compared (`comparable`), or an unknown block.
+
+    Source: FAQ, Vogelstein et al. 2015 (PLOS ONE 10:e0121002), for several blocks and with signs.
+    """
+    reason = comparable(x, y, signed=signed)
+    if reason:
+        raise UserError(f"align: {reason}")
+    for block in blocks:
+        if block not in BLOCKS:
+            raise unknown_name("block", block, BLOCKS, where="align")
+    if n_restarts < 1:
+        raise UserError(f"align: n_restarts = {n_restarts} is wrong: at least 1 start is needed")
+    scales = dict.fromkeys(BLOCKS, 1.0) | dict(block_scales or {})
+    return _align_canonical(
+        _prepared(x, blocks, scales), _prepared(y, blocks, scales), signed, n_restarts, max_iter, seed
+    )
+
+
+def pif_distances(
+    weights: Sequence[Weights],
+    *,
+    signed: bool,
+    variant: Variant = "recurrent",
+    n_restarts: int = 8,
+    max_iter: int = 60,
+    seed: int = 0,
+) -> PIFResult:
+    """The permutation-invariant Frobenius distance of every pair of members.
+
+    `recurrent` is the Frobenius norm of recurrent weights, in their units: it grows with size and with the weights.
+    `joint` adds the input, bias and readout blocks and divides each block by its mean norm over the members, so it
+    is dimensionless; blocks that any member lacks are left out.
+
+    Args:
+        weights: networks of one cell and size.
+        signed: whether units may change sign.
+        variant: `recurrent` or `joint`.
+        n_restarts: starts of each pair's search.
+        max_iter: most Frank-Wolfe steps a start.
+        seed: seed of the random starts; a pair's result does not depend on the other pairs (in `recurrent`).
+
+    Returns:
+        Distances, their spread over the starts and convergence, each (member, member). 0: the same network.
+
+    Raises:
+        UserError: two members cannot be compared, or an unknown variant.
+    """
+    n = len(weights)
+    pairs = [(i, j) for i in range(n) for j in range(i)]
+    rows = pif_pairs(
+        [(weights[i], weights[j]) for i, j in pairs],
+        signed=signed,
+        block_scales=block_scales(weights, variant),
+        n_restarts=n_restarts,
+        max_iter=max_iter,
+        seed=seed,
+    )
+    distances, spread, converged = np.zeros((n, n)), np.zeros((n, n)), np.ones((n, n), dtype=bool)
+    for (i, j), found in zip(pairs, rows, strict=True):
+        distances[i, j] = distances[j, i] = found.distance
+        spread[i, j] = spread[j, i] = found.spread
+        converged[i, j] = converged[j, i] = found.converged
+    return PIFResult(distances=distances, spread=spread, converged=converged)
+
+
+def pif_pairs(
+    pairs: Sequence[tuple[Weights, Weights]],
+    *,
+    signed: bool,
+    block_scales: Mapping[str, float],
+    n_restarts: int = 8,
+    max_iter: int = 60,
+    seed: int = 0,
+) -> list[Alignment]:
+    """The alignment of each pair, over the blocks that `block_scales` names (see `align`)."""
+    return [
+        align(
+            x,
+            y,
+            signed=signed,
+            blocks=tuple(block_scales),
+            block_scales=block_scales,
+            n_restarts=n_restarts,
+            max_iter=max_iter,
+            seed=seed,
+        )
+        for x, y in pairs
+    ]
+
+
+def block_scales(weights: Sequence[Weights], variant: Variant) -> dict[str, float]:
+    """The blocks of a variant and what each is divided by: 1 for `recurrent`, mean norms over members for `joint`.
+
+    Norms are those at canonical scales where the cell allows scaling. Blocks that a member lacks, or that are zero in
+    all members, are left out.
+
+    Raises:
+        UserError: an unknown variant, or scales that cannot be normalised.
+    """
+    if variant == "recurrent":
+        return {"recurrent": 1.0}
+    if variant != "joint":
+        raise unknown_name("variant", variant, ("recurrent", "joint"), where="pif")
+    canonical = [normalise_scaling(w) if symmetry_of(w).scaling else w for w in weights]
+    present = [b for b in BLOCKS if all(getattr(w, b) is not None for w in canonical)]
+    norms = {b: float(np.mean([np.linalg.norm(getattr(w, b)) for w in canonical])) for b in present}
+    return {block: norm for block, norm in norms.items() if norm > 0}
+
+
+def comparable(x: Weights, y: Weights, *, signed: bool = False) -> str:
+    """Why two networks cannot be aligned, in one line; "" where they can."""
+    if x.symmetry != y.symmetry or x.candidate != y.candidate:
+        return f"networks of different cells ({x.symmetry} and {y.symmetry})"
+    if signed and not symmetry_of(x).signs:
+        return f"units may not change sign in a cell of symmetry '{x.symmetry}'"
+    for block in BLOCKS:
+        a, b = getattr(x, block), getattr(y, block)
+        if (a is None) != (b is None):
+            return f"{block} weights are given for one network only"
+        if a is not None and a.shape != b.shape:
+            return f"networks of different sizes ({block} weights {a.shape} and {b.shape})"
+        if a is not None and not (np.isfinite(a).all() and np.isfinite(b).all()):
+            return f"{block} weights are not finite"
+    return (scaling_obstacle(x) or scaling_obstacle(y)) if symmetry_of(x).scaling else ""
+
+
+def shuffled(weights: Weights, rng: np.random.Generator) -> Weights:
+    """Weights with the entries of each block of each gate in random order: same values, no structure left.
+
+    Bias and input entries are shuffled within a gate (and within each of the gate's bias rows).
+    """
+
+    def mix(block: Array | None, keep: int) -> Array | None:
+        if block is None:
+            return None
+        return rng.permuted(block.reshape(*block.shape[:keep], -1), axis=-1).reshape(block.shape)
+
+    recurrent = mix(weights.recurrent, 1)
+    assert recurrent is not None
+    return replace(
+        weights,
+        recurrent=recurrent,
+        input=mix(weights.input, 1),
+        bias=mix(weights.bias, 2),
+        readout=mix(weights.readout, 0),
+    )
+
+
+def weight_change(initial: Weights, final: Weights) -> tuple[float, float]:
+    """How far training moved the recurrent weights: ||W_T - W_0||_F, and that over ||W_0||_F.
+
+    Args:
+        initial: a member before training.
+        final: the same member, units in the same order.
+
+    Returns:
+        Absolute and relative change, >= 0; 0: nothing moved. The relative one is NaN where W_0 is zero.
+
+    Raises:
+        UserError: the sizes differ.
+    """
+    if initial.recurrent.shape != final.recurrent.shape:
+        sizes = f"{initial.recurrent.shape} and {final.recurrent.shape}"
+        raise UserError(f"weight_change: recurrent weights of different shapes ({sizes})")
+    change = float(np.linalg.norm(final.recurrent - initial.recurrent))
+    norm = float(np.linalg.norm(initial.recurrent))
+    return change, change / norm if norm > 0 else float("nan")
+
+
+def _prepared(weights: Weights, blocks: Sequence[str], scales: Mapping[str, float]) -> Weights:
+    """Weights at canonical scales, with the blocks that count, each divided by its scale."""
+    if symmetry_of(weights).scaling:
+        weights = normalise_scaling(weights)
+    kept = {
+        block: getattr(weights, block) / scales[block]
+        for block in BLOCKS
+        if block in blocks and getattr(weights, block) is not None
+    }
+    nothing = {"recurrent": np.zeros_like(weights.recurrent), "input": None, "bias": None, "readout": None}
+    return replace(weights, **{**nothing, **kept})
+
+
+def _arrays(weights: Weights) -> list[Array]:
+    return [getattr(weights, block) for block in BLOCKS if getattr(weights, block) is not None]
+
+
+def _align_canonical(
+    x: Weights, y: Weights, signed: bool, n_restarts: int, max_iter: int, seed: int
+) -> Alignment:
+    """Align in an order of the two that depends on their values alone, so that the distance is symmetric exactly."""
+    swap = [a.tobytes() for a in _arrays(x)] > [a.tobytes() for a in _arrays(y)]
+    first, second = (y, x) if swap else (x, y)
+    results = solve(_assignment(first, second, signed), n_restarts=n_restarts, max_iter=max_iter, seed=seed)
+    found = [_distance(first, transform(second, matching, signs)) for matching, signs, _ in results]
+    best = int(np.argmin(found))
+    permutation, signs, converged = results[best]
+    if swap:
+        permutation = np.argsort(permutation)
+        signs = signs[permutation]
+    return Alignment(
+        distance=found[best],
+        permutation=permutation,
+        signs=signs,
+        spread=max(found) - found[best],
+        converged=converged,
+        n_restarts=n_restarts,
+    )
+
+
+def _distance(x: Weights, y: Weights) -> float:
+    return float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(_arrays(x), _arrays(y), strict=True))))
+
+
+def _assignment(x: Weights, y: Weights, signed: bool) -> Assignment:
+    """The cross term of ||x - T(y)||^2, the only one that depends on the matching T."""
+    gates = np.arange(len(x.recurrent))
+    own = gates == x.candidate if signed else np.full(len(gates), True)
+    n = x.recurrent.shape[-1]
+    linear = np.zeros((1 if own.all() else 2, n, n))
+    if x.input is not None and y.input is not None:
+        _add(linear, own, x.input @ y.input.transpose(0, 2, 1))
+    if x.bias is not None and y.bias is not None:
+        _add(linear, own, x.bias.transpose(0, 2, 1) @ y.bias)
+    if x.readout is not None and y.readout is not None:
+        linear[0] += x.readout.T @ y.readout
+    scale = np.sqrt(sum((a**2).sum() for a in _arrays(x)) * sum((a**2).sum() for a in _arrays(y)))
+    return Assignment(
+        x_own=x.recurrent[own],
+        y_own=y.recurrent[own],
+        x_other=x.recurrent[~own],
+        y_other=y.recurrent[~own],
+        linear=linear,
+        signed=signed,
+        scale=float(scale),
+    )
+
+
+def _add(linear: Array, own: NDArray[np.bool_], products: Array) -> None:
+    """Adds products (gate, unit, unit) to the kind of profit that each gate's rows have."""
+    linear[0] += products[own].sum(axis=0)
+    if len(linear) > 1:
+        linear[1] += products[~own].sum(axis=0)
