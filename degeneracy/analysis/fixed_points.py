@@ -1,0 +1,328 @@
+"""Fixed points of networks under a constant input, and how far two networks' sets of them are apart.
+
+The search minimises the speed of the state (Sussillo & Barak 2013) from all starts of a network at once: Adam
+from visited states finds the neighbourhoods, Levenberg-Marquardt in float64 finishes them, and restarts from
+midpoints between the points found reach the saddles that lie between attractors.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from degeneracy.analysis.fixed_point_search import (
+    JACOBIAN_BUDGET,
+    descend,
+    distinct,
+    host,
+    jacobians,
+    midpoints,
+    move,
+    polish,
+    scale,
+)
+from degeneracy.analysis.recording import Array, StepFunction
+from degeneracy.errors import UserError
+from degeneracy.streams import generator
+
+# A state that moves by less than this per step is called slow: it takes 100 steps or more to move by 1.
+SLOW_SPEED = 1e-2
+# Ends of the descent closer than this, in units of the starts' root mean square, are one neighbourhood: fixed
+# points of trained 3-bit flip-flops are more than 0.3 apart, and other neighbourhoods are reached by midpoints.
+COARSE_DISTANCE = 0.1
+MIDPOINT_ROUNDS = 5
+# Numbers in one batch of states on an accelerator; on a CPU a batch is one member, which stays in cache.
+STATE_BUDGET = 2**24
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedPoints:
+    """The fixed points found in one member, the stable ones first.
+
+    `index` is the number of eigenvalues of the Jacobian outside the unit circle: 0 is stable, k a saddle with k
+    unstable directions. `n_starts` is 0 where the member could not be searched, and `note` says why.
+    """
+
+    position: Array  # (point, state)
+    speed: Array  # (point,): ||step(h, x) - h||, how far the point moves in one step
+    eigenvalues: NDArray[np.complex128]  # (point, state), by descending modulus, then imaginary part
+    index: NDArray[np.int64]  # (point,)
+    n_starts: int  # starts from which the step was finite
+    n_rejected: int  # distinct ends of the search that move faster than the tolerance: no fixed points
+    n_slow: int  # those among them slower than SLOW_SPEED
+    capped: bool = False  # more than `max_points` were found: a continuum, whose count has no meaning
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limits:
+    n_adam: int
+    tolerance: float
+    unique: float
+    max_points: int
+
+
+def find_fixed_points(
+    step: StepFunction,
+    *,
+    input_index: int = 0,
+    n_starts: int = 256,
+    n_adam: int = 300,
+    noise: float = 0.0,
+    tolerance: float = 1e-10,
+    unique_tolerance: float = 1e-3,
+    max_points: int = 512,
+    seed: int = 0,
+) -> list[FixedPoints]:
+    """The states h of every member with step(h, x) = h, at one constant input x.
+
+    Minimises q(h) = ||step(h, x) - h||^2 / 2 from visited states. What is found of a member depends on the member
+    and the options, not on its companions. A search is no proof: points that no start leads to are missed, and
+    a second seed says how often (`repeat_census_distance`).
+
+    Args:
+        step: the step of all members, their visited states and the constant inputs.
+        input_index: the row of `step.inputs` held constant; 0 is no input.
+        n_starts: starts a member, drawn without replacement from the visited states.
+        n_adam: updates of the coarse search.
+        noise: Gaussian noise added to the starts, in units of the visited states' root mean square.
+        tolerance: the largest speed (Euclidean, state units a step) of a fixed point.
+        unique_tolerance: points closer than this are one (root-mean-square difference over the state's units).
+        max_points: this many points are kept, the slowest; `capped` says that there were more.
+        seed: of the draw of starts and of their noise.
+
+    Returns:
+        One `FixedPoints` a member, in the members' order; points sorted by index, then by first coordinate. No
+        points where the member's step is nowhere finite.
+
+    Raises:
+        UserError: an option out of range, or no such row of inputs.
+
+    Source:
+        Sussillo & Barak (2013), Neural Computation 25(3), 626-649. Damping ||F||^2 of the Levenberg-Marquardt
+        steps, which converge fast on continua too: Yamashita & Fukushima (2001), Computing Suppl. 15, 239-249.
+    """
+    if not 0 <= input_index < len(step.inputs):
+        raise UserError(f"fixed points: input_index = {input_index}, but there are {len(step.inputs)} inputs")
+    _at_least("n_starts", n_starts, 1)
+    _at_least("n_adam", n_adam, 0)
+    _at_least("noise", noise, 0)
+    _at_least("tolerance", tolerance, 1e-14)  # round-off of a float64 step is larger
+    _at_least("unique_tolerance", unique_tolerance, 1e-9)  # the position of a point is no more exact
+    _at_least("max_points", max_points, 1)
+    limits = _Limits(n_adam=n_adam, tolerance=tolerance, unique=unique_tolerance, max_points=max_points)
+    starts = _draw_starts(step.visited, n_starts, noise, seed)
+    found: list[FixedPoints] = []
+    for members in _member_batches(starts):
+        found += _search(step.select(members), starts[members], step.inputs[input_index], limits)
+    return found
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise UserError(f"fixed points: {name} = {value} is wrong: at least {least}")
+
+
+def _draw_starts(visited: Tensor, n_starts: int, noise: float, seed: int) -> Tensor:
+    """Visited states, the same rows for every member so that no member's draw depends on its companions."""
+    gen = generator(seed, "fixed_points")
+    rows = torch.randperm(visited.shape[1], generator=gen)[:n_starts].to(visited.device)
+    starts = visited.detach()[:, rows]
+    if noise > 0:
+        starts = starts + noise * scale(starts) * torch.randn(starts.shape[1:], generator=gen).to(starts)
+    return starts
+
+
+def _member_batches(starts: Tensor) -> list[list[int]]:
+    n_members, n_points, n_units = starts.shape
+    size = 1 if starts.device.type == "cpu" else max(1, STATE_BUDGET // (n_points * n_units))
+    return [list(range(k, min(k + size, n_members))) for k in range(0, n_members, size)]
+
+
+# --- The search ------------------------------------------------------------------------------------------------
+
+
+def _search(step: StepFunction, starts: Tensor, x: Tensor, limits: _Limits) -> list[FixedPoints]:
+    """The fixed points of a batch of members; starts is (member, point, state)."""
+    usable = move(step, starts, x).isfinite().all(-1)  # (member, point)
+    starts = torch.where(usable[..., None], starts, 0.0)
+    near = [COARSE_DISTANCE * length for length in scale(starts).flatten().tolist()]
+    tried = _coarse_ends(step, starts, usable, x, near, limits)
+    points = [np.zeros((0, starts.shape[-1]))] * len(starts)
+    rejected = list(points)
+    for _ in range(MIDPOINT_ROUNDS + 1):
+        n_old = [len(h) for h in points]
+        for k, (h, speed) in enumerate(polish(step, tried, x)):
+            at_rest = speed <= limits.tolerance
+            kept = distinct(np.concatenate([points[k], h[at_rest]]), limits.unique)
+            points[k] = kept[: limits.max_points + 1]  # one more than allowed says that there are more
+            rejected[k] = distinct(np.concatenate([rejected[k], h[~at_rest]]), limits.unique)
+            tried[k] = midpoints(points[k], n_old[k], near[k]) if len(kept) <= limits.max_points else h[:0]
+        if not any(map(len, tried)):
+            break
+    n_usable = usable.sum(1).tolist()
+    return [
+        _describe(step.select([k]), x, points[k], rejected[k], n_usable[k], limits)
+        for k in range(len(points))
+    ]
+
+
+def _coarse_ends(
+    step: StepFunction, starts: Tensor, usable: Tensor, x: Tensor, near: Sequence[float], limits: _Limits
+) -> list[Array]:
+    """One state (the slowest) of each neighbourhood where the descent from a member's usable starts ends."""
+    ends = descend(step, starts, x, limits.n_adam)
+    speed = move(step, ends, x).norm(dim=-1)
+    some = []
+    for k, ok in enumerate(usable):
+        order = torch.argsort(speed[k, ok], stable=True)
+        some.append(distinct(host(ends[k, ok][order]), near[k]))
+    return some
+
+
+def _describe(
+    step: StepFunction, x: Tensor, points: Array, rejected: Array, n_starts: int, limits: _Limits
+) -> FixedPoints:
+    """Speeds and Jacobian spectra of the points of one member."""
+    capped = len(points) > limits.max_points
+    h = torch.from_numpy(points[: limits.max_points]).to(step.visited.device)[None]
+    n_units = h.shape[-1]
+    spectra = [
+        np.linalg.eigvals(host(jacobians(step, some, x))[0])
+        for some in torch.split(h, max(1, JACOBIAN_BUDGET // n_units**2), dim=1)
+    ]
+    eigenvalues = np.concatenate(spectra).astype(np.complex128)
+    order = np.lexsort((-eigenvalues.imag, -abs(eigenvalues)), axis=-1)
+    eigenvalues = np.take_along_axis(eigenvalues, order, axis=1)
+    index = (abs(eigenvalues) > 1).sum(axis=1)
+    speed = host(move(step, h, x).norm(dim=-1))[0]
+    slow = move(step, torch.from_numpy(rejected).to(h)[None], x).norm(dim=-1) < SLOW_SPEED
+    rank = np.lexsort((points[: len(index), 0], index))
+    note = f"more than {limits.max_points} points: a continuum, not to be counted" if capped else ""
+    return FixedPoints(
+        position=points[: len(index)][rank],
+        speed=speed[rank],
+        eigenvalues=eigenvalues[rank],
+        index=index[rank],
+        n_starts=n_starts,
+        n_rejected=len(rejected),
+        n_slow=int(slow.sum()),
+        capped=capped,
+        note=note if n_starts else "the step is not finite at any start",
+    )
+
+
+# --- Sets of fixed points compared -----------------------------------------------------------------------------
+
+
+def census(points: FixedPoints) -> Mapping[int, int]:
+    """How many fixed points there are of each index, e.g. {0: 8, 1: 12, 2: 6, 3: 1}; empty for none."""
+    return dict(sorted(Counter(points.index.tolist()).items()))
+
+
+def census_distance(points: Sequence[FixedPoints]) -> Array:
+    """Whether two members' numbers of fixed points differ at any index.
+
+    Args:
+        points: the fixed points of each member.
+
+    Returns:
+        (member, member): 0 where the counts by index are equal, 1 where not, NaN for pairs with a member that
+        could not be searched. The diagonal is 0. The triangle inequality holds.
+    """
+    distance = np.zeros((len(points), len(points)))
+    for i, j in combinations(range(len(points)), 2):
+        distance[i, j] = distance[j, i] = _census_differs(points[i], points[j])
+    return distance
+
+
+def repeat_census_distance(points: Sequence[FixedPoints], repeated: Sequence[FixedPoints]) -> Array:
+    """The census distance of each member to itself, searched with another seed: the floor of the measure.
+
+    Args:
+        points: the fixed points of each member.
+        repeated: those of the same members, in the same order, found with another seed.
+
+    Returns:
+        (member,): 0 where both searches found the same counts by index, 1 where not, NaN where not searched.
+
+    Raises:
+        UserError: the two are not of equally many members.
+    """
+    if len(points) != len(repeated):
+        raise UserError(f"fixed points: {len(points)} members searched and {len(repeated)} searched again")
+    return np.array([_census_differs(a, b) for a, b in zip(points, repeated, strict=True)], dtype=np.float64)
+
+
+def _census_differs(a: FixedPoints, b: FixedPoints) -> float:
+    return float(census(a) != census(b)) if a.n_starts and b.n_starts else float("nan")
+
+
+def spectrum_distance(points: Sequence[FixedPoints], *, n_eigenvalues: int = 8, cutoff: float = 1.0) -> Array:
+    """How far apart the fixed points of two members are, by the spectra of their Jacobians.
+
+    Between two points with leading eigenvalues a and b, d = min_perm sqrt(mean_k |a_k - b_perm(k)|^2), and between
+    two members with n >= m points,
+
+        D = (min_assignment sum_{m pairs} min(d, c) + c (n - m)) / n,
+
+    so that a point without a partner costs the cutoff c, as much as one with an entirely different spectrum.
+
+    Args:
+        points: the fixed points of each member.
+        n_eigenvalues: compared a point, the largest in modulus; 0 stands for those a smaller network lacks.
+        cutoff: c, in units of eigenvalues (1 is the distance from a marginal to a dead direction).
+
+    Returns:
+        (member, member) in [0, cutoff]; 0: equally many points with equal leading spectra. NaN for pairs with a
+        member that could not be searched. The diagonal is 0. The triangle inequality holds.
+
+    Raises:
+        UserError: an option out of range.
+
+    Source:
+        The optimal-subpattern-assignment metric of order 1, Schuhmacher, Vo & Vo (2008), IEEE Transactions on
+        Signal Processing 56(8), eq. 3, on the Wasserstein-2 distance of spectra.
+    """
+    _at_least("n_eigenvalues", n_eigenvalues, 1)
+    if not cutoff > 0:
+        raise UserError(f"fixed points: cutoff = {cutoff} is wrong: greater than 0")
+    leading = [_leading(p.eigenvalues, n_eigenvalues) for p in points]
+    distance = np.zeros((len(points), len(points)))
+    for i, j in combinations(range(len(points)), 2):
+        searched = points[i].n_starts and points[j].n_starts
+        value = _subpattern_distance(leading[i], leading[j], cutoff) if searched else np.nan
+        distance[i, j] = distance[j, i] = value
+    return distance
+
+
+def _leading(eigenvalues: NDArray[np.complex128], n_leading: int) -> NDArray[np.complex128]:
+    some = eigenvalues[:, :n_leading]
+    return np.pad(some, ((0, 0), (0, n_leading - some.shape[1])))
+
+
+def _subpattern_distance(a: NDArray[np.complex128], b: NDArray[np.complex128], cutoff: float) -> float:
+    """D between the points of two members, given as leading spectra (point, k)."""
+    n_most, n_least = max(len(a), len(b)), min(len(a), len(b))
+    if n_most == 0:
+        return 0.0
+    cost = np.minimum(_spectral_distances(a, b), cutoff)
+    matched = cost[linear_sum_assignment(cost)].sum()
+    return float((matched + cutoff * (n_most - n_least)) / n_most)
+
+
+def _spectral_distances(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> Array:
+    """Wasserstein-2 distances between spectra (p, k) and (q, k) in the complex plane, (p, q)."""
+    difference = a[:, None, :, None] - b[None, :, None, :]
+    squared = difference.real**2 + difference.imag**2  # (p, q, k, k)
+    matched = [cost[linear_sum_assignment(cost)].mean() for row in squared for cost in row]
+    return np.sqrt(np.array(matched).reshape(len(a), len(b)))
