@@ -3,11 +3,33 @@
 `TASKS` is the table of what is here; adding one is a file and a line.
 """
 
+from degeneracy.tasks.delayed_discrimination import DelayedDiscrimination
 from degeneracy.tasks.flip_flop import FlipFlop
+from degeneracy.tasks.lorenz96 import Lorenz96, closed_loop, valid_prediction_time
+from degeneracy.tasks.path_integration import PathIntegration
+from degeneracy.tasks.sine_wave import SineWave
 from degeneracy.tasks.task import Task, Trials, Variant, mean_squared_error, trial_errors
 
 TASKS: dict[str, type[Task]] = {
     FlipFlop.name: FlipFlop,
+    DelayedDiscrimination.name: DelayedDiscrimination,
+    SineWave.name: SineWave,
+    PathIntegration.name: PathIntegration,
+    Lorenz96.name: Lorenz96,
 }
 
-__all__ = ["TASKS", "FlipFlop", "Task", "Trials", "Variant", "mean_squared_error", "trial_errors"]
+__all__ = [
+    "TASKS",
+    "DelayedDiscrimination",
+    "FlipFlop",
+    "Lorenz96",
+    "PathIntegration",
+    "SineWave",
+    "Task",
+    "Trials",
+    "Variant",
+    "closed_loop",
+    "mean_squared_error",
+    "trial_errors",
+    "valid_prediction_time",
+]
