@@ -13,7 +13,10 @@ from degeneracy.errors import UserError
 from degeneracy.streams import Streams, generator
 from degeneracy.tasks.task import Task, Trials, Variant
 
-LEAD_STEPS = 10  # internal steps between two snapshots of the reference run
+N_STARTS = 400  # steps of each reference run at which a trial may start
+BURN_IN = (
+    20.0  # time units; volumes shrink as exp(-sites t), so nothing is left of the start but where it led
+)
 
 
 class Lorenz96(Task):
@@ -24,8 +27,10 @@ class Lorenz96(Task):
     both as (x - mean)/sd with the mean and sd over the attractor (one number each: all sites are alike), so that
     chance is 1. At F = 8 it is chaotic from 5 sites on (largest Lyapunov exponent 1.6 a time unit at 8 sites).
 
-    A trial starts on the attractor, transients burned off: at a random time of a long reference run (the same for
-    all members, of a fixed seed), turned by a random number of sites, under which the equation stays the same.
+    A trial is a stretch of a reference run: after the transients have been burned off it begins at a random step of
+    one of many runs of a fixed seed, turned by a random number of sites, under which the equation stays the same.
+    The runs are computed once (in float64, half a second) and shared by all members; they hold 3 million different
+    trials at the defaults, which are thus as good as fresh.
 
     The default threshold, 0.001, is a seventieth of what repeating the input scores (`persistence_loss`: 0.073 at
     8 sites and dt = 0.05), a fiftieth of the best linear map of the input (0.051) and half of what the best linear
@@ -60,7 +65,7 @@ class Lorenz96(Task):
                 f"forcing = {self.forcing:g} lets {self.dimensions} sites come to rest at x = F: "
                 f"it must be over {critical:.4g}"
             )
-        longest = 1 / (2 * self.forcing + 1)
+        longest = longest_step(self.forcing)
         if self.dt > longest:
             raise ValueError(
                 f"dt = {self.dt:g} is too long a step at forcing = {self.forcing:g}: "
@@ -95,50 +100,28 @@ class Lorenz96(Task):
 
     def sample(self, streams: Streams, n_trials: int) -> Trials:
         """Fresh trials: normalised states (member, trial, time, site) and the states one step later."""
-        state = self._start(streams, n_trials)
-        states = [state]
-        for _ in range(self.n_steps):
-            state = runge_kutta_step(state, self.forcing, self.dt)
-            states.append(state)
-        normalised = self._normalise(torch.stack(states, 2))
-        return Trials.of(normalised[:, :, :-1], normalised[:, :, 1:])
-
-    def _start(self, streams: Streams, n_trials: int) -> Tensor:
-        """States on the attractor, (member, trial, site): snapshots of the reference run, turned and led on.
-
-        The lead is up to the time between two snapshots, so every time of the reference run is as likely.
-        """
-        snapshots = _reference_run(self.dimensions, self.forcing).to(streams.device, torch.float32)
-        chosen = streams.integers((n_trials,), 0, len(snapshots))
-        turn = streams.integers((n_trials, 1), 0, self.dimensions)
-        lead = _internal_step(self.forcing) * streams.uniform((n_trials, 1))
-        site = (torch.arange(self.dimensions, device=streams.device) + turn) % self.dimensions
-        state = snapshots[chosen].gather(-1, site)
-        for _ in range(LEAD_STEPS):
-            state = runge_kutta_step(state, self.forcing, lead)
-        return state
+        runs = _reference_runs(self.dimensions, self.forcing, self.dt, self.n_steps, str(streams.device))
+        chosen = streams.integers((n_trials, 1, 1), 0, runs.shape[0])
+        start = streams.integers((n_trials, 1, 1), 0, N_STARTS)
+        turn = streams.integers((n_trials, 1, 1), 0, self.dimensions)
+        step = start + torch.arange(self.n_steps + 1, device=streams.device).view(-1, 1)
+        site = (turn + torch.arange(self.dimensions, device=streams.device)) % self.dimensions
+        states = runs[chosen, step, site]
+        return Trials.of(states[:, :, :-1].contiguous(), states[:, :, 1:].contiguous())
 
     def solve(self, inputs: Tensor) -> Tensor:
         """One Runge-Kutta step of every input state."""
-        return self._normalise(runge_kutta_step(self._denormalise(inputs), self.forcing, self.dt))
-
-    def _normalise(self, state: Tensor) -> Tensor:
-        mean, sd = climate(self.dimensions, self.forcing)
-        return (state - mean) / sd
-
-    def _denormalise(self, state: Tensor) -> Tensor:
-        mean, sd = climate(self.dimensions, self.forcing)
-        return mean + sd * state
+        mean, sd = climate(self.dimensions, self.forcing, self.dt)
+        return (runge_kutta_step(mean + sd * inputs, self.forcing, self.dt) - mean) / sd
 
     def chance_loss(self) -> float:
-        """1: the variance of a normalised site, up to the sampling of the reference run."""
+        """1: the variance of a normalised site over the steps where trials start."""
         return 1.0
 
     def persistence_loss(self) -> float:
-        """Mean squared error of repeating the input, over the snapshots of the reference run."""
-        state = _reference_run(self.dimensions, self.forcing)
-        moved = runge_kutta_step(state, self.forcing, self.dt) - state
-        return moved.square().mean().item() / climate(self.dimensions, self.forcing)[1] ** 2
+        """Mean squared error of repeating the input, over the reference runs."""
+        runs = _reference_runs(self.dimensions, self.forcing, self.dt, self.n_steps, "cpu")
+        return runs.diff(dim=1).square().mean().item()
 
     def variants(self) -> Mapping[str, Variant]:
         """Twice as long, noisy inputs, and states further from the mean than the attractor's."""
@@ -192,44 +175,47 @@ def critical_forcing(dimensions: int) -> float:
     return 1 / max(math.cos(a) - math.cos(2 * a) for a in angles)
 
 
-def _internal_step(forcing: float) -> float:
-    """Step of the reference run, time units: short against the fastest rate at rest, 2 F + 1."""
-    return 0.4 / (2 * forcing + 1)
+@lru_cache(maxsize=8)
+def _attractor(dimensions: int, forcing: float, dt: float, n_steps: int) -> Tensor:
+    """Runs on the attractor, (run, step, site), float64, transients burned off; a fixed seed.
+
+    The fewer sites, the more runs: turned by a random number of sites, they make about 3 million trials.
+    A longer run begins with the shorter one.
+    """
+    n_runs = max(32, 8192 // dimensions)
+    gen = generator(0, "lorenz96 reference runs")
+    state = forcing + torch.randn((n_runs, dimensions), generator=gen, dtype=torch.float64, device="cpu")
+    coarse = dt * max(1, math.floor(longest_step(forcing) / dt))
+    for _ in range(math.ceil(BURN_IN / coarse)):
+        state = runge_kutta_step(state, forcing, coarse)
+    states = []
+    for _ in range(n_steps):
+        states.append(state)
+        state = runge_kutta_step(state, forcing, dt)
+    runs = torch.stack(states, 1)
+    if not runs.isfinite().all():
+        raise UserError(f"Lorenz96: the states grow without bound at forcing = {forcing:g} and dt = {dt:g}")
+    return runs
 
 
 @lru_cache(maxsize=32)
-def _reference_run(dimensions: int, forcing: float) -> Tensor:
-    """Snapshots on the attractor, (snapshot, site), float64: 256 runs of a fixed seed after 20 time units each.
-
-    All volumes shrink as exp(-dimensions t), so 20 time units leave nothing of the start but where on the
-    attractor it led.
-    """
-    step = _internal_step(forcing)
-    gen = generator(0, "lorenz96 reference run")
-    noise = torch.randn((256, dimensions), generator=gen, dtype=torch.float64, device="cpu")
-    state = forcing + noise
-    for _ in range(math.ceil(20 / step)):
-        state = runge_kutta_step(state, forcing, step)
-    snapshots = []
-    for _ in range(64):
-        snapshots.append(state)
-        for _ in range(LEAD_STEPS):
-            state = runge_kutta_step(state, forcing, step)
-    run = torch.cat(snapshots)
-    if not run.isfinite().all():
-        raise UserError(f"Lorenz96: the reference run at forcing = {forcing:g} grew without bound")
-    return run
+def climate(dimensions: int, forcing: float, dt: float) -> tuple[float, float]:
+    """Mean and sd of a site over the attractor; they do not depend on the length of the trials."""
+    runs = _attractor(dimensions, forcing, dt, N_STARTS)
+    return runs.mean().item(), runs.std(correction=0).item()
 
 
-@lru_cache(maxsize=32)
-def climate(dimensions: int, forcing: float) -> tuple[float, float]:
-    """Mean and sd of a site over the attractor.
+@lru_cache(maxsize=8)
+def _reference_runs(dimensions: int, forcing: float, dt: float, n_steps: int, device: str) -> Tensor:
+    """Normalised runs, (run, step, site), float32, long enough for a trial from any of the starts."""
+    mean, sd = climate(dimensions, forcing, dt)
+    runs = (_attractor(dimensions, forcing, dt, N_STARTS + n_steps) - mean) / sd
+    return runs.to(device, torch.float32)
 
-    The sd follows from the mean: d/dt sum x^2/2 = F sum x - sum x^2 vanishes on average, so the mean of x^2 is F
-    times the mean of x (the quadratic terms cancel over the ring).
-    """
-    mean = _reference_run(dimensions, forcing).mean().item()
-    return mean, math.sqrt(mean * (forcing - mean))
+
+def longest_step(forcing: float) -> float:
+    """The longest step of tolerable error: the fastest rate at rest is 2 F + 1, and the rate times dt at most 1."""
+    return 1 / (2 * forcing + 1)
 
 
 def closed_loop(
