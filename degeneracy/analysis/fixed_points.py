@@ -33,6 +33,9 @@ from degeneracy.streams import generator
 
 # A state that moves by less than this per step is called slow: it takes 100 steps or more to move by 1.
 SLOW_SPEED = 1e-2
+# An eigenvalue nearer to 1 than this is marginal: neither unstable, nor is the point isolated as far as it can be
+# solved for (speed 1e-14 over 1e-6 is a position known to 1e-8).
+MARGINAL = 1e-6
 # Ends of the descent closer than this, in units of the starts' root mean square, are one neighbourhood: fixed
 # points of trained 3-bit flip-flops are more than 0.3 apart, and other neighbourhoods are reached by midpoints.
 COARSE_DISTANCE = 0.1
@@ -45,8 +48,10 @@ STATE_BUDGET = 2**24
 class FixedPoints:
     """The fixed points found in one member, the stable ones first.
 
-    `index` is the number of eigenvalues of the Jacobian outside the unit circle: 0 is stable, k a saddle with k
-    unstable directions. `n_starts` is 0 where the member could not be searched, and `note` says why.
+    `index` is the number of eigenvalues of the Jacobian outside the unit circle (by more than `MARGINAL`): 0 is
+    stable, k a saddle with k unstable directions. `note` says where the number of points has no meaning: on a
+    continuum, such as a line attractor, it is the search's spacing. `n_starts` is 0 where the member could not be
+    searched.
     """
 
     position: Array  # (point, state)
@@ -56,7 +61,8 @@ class FixedPoints:
     n_starts: int  # starts from which the step was finite
     n_rejected: int  # distinct ends of the search that move faster than the tolerance: no fixed points
     n_slow: int  # those among them slower than SLOW_SPEED
-    capped: bool = False  # more than `max_points` were found: a continuum, whose count has no meaning
+    n_marginal: int = 0  # points with an eigenvalue of 1, to within MARGINAL: on a continuum
+    capped: bool = False  # more than `max_points` were found
     note: str = ""
 
     def __len__(self) -> int:
@@ -203,11 +209,11 @@ def _describe(
     eigenvalues = np.concatenate(spectra).astype(np.complex128)
     order = np.lexsort((-eigenvalues.imag, -abs(eigenvalues)), axis=-1)
     eigenvalues = np.take_along_axis(eigenvalues, order, axis=1)
-    index = (abs(eigenvalues) > 1).sum(axis=1)
+    index = (abs(eigenvalues) > 1 + MARGINAL).sum(axis=1)
+    n_marginal = int((abs(eigenvalues - 1) < MARGINAL).any(axis=1).sum())
     speed = host(move(step, h, x).norm(dim=-1))[0]
     slow = move(step, torch.from_numpy(rejected).to(h)[None], x).norm(dim=-1) < SLOW_SPEED
     rank = np.lexsort((points[: len(index), 0], index))
-    note = f"more than {limits.max_points} points: a continuum, not to be counted" if capped else ""
     return FixedPoints(
         position=points[: len(index)][rank],
         speed=speed[rank],
@@ -216,9 +222,18 @@ def _describe(
         n_starts=n_starts,
         n_rejected=len(rejected),
         n_slow=int(slow.sum()),
+        n_marginal=n_marginal,
         capped=capped,
-        note=note if n_starts else "the step is not finite at any start",
+        note=_note(n_starts, n_marginal, capped, limits),
     )
+
+
+def _note(n_starts: int, n_marginal: int, capped: bool, limits: _Limits) -> str:
+    if n_starts == 0:
+        return "the step is not finite at any start"
+    notes = [f"more than {limits.max_points} points"] * capped
+    notes += [f"{n_marginal} points on a continuum: their number has no meaning"] * (n_marginal > 0)
+    return "; ".join(notes)
 
 
 # --- Sets of fixed points compared -----------------------------------------------------------------------------
