@@ -140,18 +140,40 @@ def _point(problem: Assignment, matching: Matching, signs: Array, amount: float)
 
 
 def signature(problem: Assignment) -> tuple[Matching, Array]:
-    """The matching of units whose sorted weights look alike, whatever the order (and signs) of their partners.
+    """The matching of units whose sorted weights look alike, whatever the order of their partners.
 
-    Finds a planted matching under noise where Frank-Wolfe from the barycentre does not.
+    Where units have signs, weights are first replaced by what signs leave alone. Recovers planted matchings under
+    noise where Frank-Wolfe from the barycentre does not.
     """
-    plain = np.abs if problem.signed else np.asarray
-    similarity = plain(problem.linear[0]) + problem.linear[1:].sum(axis=0)
-    for xs, ys in ((problem.x_own, problem.y_own), (problem.x_other, problem.y_other)):
-        for x, y in zip(plain(xs), plain(ys), strict=True):
-            similarity = similarity + np.sort(x, axis=1) @ np.sort(y, axis=1).T
-            similarity = similarity + np.sort(x, axis=0).T @ np.sort(y, axis=0)
+    gates = [(problem.x_own, problem.y_own), (problem.x_other, problem.y_other)]
+    similarity = problem.linear[0]
+    if problem.signed:
+        gates = [
+            (_invariants(problem.x_own), _invariants(problem.y_own)),
+            (abs(problem.x_other), abs(problem.y_other)),
+        ]
+        similarity = abs(similarity)
+    similarity = similarity + problem.linear[1:].sum(axis=0)
+    for xs, ys in gates:
+        similarity = similarity + (np.sort(xs, axis=2) @ np.sort(ys, axis=2).transpose(0, 2, 1)).sum(axis=0)
+        similarity = similarity + (np.sort(xs, axis=1).transpose(0, 2, 1) @ np.sort(ys, axis=1)).sum(axis=0)
     matching = _assign(similarity)
     return matching, _best_signs(problem, matching) if problem.signed else np.ones(len(matching))
+
+
+def _invariants(gates: Array) -> Array:
+    """Six matrices that W -> S W S leaves alone and a permutation permutes alike, for gates W (gate, unit, unit).
+
+    |W|, and the signed roots of W o M for M that change sign as W does: W^T, W W^T, W^T W, W W and its transpose. Each
+    has the norm of W over sqrt 6, so that together they weigh as much as W.
+    """
+    found = []
+    for w in gates:
+        products = [w * m for m in (w.T, w @ w.T, w.T @ w, w @ w, (w @ w).T)]
+        matrices = [np.abs(w), *(np.sign(p) * np.sqrt(np.abs(p)) for p in products)]
+        weight = np.linalg.norm(w) / np.sqrt(len(matrices))
+        found += [m * (weight / max(np.linalg.norm(m), np.finfo(float).tiny)) for m in matrices]
+    return np.array(found).reshape(-1, *gates.shape[1:])
 
 
 def _best_signs(problem: Assignment, matching: Matching) -> Array:
