@@ -16,8 +16,9 @@ from degeneracy.tasks.task import Task, Trials
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe & Ito (2008): told apart by colour-blind readers as well; line styles tell them apart in grey print.
-INPUT, TARGET, OUTPUT, SCORED = "#000000", "#0072B2", "#D55E00", "#ECECEC"
+# Okabe & Ito (2008), told apart by colour-blind readers as well; a wide pale target under a thin dark output also
+# reads in grey print.
+INPUT, TARGET, OUTPUT, SCORED = "#000000", "#56B4E9", "#D55E00", "#ECECEC"
 MAX_INPUTS, MAX_OUTPUTS = 8, 4  # rows; with more a figure no longer fits on a screen
 
 
@@ -54,13 +55,13 @@ def plot_trials(
         column[-1].set_xlabel(f"time ({task.step_unit})")
         valid = _array(trials.valid[member, trial])
         for k in range(n_in):
-            _draw(column[k], edges, _array(trials.inputs[member, trial, :, k]), valid, INPUT, "-")
+            _draw(column[k], edges, _array(trials.inputs[member, trial, :, k]), valid, INPUT)
         for k in range(n_out):
             axis = column[n_in + k]
             _shade(axis, edges, _array(trials.scored[member, trial]))
-            _draw(axis, edges, _array(trials.targets[member, trial, :, k]), valid, TARGET, "-", 2.4)
+            _draw(axis, edges, _array(trials.targets[member, trial, :, k]), valid, TARGET, 3.0)
             if outputs is not None:
-                _draw(axis, edges, _array(outputs[member, trial, :, k]), valid, OUTPUT, "--")
+                _draw(axis, edges, _array(outputs[member, trial, :, k]), valid, OUTPUT)
     _label(figure, axes, task, (n_in, n_out), has_outputs=outputs is not None)
     return figure
 
@@ -93,14 +94,11 @@ def _draw(
     values: NDArray[np.float64],
     valid: NDArray[np.float64],
     color: str,
-    style: str,
     width: float = 1.2,
 ) -> None:
     """One channel as a staircase: what holds during each step."""
     values = np.where(valid > 0, values, np.nan)
-    axis.step(
-        edges, np.append(values, values[-1]), where="post", color=color, linestyle=style, linewidth=width
-    )
+    axis.step(edges, np.append(values, values[-1]), where="post", color=color, linewidth=width)
 
 
 def _shade(axis: "Axes", edges: NDArray[np.float64], scored: NDArray[np.float64]) -> None:
@@ -135,11 +133,11 @@ def _label(
     figure.suptitle(task.name + (f" (shown: {', '.join(hidden)})" if hidden else ""), fontsize=11)
     handles: list[Artist] = [
         Line2D([], [], color=INPUT, linewidth=1.2, label="input"),
-        Line2D([], [], color=TARGET, linewidth=2.4, label="target"),
+        Line2D([], [], color=TARGET, linewidth=3.0, label="target"),
         Patch(color=SCORED, label="scored steps"),
     ]
     if has_outputs:
-        handles.insert(2, Line2D([], [], color=OUTPUT, linewidth=1.2, linestyle="--", label="output"))
+        handles.insert(2, Line2D([], [], color=OUTPUT, linewidth=1.2, label="output"))
     figure.legend(
         handles=handles,
         loc="outside lower center",
