@@ -50,6 +50,22 @@ class Contrast:
     scale: Scale = "linear"
 
 
+def checked_distances(distances: ArrayLike) -> Array:
+    """The distances (member, member) with a zero diagonal; NaN is let through.
+
+    Raises:
+        UserError: not a square symmetric matrix of 2 members or more.
+    """
+    d = np.array(distances, dtype=np.float64)
+    if d.ndim != 2 or d.shape[0] != d.shape[1] or len(d) < 2:
+        raise UserError(f"distances: a square matrix of 2 members or more is needed; got shape {d.shape}")
+    np.fill_diagonal(d, 0.0)
+    # 1e-6 of the largest entry: far above the rounding of any solver, far below a wrong matrix.
+    if not np.allclose(d, d.T, rtol=0, atol=1e-6 * np.nanmax(np.abs(d), initial=0.0), equal_nan=True):
+        raise UserError("distances: the matrix is not symmetric")
+    return d
+
+
 def pair_mean(distances: ArrayLike) -> Estimate:
     """Mean distance over pairs of different members.
 
@@ -66,7 +82,7 @@ def pair_mean(distances: ArrayLike) -> Estimate:
     Raises:
         UserError: not a square symmetric matrix of 2 members or more.
     """
-    d = _symmetric(distances)
+    d = checked_distances(distances)
     n = len(d)
     rows = d.sum(axis=1)
     leave_one_out = (rows.sum() - 2 * rows) / ((n - 1) * (n - 2)) if n > 2 else np.full(n, np.nan)
@@ -341,15 +357,3 @@ def _members(x: ArrayLike, at_least: int) -> Array:
             f"one number a member, {at_least} members or more, is needed; got shape {values.shape}"
         )
     return values
-
-
-def _symmetric(distances: ArrayLike) -> Array:
-    """The matrix with a zero diagonal."""
-    d = np.array(distances, dtype=np.float64)
-    if d.ndim != 2 or d.shape[0] != d.shape[1] or len(d) < 2:
-        raise UserError(f"distances: a square matrix of 2 members or more is needed; got shape {d.shape}")
-    np.fill_diagonal(d, 0.0)
-    # 1e-6 of the largest entry: far above the rounding of any solver, far below a wrong matrix.
-    if not np.allclose(d, d.T, rtol=0, atol=1e-6 * np.nanmax(np.abs(d), initial=0.0), equal_nan=True):
-        raise UserError("distances: the matrix is not symmetric")
-    return d
