@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from degeneracy.errors import UserError, unknown_name
+from degeneracy.specs import Spec
 
 
 def look_up(kind: str, name: str, table: Mapping[str, Any]) -> Any:
@@ -47,3 +48,23 @@ def _import_own(kind: str, name: str, module_name: str) -> Any:
     finally:
         if added:
             sys.path.remove(here)
+
+
+def describe(spec: Spec, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec as plain data with its name: the table's, or `module:Name` for the user's own."""
+    kind = type(spec)
+    listed = [name for name, entry in table.items() if entry is kind]
+    name = listed[0] if listed else f"{kind.__module__}:{kind.__qualname__}"
+    return {"name": name, **spec.model_dump(mode="json")}
+
+
+def build(kind: str, fields: Mapping[str, Any], table: Mapping[str, Any]) -> Any:
+    """The spec that `describe` described: `name` says which, the other fields are its own.
+
+    Raises:
+        UserError: no name, an unknown one, or fields the spec does not take.
+    """
+    own = dict(fields)
+    if "name" not in own:
+        raise UserError(f"{kind}: 'name' is missing (known: {', '.join(sorted(table))})")
+    return look_up(kind, own.pop("name"), table)(**own)

@@ -27,7 +27,7 @@ from degeneracy.specs import Spec
 from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials
 
-Status = Literal["converged", "not converged", "diverged"]
+Status = Literal["converged", "not converged", "diverged", "given"]  # given: trained elsewhere
 
 
 class Training(Spec):
@@ -116,7 +116,7 @@ def train_stack(
     started = time.perf_counter()
     name = path_for(network.build_cell()) if path == "auto" else path
     initial = initial_params(network, task.input_size, task.output_size, seeds)
-    stack = _Stack.start(task, network, training, seeds, initial, device)
+    stack = _Stack.start(task, training, seeds, initial, device)
     done: dict[int, Member] = {}
     for epoch in range(training.max_epochs):
         stack.run_epoch(task, network, training, name)
@@ -152,7 +152,6 @@ class _Stack:
     def start(
         cls,
         task: Task,
-        network: Network,
         training: Training,
         seeds: Sequence[int],
         params: Params,
@@ -191,7 +190,9 @@ class _Stack:
         losses, norms = [], []
         for _ in range(training.steps_per_epoch):
             trials = self._batch(task, training)
-            noise = draw_noise(network, self.noise, trials.inputs.shape[1:3], task.input_size)
+            noise = draw_noise(
+                network, self.noise, (trials.n_trials, trials.inputs.shape[2]), task.input_size
+            )
             loss, grads = gradients(cell, params, trials, noise)
             flat_grads = flatten({name: grads[name] for name in self.like})
             norms.append(clip_norms(flat_grads, training.clip_norm))

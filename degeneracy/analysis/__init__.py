@@ -1,1 +1,52 @@
-"""The measures: arrays and plain functions in, numbers with intervals out."""
+"""The measures: arrays and plain functions in, numbers with intervals out. Knows no task and no network.
+
+`MEASURES` is the table of what is here, the primary measures of each level first; a measure's options are the
+fields of its class.
+"""
+
+from degeneracy.analysis.behavior_measures import (
+    OODErrorCV,
+    OODErrorIQR,
+    OODErrorMean,
+    OODErrorSD,
+    OODLogErrorSD,
+    OutputDistance,
+)
+from degeneracy.analysis.dynamics_measures import CKA, DSA, SVCCA, FixedPointCensus, Procrustes
+from degeneracy.analysis.measure import Estimate, Finding, Measure, Measured
+from degeneracy.analysis.own_measure import own_measure
+from degeneracy.analysis.recording import Recording, StepFunction, Variant, Weights
+from degeneracy.analysis.weight_measures import PIF, SignedPIF, WeightChange
+
+MEASURES: dict[str, type[Measure]] = {
+    kind.name: kind
+    for kind in (
+        OODLogErrorSD,
+        OODErrorSD,
+        OODErrorMean,
+        OODErrorCV,
+        OODErrorIQR,
+        OutputDistance,
+        DSA,
+        Procrustes,
+        SVCCA,
+        CKA,
+        FixedPointCensus,
+        SignedPIF,
+        PIF,
+        WeightChange,
+    )
+}
+
+__all__ = [
+    "MEASURES",
+    "Estimate",
+    "Finding",
+    "Measure",
+    "Measured",
+    "Recording",
+    "StepFunction",
+    "Variant",
+    "Weights",
+    "own_measure",
+]

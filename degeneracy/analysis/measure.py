@@ -9,10 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.specs import Spec
 
 Level = Literal["behavior", "dynamics", "weights", "learning"]
+
+# What a pairwise measure may ignore.
+ROTATION, TRANSLATION, SCALE = "rotation of the states", "translation of the states", "scaling of the states"
+PERMUTATION, SIGNS = "permutation of units", "sign flips of units"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +41,12 @@ class Finding:
     scale: Literal["linear", "log"] = "linear"  # log: intervals by the jackknife of the logarithm
     unit: str = ""
     note: str = ""
+
+
+def nan_finding(variant: str, n_members: int, note: str) -> Finding:
+    """A row that says why there is no number."""
+    nan = Estimate(value=float("nan"), leave_one_out=np.full(n_members, np.nan))
+    return Finding(variant=variant, value=nan, note=note)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +77,18 @@ class Measure(Spec):
     is_metric: ClassVar[bool] = False
     ignores: ClassVar[tuple[str, ...]] = ()
 
+    def check(self, *, n_units: int, n_steps: int, n_trials: int) -> None:
+        """Refuse options that recordings of this size cannot serve, before anything is trained.
+
+        Raises:
+            UserError: such an option.
+        """
+
     @abstractmethod
     def __call__(self, recording: Recording) -> Measured:
         """Measure one ensemble (2 members or more)."""
+
+
+def fit_diagnostics(spread: Array, converged: NDArray[np.bool_]) -> dict[str, float]:
+    """How well a search over many pairs went: median disagreement of its starts, share that converged."""
+    return {"median_spread": float(np.median(spread)), "converged_share": float(np.mean(converged))}

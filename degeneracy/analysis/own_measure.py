@@ -1,0 +1,89 @@
+"""A measure of the user's own: a function of a recording, or an object with netrep's `fit_score`."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import pydantic
+
+from degeneracy.analysis import shape
+from degeneracy.analysis import statistics as st
+from degeneracy.analysis.measure import Finding, Level, Measure, Measured
+from degeneracy.analysis.recording import Array, Recording
+from degeneracy.errors import UserError
+
+
+class _Own(Measure):
+    """Calls `thing`; its options, whatever they are called, go to the function as keywords."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    level: ClassVar[Level] = "dynamics"
+    needs: ClassVar[tuple[str, ...]] = ()
+    meaning: ClassVar[str] = "the user's own"
+    zero: ClassVar[str] = "as its author says"
+    source: ClassVar[str] = "the user's own"
+    thing: ClassVar[Any]
+
+    def __call__(self, recording: Recording) -> Measured:
+        """(member, member): a pairwise distance; (member,): a number a member, of which the mean is taken."""
+        value = self._values(recording)
+        if value.ndim == 1:
+            return Measured(
+                findings=(Finding(variant="own", value=st.member_mean(value)),), arrays={"own": value}
+            )
+        floor, reference = st.constant(0.0, len(recording)), None
+        if recording.untrained is not None:
+            reference = st.pair_mean(self._values(recording.untrained))
+        finding = Finding(variant="own", value=st.pair_mean(value), floor=floor, reference=reference)
+        return Measured(findings=(finding,), distances={"own": value})
+
+    def _values(self, recording: Recording) -> Array:
+        thing: Any = type(self).thing
+        if hasattr(thing, "fit_score"):
+            if recording.states is None:
+                raise UserError(
+                    f"measure '{self.name}': a metric with fit_score needs states, which were not given"
+                )
+            return shape.metric_distances(thing, recording.states)
+        value = np.asarray(thing(recording, **(self.model_extra or {})), dtype=np.float64)
+        n = len(recording)
+        if value.shape not in ((n, n), (n,)):
+            raise UserError(
+                f"measure '{self.name}': returned shape {value.shape}; needed is ({n}, {n}), a distance of every "
+                f"pair of members, or ({n},), a number a member"
+            )
+        return value
+
+
+def own_measure(name: str, thing: Any) -> type[Measure]:
+    """The measure class of the user's own object.
+
+    Args:
+        name: how the user called it (`module:Name` or a metric's class); its last part names the measure.
+        thing: a subclass of `Measure`; a function `(recording, **options)` that returns (member, member) or
+            (member,), with an attribute `level` if it is not of dynamics; or an object with `fit_score`.
+
+    Raises:
+        UserError: none of these.
+    """
+    if isinstance(thing, type) and issubclass(thing, Measure):
+        return thing
+    if not (callable(thing) or hasattr(thing, "fit_score")) or isinstance(thing, type):
+        raise UserError(
+            f"measure '{name}': a subclass of Measure, a function of a recording or an object with fit_score is needed"
+        )
+    call: Callable[..., Any] | Any = staticmethod(thing) if not hasattr(thing, "fit_score") else thing
+    short = name.rpartition(":")[2]
+    level = getattr(thing, "level", "dynamics")
+    return type(
+        short,
+        (_Own,),
+        {
+            "name": short,
+            "level": level,
+            "thing": call,
+            "__doc__": thing.__doc__ or short,
+            "__annotations__": {},
+        },
+    )

@@ -1,0 +1,259 @@
+"""Ensembles: networks of one kind that differ in their seeds."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+from tqdm import tqdm
+
+from degeneracy.cells import CELLS, Cell, Params
+from degeneracy.errors import UserError
+from degeneracy.named import build, describe
+from degeneracy.networks import Network, forward
+from degeneracy.store import load_member, public_params, read_json, save_member, write_json
+from degeneracy.tasks import TASKS, Task
+from degeneracy.training import (
+    History,
+    Member,
+    Training,
+    one_thread,
+    resolve_device,
+    resolve_jobs,
+    train_members,
+)
+
+Module = tuple[nn.RNN | nn.GRU | nn.LSTM, nn.Linear]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """Trained networks of one architecture: the members, and how they came to be."""
+
+    network: Network
+    members: tuple[Member, ...]
+    task: Task | None = None  # None for networks trained elsewhere
+    training: Training | None = None
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One a member; positions for networks trained elsewhere."""
+        return tuple(member.seed for member in self.members)
+
+    @property
+    def cell(self) -> Cell:
+        """The members' cell."""
+        return self.network.build_cell()
+
+    @property
+    def converged(self) -> "Ensemble":
+        """The members that converged (or were given): those that measures look at."""
+        kept = tuple(member for member in self.members if member.status in ("converged", "given"))
+        return replace(self, members=kept)
+
+    def params(self, *, initial: bool = False) -> Params:
+        """The parameters with a leading member axis, trained or (`initial`) before training."""
+        parts = [member.initial if initial else member.final for member in self.members]
+        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def weights(self, *, initial: bool = False) -> dict[str, NDArray[Any]]:
+        """The parameters as arrays: `W_rec` (member, post, pre), of gated cells (member, gate, post, pre)."""
+        parts = [
+            public_params(self.cell, member.initial if initial else member.final) for member in self.members
+        ]
+        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def rollout(self, inputs: ArrayLike | torch.Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Run all members without noise.
+
+        Args:
+            inputs: (trial, time, in), common to all members, or (member, trial, time, in).
+
+        Returns:
+            Hidden states (member, trial, time, unit) and outputs (member, trial, time, out).
+
+        Raises:
+            UserError: inputs of another shape than the members take, or not finite.
+        """
+        params = self.params()
+        given = torch.as_tensor(inputs, dtype=params["W_in"].dtype)
+        if given.ndim == 3:
+            given = given.unsqueeze(0).expand(len(self), *given.shape)
+        size = params["W_in"].shape[-1]
+        if given.ndim != 4 or given.shape[0] != len(self) or given.shape[-1] != size:
+            raise UserError(
+                f"rollout: inputs of shape {tuple(given.shape)}; needed are (trial, time, {size})"
+                f" or ({len(self)}, trial, time, {size})"
+            )
+        if not torch.isfinite(given).all():
+            raise UserError("rollout: the inputs hold values that are not finite")
+        with torch.no_grad(), one_thread():
+            states, outputs = forward(self.cell, params, given, {})
+        return self.cell.hidden(states).numpy(), outputs.numpy()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the ensemble to a folder of its own: `ensemble.json` and a file a member.
+
+        Raises:
+            UserError: the folder holds something already.
+        """
+        folder = Path(path)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} holds something already; save an ensemble to a new or empty folder")
+        for member in self.members:
+            save_member(folder / "members" / member_file(member.seed), member, self.cell)
+        spec = {
+            "network": self.network.model_dump(mode="json"),
+            "task": None if self.task is None else describe(self.task, TASKS),
+            "training": None if self.training is None else self.training.model_dump(mode="json"),
+            "seeds": list(self.seeds),
+        }
+        write_json(folder / "ensemble.json", spec)
+        return folder
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Ensemble":
+        """Read an ensemble that `save` wrote.
+
+        Raises:
+            UserError: a file is missing or damaged; names it.
+        """
+        folder = Path(path)
+        spec = read_json(folder / "ensemble.json")
+        return cls(
+            network=Network(**spec["network"]),
+            task=None if spec["task"] is None else build("task", spec["task"], TASKS),
+            training=None if spec["training"] is None else Training(**spec["training"]),
+            members=tuple(load_member(folder / "members" / member_file(seed)) for seed in spec["seeds"]),
+        )
+
+    @classmethod
+    def from_modules(cls, modules: Sequence[Module]) -> "Ensemble":
+        """An ensemble of PyTorch modules trained elsewhere, to be used with any task.
+
+        Args:
+            modules: one pair (nn.RNN, nn.GRU or nn.LSTM with one layer; its nn.Linear readout) a member.
+
+        Raises:
+            UserError: a module of another kind, more than one layer, two directions or a projection, or members
+                that differ in kind or size.
+        """
+        read = [_read_module(k, core, readout) for k, (core, readout) in enumerate(modules)]
+        if not read:
+            raise UserError("from_modules: no modules given")
+        kinds = {(kind, *(tuple(value.shape) for value in params.values())) for kind, params in read}
+        if len(kinds) > 1:
+            raise UserError(
+                "from_modules: the modules differ in kind or size; measure such members with measure_arrays"
+            )
+        kind, params = read[0]
+        members = tuple(_given_member(k, params) for k, (_, params) in enumerate(read))
+        return cls(network=Network(hidden_size=params["W_rec"].shape[-1], cell=kind), members=members)
+
+
+def member_file(seed: int) -> str:
+    """The name of a member's file."""
+    return f"seed-{seed:06d}.safetensors"
+
+
+def _given_member(k: int, params: Params) -> Member:
+    empty = np.empty(0)
+    history = History(
+        loss=empty.astype(np.float32),
+        gradient_norm=empty.astype(np.float32),
+        learning_rate=empty,
+        epoch_loss=empty,
+    )
+    return Member(seed=k, status="given", initial={}, final=params, history=history)
+
+
+def _read_module(k: int, core: nn.Module, readout: nn.Module) -> tuple[str, Params]:
+    """The kind and parameters of one PyTorch module and its readout."""
+    kinds = {nn.RNN: "", nn.GRU: "gru", nn.LSTM: "lstm"}
+    if type(core) not in kinds or not isinstance(core, nn.RNNBase) or not isinstance(readout, nn.Linear):
+        raise UserError(
+            f"from_modules: member {k} is ({type(core).__name__}, {type(readout).__name__});"
+            " needed is (nn.RNN, nn.GRU or nn.LSTM, nn.Linear)"
+        )
+    if core.num_layers != 1 or core.bidirectional or core.proj_size:
+        raise UserError(f"from_modules: member {k} must have one layer, one direction and no projection")
+    if readout.in_features != core.hidden_size:
+        raise UserError(
+            f"from_modules: member {k}'s readout takes {readout.in_features} units of {core.hidden_size}"
+        )
+    kind = kinds[type(core)] or str(getattr(core, "nonlinearity", "tanh"))
+    own = {name: value.detach().cpu().clone() for name, value in core.named_parameters()}
+    zeros = own["weight_ih_l0"].new_zeros(len(own["weight_ih_l0"]))
+    biases = [own.get("bias_ih_l0", zeros), own.get("bias_hh_l0", zeros)]
+    names = CELLS[kind].biases
+    out_bias = zeros[: readout.out_features] if readout.bias is None else readout.bias.detach().cpu().clone()
+    params = {
+        "W_rec": own["weight_hh_l0"],
+        "W_in": own["weight_ih_l0"],
+        **(dict(zip(names, biases, strict=True)) if len(names) == 2 else {names[0]: biases[0] + biases[1]}),
+        "W_out": readout.weight.detach().cpu().clone(),
+        "b_out": out_bias,
+    }
+    return kind, params
+
+
+def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
+    """The seeds as a tuple.
+
+    Raises:
+        UserError: none, a negative or fractional one, or one twice.
+    """
+    checked = tuple(seeds)
+    whole = all(isinstance(seed, int | np.integer) and not isinstance(seed, bool) for seed in checked)
+    if not checked or not whole or min(checked) < 0 or len(set(checked)) < len(checked):
+        raise UserError(
+            f"seeds = {list(checked)!r} is wrong: whole numbers from 0 on, at least one, none twice"
+        )
+    return tuple(int(seed) for seed in checked)
+
+
+def train(
+    task: Task,
+    network: Network,
+    training: Training,
+    *,
+    seeds: Iterable[int],
+    device: str = "auto",
+    jobs: int = -1,
+    progress: bool = True,
+) -> Ensemble:
+    """Train an ensemble: one network a seed, all on the same task.
+
+    Args:
+        task: the task.
+        network: what a member is.
+        training: how it is trained; what is not set is taken from the task's recipe.
+        seeds: one a member; a member is its seed, alone or in company.
+        device: "auto", "cpu" or "cuda".
+        jobs: processes on a CPU, -1 for one a core.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        The members in the order of `seeds`, those that did not converge included and flagged.
+
+    Raises:
+        UserError: impossible seeds, jobs or device.
+    """
+    wanted, place, n_jobs = check_seeds(seeds), resolve_device(device), resolve_jobs(jobs)
+    found: dict[int, Member] = {}
+    stream = train_members(task, network, training, wanted, device=place, jobs=n_jobs)
+    for member in tqdm(stream, total=len(wanted), desc="training", unit="network", disable=not progress):
+        found[member.seed] = member
+    return Ensemble(
+        task=task,
+        network=network,
+        training=training.for_task(task),
+        members=tuple(found[seed] for seed in wanted),
+    )

@@ -1,0 +1,231 @@
+"""Measuring: choose measures with their options, record an ensemble, and collect what they find."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import joblib
+
+from degeneracy.analysis import MEASURES, Measure, Measured, Recording, own_measure
+from degeneracy.ensemble import Ensemble
+from degeneracy.errors import UserError, unknown_name
+from degeneracy.named import describe, look_up
+from degeneracy.record import Probe, probe_descriptions, record
+from degeneracy.results import Examples, MemberSummary, Result
+from degeneracy.streams import Streams
+from degeneracy.tasks import TASKS, Task
+from degeneracy.training import one_thread, resolve_jobs
+
+LONG = ("dsa", "signed_pif", "pif", "fixed_points")  # the measures that take longest, the longest first
+N_EXAMPLE_MEMBERS, N_EXAMPLE_TRIALS = 4, 16
+
+
+def build_measures(
+    measures: Iterable[Any] = tuple(MEASURES), options: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Measure]:
+    """The measures asked for, with their options checked.
+
+    Args:
+        measures: names in `MEASURES`, the user's own as `module:Name`, or the user's own objects (see
+            `analysis.own_measure`).
+        options: fields of a measure, by the measure's name.
+
+    Returns:
+        The measures by name.
+
+    Raises:
+        UserError: an unknown name or option (with the closest known one), a value out of range.
+    """
+    given = dict(options or {})
+    built: dict[str, Measure] = {}
+    for wanted in measures:
+        if isinstance(wanted, str):
+            kind = look_up("measure", wanted, MEASURES)
+            kind = kind if wanted in MEASURES else own_measure(wanted, kind)
+        else:
+            kind = own_measure(getattr(wanted, "__name__", type(wanted).__name__), wanted)
+        key = wanted if isinstance(wanted, str) and wanted in given else kind.name
+        built[kind.name] = kind(**given.pop(key, {}))
+    if not built:
+        raise UserError(f"no measure was asked for (known: {', '.join(MEASURES)})")
+    for name in given:
+        raise unknown_name("measure", name, built, where="options")
+    return built
+
+
+def lacking(measure: Measure, recording: Recording) -> str:
+    """Why a recording does not let a measure say anything; "" where it does."""
+    for need in measure.needs:
+        given = getattr(recording, need)
+        if given is None or (isinstance(given, Mapping | Sequence) and not given):
+            return f"needs {need.replace('_', ' ')}: {recording.missing.get(need, 'not given')}"
+    return ""
+
+
+def measure_recording(
+    recording: Recording, measures: Mapping[str, Measure], *, jobs: int = 1
+) -> Iterator[tuple[str, Measured | str]]:
+    """Apply measures to a recording of 2 members or more.
+
+    Args:
+        recording: what to measure.
+        measures: by name.
+        jobs: processes the measures are spread over; the results do not depend on it.
+
+    Yields:
+        As each is done, in no fixed order: the measure's name, and what it found or the reason why it cannot say.
+    """
+    asked = []
+    for name, measure in measures.items():
+        reason = lacking(measure, recording)
+        if reason:
+            yield name, reason
+        else:
+            asked.append(name)
+    if not asked:
+        return
+    # max_nbytes=None: arrays are copied to the workers, not mapped read-only.
+    pool = joblib.Parallel(
+        n_jobs=min(jobs, len(asked)),
+        batch_size=1,
+        pre_dispatch="n_jobs",
+        max_nbytes=None,
+        return_as="generator_unordered",
+    )
+    # The long ones first, so that no process is left with one at the end.
+    asked.sort(key=lambda name: LONG.index(name) if name in LONG else len(LONG))
+    yield from pool(
+        joblib.delayed(_apply)(name, measures[name], _needed(measures[name], recording)) for name in asked
+    )
+
+
+def split_outcome(outcome: Mapping[str, Measured | str]) -> tuple[dict[str, Measured], dict[str, str]]:
+    """What measures found, and the reasons of those that can say nothing."""
+    found = {name: one for name, one in outcome.items() if isinstance(one, Measured)}
+    return found, {name: one for name, one in outcome.items() if isinstance(one, str)}
+
+
+def _needed(measure: Measure, recording: Recording) -> Recording:
+    """The recording without what a listed measure does not look at, so that little travels to its process."""
+    if type(measure) not in MEASURES.values():
+        return recording
+    fields = {"states", "autonomous_states", "noisy_states", "weights", "initial_weights", "step", "behavior"}
+    if "states" in measure.needs:
+        fields -= {"states", "autonomous_states", "noisy_states"}
+    fields -= set(measure.needs)
+    unneeded: dict[str, Any] = {name: {} if name == "behavior" else None for name in fields}
+    if "behavior" not in measure.needs:
+        unneeded["noisy_outputs"] = None
+    untrained = recording.untrained
+    return replace(
+        recording,
+        **unneeded,
+        untrained=None if untrained is None else replace(untrained, **unneeded),
+    )
+
+
+def _apply(name: str, measure: Measure, recording: Recording) -> tuple[str, Measured]:
+    with one_thread():
+        return name, measure(recording)
+
+
+def measure(
+    ensemble: Ensemble,
+    task: Task,
+    *,
+    measures: Iterable[Any] = tuple(MEASURES),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    probe: Probe | None = None,
+    jobs: int = 1,
+    condition: str = "",
+    factors: Mapping[str, Any] | None = None,
+) -> Result:
+    """Measure how far the solutions of an ensemble's converged members differ.
+
+    Args:
+        ensemble: the members; those that did not converge are counted and left out.
+        task: draws the probe trials; may differ from the one trained on.
+        measures: names, `module:Name` or the user's own objects; all in `MEASURES` by default.
+        options: fields of a measure by its name, e.g. {"dsa": {"rank": 50, "n_delays": 10}}.
+        probe: number and seed of the probe trials, strength of the network probes.
+        jobs: processes the measures are spread over, -1 for one a core.
+        condition: what to call the ensemble in the table; the task's name by default.
+        factors: values of varied factors, as columns of the table.
+
+    Returns:
+        The result, with `table`, `distances` and `report`.
+
+    Raises:
+        UserError: unknown measures or options, or under 2 members in the ensemble.
+    """
+    if len(ensemble) < 2:
+        raise UserError(f"measuring needs 2 members or more, the ensemble has {len(ensemble)}")
+    built, n_jobs, used = build_measures(measures, options), resolve_jobs(jobs), probe or Probe()
+    kept = ensemble.converged
+    found: dict[str, Measured] = {}
+    examples = None
+    if len(kept) < 2:
+        reason = f"needs 2 converged members, {len(kept)} of {len(ensemble)} converged"
+        missing = dict.fromkeys(built, reason)
+    else:
+        recording = record(kept, task, used)
+        examples = example_trials(kept, task, used)
+        outcome = dict(measure_recording(recording, built, jobs=n_jobs))
+        found, missing = split_outcome({name: outcome[name] for name in built})
+    return Result(
+        condition=condition or task.name,
+        factors=dict(factors or {}),
+        spec=result_spec(ensemble, task, built, used),
+        members=member_summaries(ensemble),
+        measured_members=tuple(str(seed) for seed in kept.seeds),
+        levels={name: m.level for name, m in built.items()},
+        measured=found,
+        missing=missing,
+        examples=examples,
+    )
+
+
+def result_spec(
+    ensemble: Ensemble, task: Task, measures: Mapping[str, Measure], probe: Probe
+) -> dict[str, Any]:
+    """Everything that made a result, as plain data."""
+    return {
+        "task": describe(task, TASKS),
+        "network": ensemble.network.model_dump(mode="json"),
+        "training": None if ensemble.training is None else ensemble.training.model_dump(mode="json"),
+        "probe": probe.model_dump(mode="json"),
+        "variants": probe_descriptions(task, probe),
+        "measures": {name: m.model_dump(mode="json") for name, m in measures.items()},
+    }
+
+
+def member_summaries(ensemble: Ensemble) -> tuple[MemberSummary, ...]:
+    """How each member's training went."""
+    steps = 0 if ensemble.training is None else ensemble.training.steps_per_epoch
+    return tuple(
+        MemberSummary(
+            label=str(member.seed),
+            status=member.status,
+            n_updates=len(member.history.loss),
+            seconds=float(member.provenance.get("seconds", 0.0)),
+            epoch_loss=member.history.epoch_loss,
+            learning_rate=member.history.learning_rate,
+            steps_per_epoch=steps,
+        )
+        for member in ensemble.members
+    )
+
+
+def example_trials(ensemble: Ensemble, task: Task, probe: Probe) -> Examples:
+    """The first probe trials and what the first members did on them."""
+    trials = task.sample(Streams([probe.seed], "probe"), probe.n_trials)
+    n_members, n_trials = min(len(ensemble), N_EXAMPLE_MEMBERS), min(probe.n_trials, N_EXAMPLE_TRIALS)
+    states, outputs = ensemble.rollout(trials.inputs[0, :n_trials])
+    return Examples(
+        inputs=trials.inputs[0, :n_trials].numpy(),
+        targets=trials.targets[0, :n_trials].numpy(),
+        scored=trials.scored[0, :n_trials].numpy(),
+        outputs=outputs[:n_members],
+        states=states[:n_members],
+        members=tuple(str(seed) for seed in ensemble.seeds[:n_members]),
+    )

@@ -1,0 +1,93 @@
+"""The report: one HTML file that needs nothing else, and its figures beside it as PNG and SVG.
+
+What it says in words comes from `report_text`, what it shows from `report_figures`; here both are put into the
+template and written.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import jinja2
+
+from degeneracy import report_text
+from degeneracy.errors import UserError
+from degeneracy.report_figures import MARK, Plate, draw_plates
+from degeneracy.results import StudyResult
+from degeneracy.store import write_bytes
+
+_HEAD_BYTES = 4096  # the mark of a report, a PNG or an SVG of ours stands within these
+
+
+def write_report(study: StudyResult, path: Path) -> Path:
+    """Write the report of a study; its figures stand in `figures/` beside it, as PNG and SVG.
+
+    Reports and figures written earlier by this function are replaced; nothing else is. Every file appears whole
+    or not at all, and the report last.
+
+    Args:
+        study: one condition or many.
+        path: the HTML file, or a folder, in which it is then called report.html.
+
+    Returns:
+        The path of the HTML file.
+
+    Raises:
+        UserError: a file in the way that is no report of ours, or a folder that cannot be written to. Nothing is
+            written then.
+    """
+    target = path if path.suffix.lower() in (".html", ".htm") and not path.is_dir() else path / "report.html"
+    plates, left_out = draw_plates(study)
+    files = {target.parent / "figures" / name: data for plate in plates for name, data in plate.files.items()}
+    _refuse_foreign((target, *files))
+    html = render(study, plates, left_out)
+    for file, data in files.items():
+        write_bytes(file, data)
+    write_bytes(target, html.encode())
+    return target
+
+
+def render(study: StudyResult, plates: Iterable[Plate], left_out: Iterable[str] = ()) -> str:
+    """The report as one HTML text.
+
+    Args:
+        study: what is reported.
+        plates: the figures, in the order in which they appear.
+        left_out: what could not be drawn, and why, a line each.
+    """
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+    by_section: dict[str, list[tuple[int, Plate]]] = {}
+    for number, plate in enumerate(plates, start=1):
+        by_section.setdefault(plate.section, []).append((number, plate))
+    return template.render(
+        mark=MARK,
+        name=study.name,
+        description=study.description,
+        summary=report_text.summary(study),
+        trained=report_text.trained(study),
+        settings=report_text.settings(study),
+        levels=report_text.levels(study),
+        missing=report_text.missing(study),
+        left_out=list(left_out),
+        methods=report_text.methods(study),
+        diagnostics=report_text.diagnostics(study),
+        provenance=report_text.provenance(study),
+        plates=by_section,
+    )
+
+
+def _refuse_foreign(files: Iterable[Path]) -> None:
+    """Stop before anything is written where a file that is not ours would be overwritten."""
+    for file in files:
+        if file.is_dir():
+            raise UserError(f"report: {file} is a folder; give another path")
+        if file.exists() and not _is_ours(file):
+            raise UserError(f"report: {file} exists and was not written by a report; give another path or move it")
+
+
+def _is_ours(file: Path) -> bool:
+    try:
+        with file.open("rb") as start:
+            return MARK.encode() in start.read(_HEAD_BYTES)
+    except OSError as error:
+        raise UserError(f"report: cannot read {file}: {error.strerror or error}") from error

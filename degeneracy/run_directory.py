@@ -1,0 +1,226 @@
+"""A run directory: where a study's members, measurements and tables lie.
+
+study.json                      the study, its seeds and the names of its conditions
+provenance.json                 versions, device, numeric path, times
+degeneracy.csv                  the table
+report.html, figures/           the report
+conditions/NAME-HASH/
+    spec.json                   the resolved task, network and training
+    lock                        held by the process at work on the condition
+    members/seed-000000.safetensors ...
+    measured/dsa.safetensors ...   findings, distances, fixed points
+    examples.safetensors        a few probe trials
+"""
+
+import contextlib
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from degeneracy.analysis import Estimate, Finding, Measured
+from degeneracy.conditions import Condition
+from degeneracy.ensemble import Ensemble, member_file
+from degeneracy.errors import UserError
+from degeneracy.results import Examples, StudyResult
+from degeneracy.store import (
+    load_member,
+    lock,
+    read_arrays,
+    read_json,
+    save_member,
+    write_arrays,
+    write_bytes,
+    write_json,
+)
+from degeneracy.training import Member
+from degeneracy.version import __version__
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDirectory:
+    """The files of one run."""
+
+    root: Path
+    study: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, root: Path, study: Mapping[str, Any], conditions: Sequence[Condition]) -> "RunDirectory":
+        """Start a run in a new or empty folder, or go on with the same study's run.
+
+        Raises:
+            UserError: the folder holds something else, or conditions that the study does not have.
+        """
+        names = [condition.name for condition in conditions]
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            known = cls.at(root).study_file["conditions"]
+            lost = [name for name in known if name not in names]
+            if lost:
+                raise UserError(
+                    f"{root} holds a run with other settings (condition {lost[0]} is not in this study);"
+                    " choose another folder with --out"
+                )
+        run = cls(root=root, study=study)
+        write_json(root / "study.json", {"format": FORMAT, "study": study, "conditions": names})
+        for condition in conditions:
+            write_json(run._folder(condition) / "spec.json", condition.spec)
+        return run
+
+    @classmethod
+    def at(cls, root: Path) -> "RunDirectory":
+        """The run in a folder.
+
+        Raises:
+            UserError: the folder is no run directory.
+        """
+        if not (root / "study.json").is_file():
+            raise UserError(f"{root} is no run directory (it has no study.json)")
+        return cls(root=root, study=read_json(root / "study.json")["study"])
+
+    @property
+    def study_file(self) -> dict[str, Any]:
+        """What study.json holds."""
+        found: dict[str, Any] = read_json(self.root / "study.json")
+        return found
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What provenance.json holds; nothing before the run is finished."""
+        path = self.root / "provenance.json"
+        return read_json(path) if path.exists() else {}
+
+    def _folder(self, condition: Condition) -> Path:
+        return self.root / "conditions" / condition.name
+
+    def _member(self, condition: Condition, seed: int) -> Path:
+        return self._folder(condition) / "members" / member_file(seed)
+
+    def _measured(self, condition: Condition, name: str) -> Path:
+        return self._folder(condition) / "measured" / f"{name}.safetensors"
+
+    @contextlib.contextmanager
+    def hold(self, condition: Condition, *, wait: bool) -> Iterator[bool]:
+        """Work on a condition alone; yields False where another process holds it and not `wait`."""
+        folder = self._folder(condition)
+        with lock(folder / "lock", wait=wait) as held:
+            if held:  # what a killed process was writing; nobody else can be at it now
+                for part in folder.rglob(".*.part"):
+                    part.unlink(missing_ok=True)
+            yield held
+
+    def missing_seeds(self, condition: Condition, seeds: Sequence[int]) -> list[int]:
+        """The seeds whose members are not trained yet."""
+        return [seed for seed in seeds if not self._member(condition, seed).exists()]
+
+    def save_member(self, condition: Condition, member: Member) -> None:
+        """Keep one member."""
+        save_member(self._member(condition, member.seed), member, condition.network.build_cell())
+
+    def load_ensemble(self, condition: Condition, seeds: Sequence[int]) -> Ensemble:
+        """The members of a condition in the order of `seeds`."""
+        return Ensemble(
+            network=condition.network,
+            task=condition.task,
+            training=condition.training,
+            members=tuple(load_member(self._member(condition, seed)) for seed in seeds),
+        )
+
+    def has_measured(self, condition: Condition, name: str, key: str) -> bool:
+        """Whether a measure was taken of the same members with the same options."""
+        path = self._measured(condition, name)
+        return path.exists() and read_arrays(path)[1]["key"] == key
+
+    def save_measured(self, condition: Condition, name: str, found: Measured | str, key: str) -> None:
+        """Keep what a measure found, or why it can say nothing."""
+        arrays, metadata = ({}, {"reason": found}) if isinstance(found, str) else _pack(found)
+        write_arrays(self._measured(condition, name), arrays, metadata | {"key": key})
+
+    def load_measured(self, condition: Condition, name: str) -> Measured | str:
+        """What `save_measured` kept."""
+        arrays, metadata = read_arrays(self._measured(condition, name))
+        return metadata["reason"] if "reason" in metadata else _unpack(arrays, metadata)
+
+    def save_examples(self, condition: Condition, examples: Examples) -> None:
+        """Keep a few probe trials."""
+        arrays = {name: value for name, value in vars(examples).items() if name != "members"}
+        write_arrays(
+            self._folder(condition) / "examples.safetensors", arrays, {"members": list(examples.members)}
+        )
+
+    def load_examples(self, condition: Condition) -> Examples:
+        """What `save_examples` kept."""
+        arrays, metadata = read_arrays(self._folder(condition) / "examples.safetensors")
+        return Examples(**arrays, members=tuple(metadata["members"]))
+
+    def finish(self, result: StudyResult, *, seconds: float) -> StudyResult:
+        """Write the table and where it came from; returns the result with its provenance."""
+        provenance = _provenance(self, seconds)
+        with lock(self.root / "lock", wait=True):
+            for part in self.root.glob(".*.part"):
+                part.unlink(missing_ok=True)
+            write_bytes(self.root / "degeneracy.csv", result.table.to_csv(index=False).encode())
+            write_json(self.root / "provenance.json", provenance)
+        return replace(result, provenance=provenance)
+
+
+def _provenance(run: RunDirectory, seconds: float) -> dict[str, Any]:
+    """Versions, devices, numeric paths and times; no host name and no path."""
+    members = [
+        read_arrays(path)[1]["provenance"]
+        for path in sorted(run.root.glob("conditions/*/members/*.safetensors"))
+    ]
+    packages = ("torch", "numpy", "scipy", "scikit-learn")
+    return {
+        "degeneracy": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "devices": sorted({member["device"] for member in members}),
+        "numeric_paths": sorted({member["path"] for member in members}),
+        "seeds": list(run.study["seeds"]),
+        "training_seconds_of_all_members": round(sum(member["seconds"] for member in members), 1),
+        "wall_seconds_of_last_start": round(seconds, 1),
+    }
+
+
+def _pack(found: Measured) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Numbers (which may be NaN) as arrays, the rest as JSON."""
+    arrays: dict[str, NDArray[Any]] = {}
+    findings = []
+    for k, finding in enumerate(found.findings):
+        given = {name: getattr(finding, name) for name in ("value", "floor", "reference")}
+        for name, estimate in given.items():
+            if estimate is not None:
+                arrays[f"finding/{k}/{name}"] = np.append(estimate.value, estimate.leave_one_out)
+        findings.append({name: value for name, value in asdict(finding).items() if name not in given})
+    arrays |= {f"distance/{name}": value for name, value in found.distances.items()}
+    arrays |= {f"array/{name}": value for name, value in found.arrays.items()}
+    arrays |= {f"diagnostic/{name}": np.array([value]) for name, value in found.diagnostics.items()}
+    names = {kind: list(getattr(found, kind)) for kind in ("distances", "arrays", "diagnostics")}
+    return arrays, {"findings": findings, **names}
+
+
+def _unpack(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> Measured:
+    def estimate(key: str) -> Estimate | None:
+        packed = arrays.get(key)
+        return None if packed is None else Estimate(value=float(packed[0]), leave_one_out=packed[1:])
+
+    findings = []
+    for k, fields in enumerate(metadata["findings"]):
+        value = estimate(f"finding/{k}/value")
+        assert value is not None
+        floor, reference = estimate(f"finding/{k}/floor"), estimate(f"finding/{k}/reference")
+        findings.append(Finding(**fields, value=value, floor=floor, reference=reference))
+    return Measured(
+        findings=tuple(findings),
+        distances={name: arrays[f"distance/{name}"] for name in metadata["distances"]},
+        arrays={name: arrays[f"array/{name}"] for name in metadata["arrays"]},
+        diagnostics={name: float(arrays[f"diagnostic/{name}"][0]) for name in metadata["diagnostics"]},
+    )

@@ -1,0 +1,314 @@
+"""The flow, and the file to read first: study -> train -> record -> measure -> table.
+
+A study file (TOML) names a task, a network, a training, the factors to vary and the measures; `run_study` trains
+what is not trained yet, measures what is not measured yet, and writes the table. Every step is kept as it is
+done, so a run that was stopped anyhow goes on where it was and ends with the same results.
+"""
+
+import itertools
+import time
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from tqdm import tqdm
+
+from degeneracy.analysis import MEASURES, Measure, Measured
+from degeneracy.conditions import Condition, digest
+from degeneracy.ensemble import check_seeds
+from degeneracy.errors import UserError, unknown_name
+from degeneracy.measuring import (
+    build_measures,
+    example_trials,
+    measure_recording,
+    member_summaries,
+    result_spec,
+    split_outcome,
+)
+from degeneracy.named import build
+from degeneracy.networks import Network
+from degeneracy.record import Probe, record
+from degeneracy.results import Result, StudyResult
+from degeneracy.run_directory import RunDirectory
+from degeneracy.specs import Spec
+from degeneracy.tasks import TASKS
+from degeneracy.training import Training, resolve_device, resolve_jobs, train_members
+from degeneracy.version import __version__
+
+BAR = "{desc} |{bar:24}| {n_fmt}/{total_fmt} networks and measures, {elapsed} gone, about {remaining} to go"
+STUDIES = {"quickstart": Path(__file__).parent / "quickstart.toml"}
+
+
+class Study(Spec):
+    """A study: one ensemble a condition, one condition a combination of the varied factors' levels."""
+
+    name: str = pydantic.Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also of its run directory"
+    )
+    description: str = ""
+    seeds: tuple[int, ...] = pydantic.Field(description='members: a list, or "0:16" for 0 to 15')
+    task: Mapping[str, Any] = pydantic.Field(description="name and fields of the task")
+    network: Mapping[str, Any] = pydantic.Field(default_factory=dict, description="fields of the network")
+    training: Mapping[str, Any] = pydantic.Field(default_factory=dict, description="fields of the training")
+    vary: Mapping[str, tuple[Any, ...]] = pydantic.Field(
+        default_factory=dict, description='factors as "task.channels" = [2, 3, 4]'
+    )
+    probe: Probe = Probe()
+    measures: tuple[str, ...] = pydantic.Field(tuple(MEASURES), description="names, or module:Name")
+    options: Mapping[str, Mapping[str, Any]] = pydantic.Field(
+        default_factory=dict, description="fields of the measures, by measure"
+    )
+
+    @pydantic.field_validator("seeds", mode="before")
+    @classmethod
+    def _seed_range(cls, value: Any) -> Any:
+        return parse_seeds(value) if isinstance(value, str) else check_seeds(value)
+
+    @pydantic.model_validator(mode="after")
+    def _all_parts_exist(self) -> "Study":
+        if len(self.seeds) < 2:
+            raise UserError(f"Study: seeds = {list(self.seeds)} is wrong: 2 members or more are needed")
+        conditions = self.conditions()
+        if len({condition.name for condition in conditions}) < len(conditions):
+            raise UserError("Study: vary names the same condition twice")
+        self.build_measures()
+        return self
+
+    def build_measures(self) -> dict[str, Measure]:
+        """The measures with their options checked."""
+        return build_measures(self.measures, self.options)
+
+    def conditions(self) -> list[Condition]:
+        """The conditions, the last factor varying fastest."""
+        made = []
+        for levels in itertools.product(*self.vary.values()):
+            fields = {"task": dict(self.task), "network": dict(self.network), "training": dict(self.training)}
+            for factor, level in zip(self.vary, levels, strict=True):
+                _set(fields, factor, level)
+            task = build("task", fields["task"], TASKS)
+            made.append(
+                Condition(
+                    factors=dict(zip(self.vary, levels, strict=True)),
+                    task=task,
+                    network=Network(**fields["network"]),
+                    training=Training(**fields["training"]).for_task(task),
+                )
+            )
+        return made
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from text: "0:16" (0 to 15), "3", or several of these as "0:8,12".
+
+    Raises:
+        UserError: text of another form.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, colon, last = part.strip().partition(":")
+        if not first.isdigit() or (colon and not last.isdigit()):
+            raise UserError(f"seeds = '{text}' is wrong: write 0:16 for 0 to 15, or a list as 0:8,12")
+        seeds += range(int(first), int(last)) if colon else [int(first)]
+    return check_seeds(seeds)
+
+
+def _set(fields: dict[str, Any], key: str, value: Any) -> None:
+    """Set `part.field` (or deeper) in nested dicts, which are copied on the way."""
+    part, *rest = key.split(".")
+    if part not in fields and not rest:
+        fields[part] = value
+        return
+    if not rest:
+        fields[part] = value
+        return
+    inner = fields.get(part, {})
+    if not isinstance(inner, Mapping):
+        raise UserError(f"'{key}': '{part}' has no fields")
+    fields[part] = dict(inner)
+    _set(fields[part], ".".join(rest), value)
+
+
+def load_study(source: str | Path, overrides: Iterable[tuple[str, Any]] = ()) -> Study:
+    """Read a study file, or a study that comes with the package.
+
+    Args:
+        source: a path to a TOML file, or a name in `STUDIES`.
+        overrides: (key, value) pairs such as ("training.learning_rate", 0.003), set over the file's.
+
+    Raises:
+        UserError: no such file or name, damaged TOML, or what `Study` refuses.
+    """
+    path = STUDIES.get(str(source), Path(source))
+    if not path.exists() and path.suffix != ".toml":
+        raise unknown_name("study", source, STUDIES, where="no such file, and")
+    try:
+        fields: dict[str, Any] = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: damaged TOML: {error}") from error
+    for key, value in overrides:
+        _set(fields, key, value)
+    return Study(**fields)
+
+
+def run_study(
+    study: Study | str | Path,
+    *,
+    out: str | Path = "",
+    device: str = "auto",
+    jobs: int = -1,
+    progress: bool = True,
+) -> StudyResult:
+    """Run a study, or go on with it: train and measure what is missing, write table and provenance.
+
+    Several processes may run the same study into the same folder: each takes conditions that no other holds.
+
+    Args:
+        study: a `Study`, a path to a study file or a name in `STUDIES`.
+        out: the run directory; `runs/NAME` by default.
+        device: "auto", "cpu" or "cuda".
+        jobs: processes on a CPU, -1 for one a core.
+        progress: show progress bars on standard error.
+
+    Returns:
+        What was measured; also in the run directory (`degeneracy.csv` and more, see README).
+
+    Raises:
+        UserError: a mistake in the study, or a folder that holds something else.
+    """
+    plan = study if isinstance(study, Study) else load_study(study)
+    place, n_jobs = resolve_device(device), resolve_jobs(jobs)
+    conditions = plan.conditions()
+    for condition in conditions:
+        condition.check_measures(plan.build_measures(), plan.probe)
+    root = Path(out) if out else Path("runs") / plan.name
+    run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions)
+    started = time.perf_counter()
+    n_steps = len(conditions) * (len(plan.seeds) + len(plan.measures))
+    with tqdm(total=n_steps, desc="starting", bar_format=BAR, disable=not progress) as bar:
+        _work_through(run, plan, list(conditions), place, n_jobs, bar)
+    return run.finish(load_run(root), seconds=time.perf_counter() - started)
+
+
+def _work_through(
+    run: RunDirectory, plan: Study, waiting: list[Condition], device: str, jobs: int, bar: "tqdm[Any]"
+) -> None:
+    """Take whichever condition no other process holds; wait for another only when nothing else is left."""
+    while waiting:
+        left = list(waiting)
+        for condition in left:
+            with run.hold(condition, wait=False) as held:
+                if held:
+                    _train_missing(run, condition, plan.seeds, device, jobs, bar)
+                    _measure_missing(run, condition, plan, jobs, bar)
+                    waiting.remove(condition)
+        if waiting == left:
+            bar.set_description(f"{waiting[0].label}: waiting for another process")
+            with run.hold(waiting[0], wait=True):
+                pass
+
+
+def _train_missing(
+    run: RunDirectory, condition: Condition, seeds: Sequence[int], device: str, jobs: int, bar: "tqdm[Any]"
+) -> None:
+    """Train the members whose files are not there, keeping each as it finishes."""
+    missing = run.missing_seeds(condition, seeds)
+    bar.set_description(f"{condition.label}: training")
+    bar.update(len(seeds) - len(missing))
+    if missing:
+        members = train_members(
+            condition.task, condition.network, condition.training, missing, device=device, jobs=jobs
+        )
+        for member in members:
+            run.save_member(condition, member)
+            bar.update()
+
+
+def _measure_missing(
+    run: RunDirectory, condition: Condition, plan: Study, jobs: int, bar: "tqdm[Any]"
+) -> None:
+    """Measure what is not measured yet of these members with these options, keeping each measure as it is done."""
+    bar.set_description(f"{condition.label}: measuring")
+    measures = plan.build_measures()
+    ensemble = run.load_ensemble(condition, plan.seeds)
+    kept = ensemble.converged
+    keys = {name: measured_key(name, m, kept.seeds, plan.probe) for name, m in measures.items()}
+    todo = {name: m for name, m in measures.items() if not run.has_measured(condition, name, keys[name])}
+    bar.update(len(measures) - len(todo))
+    if not todo:
+        return
+    if len(kept) < 2:
+        reason = f"needs 2 converged members, {len(kept)} of {len(ensemble)} converged"
+        found: Iterable[tuple[str, Measured | str]] = [(name, reason) for name in todo]
+    else:
+        run.save_examples(condition, example_trials(kept, condition.task, plan.probe))
+        found = measure_recording(record(kept, condition.task, plan.probe), todo, jobs=jobs)
+    for name, outcome in found:
+        run.save_measured(condition, name, outcome, keys[name])
+        bar.update()
+
+
+def measured_key(name: str, measure: Measure, members: Sequence[int], probe: Probe) -> str:
+    """What a stored measurement must have been made with to be used again."""
+    made_with = {
+        "measure": name,
+        "options": measure.model_dump(mode="json"),
+        "members": list(members),
+        "probe": probe.model_dump(mode="json"),
+        "version": __version__,
+    }
+    return digest(made_with)
+
+
+def load_run(path: str | Path) -> StudyResult:
+    """The results of a finished run, from its directory.
+
+    Raises:
+        UserError: no run directory, a run that is not finished, or a damaged file; names it.
+    """
+    run = RunDirectory.at(Path(path))
+    plan = Study(**run.study)
+    measures = plan.build_measures()
+    results = []
+    for condition in plan.conditions():
+        missing = run.missing_seeds(condition, plan.seeds)
+        if missing:
+            raise UserError(
+                f"{path}: the run is not finished ({condition.label}: {len(missing)} of {len(plan.seeds)} networks"
+                " are not trained); start it again to go on"
+            )
+        results.append(_load_result(run, condition, plan, measures))
+    return StudyResult(
+        name=plan.name, description=plan.description, results=tuple(results), provenance=run.provenance
+    )
+
+
+def _load_result(
+    run: RunDirectory, condition: Condition, plan: Study, measures: dict[str, Measure]
+) -> Result:
+    ensemble = run.load_ensemble(condition, plan.seeds)
+    kept = ensemble.converged
+    outcome = {}
+    for name, measure in measures.items():
+        key = measured_key(name, measure, kept.seeds, plan.probe)
+        if not run.has_measured(condition, name, key):
+            raise UserError(
+                f"{run.root}: the run is not finished ({condition.label}: '{name}' is not measured);"
+                " start it again to go on"
+            )
+        outcome[name] = run.load_measured(condition, name)
+    found, lacks = split_outcome(outcome)
+    return Result(
+        condition=condition.label,
+        factors=condition.factors,
+        spec=result_spec(ensemble, condition.task, measures, plan.probe),
+        members=member_summaries(ensemble),
+        measured_members=tuple(str(seed) for seed in kept.seeds),
+        levels={name: m.level for name, m in measures.items()},
+        measured=found,
+        missing=lacks,
+        examples=run.load_examples(condition) if len(kept) >= 2 else None,
+    )
