@@ -38,9 +38,7 @@ class PathIntegration(Task):
     complexity: ClassVar[tuple[str, ...]] = ("dimensions", "v_max")
     recipe: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 1e-3,
-        "schedule": "reduce_on_plateau",
-        "schedule_factor": 0.5,
-        "schedule_patience": 40,
+        "schedule": {"name": "reduce_on_plateau", "factor": 0.5, "patience": 40},
         "steps_per_epoch": 128,
         "batch_size": 64,
         "max_epochs": 1000,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from degeneracy.streams import Streams
 from degeneracy.tasks import TASKS, Task, Trials, Variant, mean_squared_error, trial_errors
+from degeneracy.training import Training
 
 HARDER: dict[str, dict[str, object]] = {
     "flip_flop": {"channels": 5, "switch_probability": 0.05, "n_steps": 37},
@@ -213,6 +214,13 @@ def test_complexity_knobs_change_the_trials(task: Task) -> None:
             changed = task.replace(**{knob: value + 1})
         a, b = task.sample(data(0), 20), changed.sample(data(0), 20)
         assert a.inputs.shape != b.inputs.shape or a.targets.shape != b.targets.shape or not same(a, b), knob
+
+
+@pytest.mark.parametrize("kind", TASKS.values(), ids=TASKS)
+def test_recipe_is_a_training(kind: type[Task]) -> None:
+    training = Training().for_task(kind())
+    assert training.learning_rate == kind.recipe["learning_rate"]
+    assert training.max_epochs == kind.recipe["max_epochs"]
 
 
 # --- Broken tasks: each claim must catch the mistake named beside it. -----------------------------------------------
