@@ -17,8 +17,9 @@ Matching = NDArray[np.int64]  # (unit,): x's unit i is matched to y's unit match
 # Frank-Wolfe stops when its bound on what is left to gain is this share of ||X|| ||Y||. On trained 64-unit networks
 # that leaves the distance 1e-4 (relative) above where 1e-6 ends, a hundredth of the spread between starts.
 GAP = 1e-4
-# How much of a random matching is mixed into the barycentre; 0.03 to 1 ended within 0.2% of each other.
-PERTURBATION = 0.3
+# How much of a random matching is mixed into the barycentre, in turn: little ends higher in large networks, where the
+# data then decide and not the draw; all of it reaches more optima of small ones.
+PERTURBATIONS = (0.1, 0.1, 0.1, 1.0)
 # Frank-Wolfe steps before the worse half of the starts is dropped, twice.
 STAGES = (10, 10)
 # A local move must gain this share of ||X|| ||Y||: more than rounding, or the search could go in circles.
@@ -111,12 +112,12 @@ def _at(matrix: Array, matching: Matching, signs: Array) -> float:
 
 
 def _starts(problem: Assignment, n_restarts: int, rng: np.random.Generator) -> list[_Point]:
-    """The signature matching, then barycentres with a little of a random matching."""
+    """The signature matching, then barycentres with some of a random matching."""
     n = problem.linear.shape[-1]
     points = [_point(problem, *signature(problem), 1.0)]
-    for _ in range(n_restarts - 1):
+    for start in range(n_restarts - 1):
         signs = rng.choice([-1.0, 1.0], size=n) if problem.signed else np.ones(n)
-        points.append(_point(problem, rng.permutation(n), signs, PERTURBATION))
+        points.append(_point(problem, rng.permutation(n), signs, PERTURBATIONS[start % len(PERTURBATIONS)]))
     return points
 
 

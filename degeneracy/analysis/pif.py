@@ -34,9 +34,7 @@ class Alignment:
     permutation: Permutation  # x's unit i is matched to y's unit permutation[i] ...
     signs: Array  # ... times signs[i]
     spread: float  # worst less best distance of the starts that were not dropped; 0: they agree
-    converged: (
-        bool  # the search stopped by itself, and no swap of two units nor flip of one improves the result
-    )
+    converged: bool  # the search stopped by itself; no swap of two units nor flip of one improves the result
     n_restarts: int
 
 
@@ -57,15 +55,16 @@ def align(
     blocks: Sequence[str] = ("recurrent",),
     block_scales: Mapping[str, float] | None = None,
     n_restarts: int = 8,
-    max_iter: int = 60,
+    max_iter: int = 100,
     seed: int = 0,
 ) -> Alignment:
     """The least Frobenius distance found between x and y, over relabellings of y's hidden units.
 
     d(x, y) = min_T sqrt(sum_b ||x_b - T(y)_b||_F^2 / scale_b^2), T ranging over the permutations of units, with a
-    sign each if `signed` (`symmetry.transform`). Where the cell allows scaling, both networks are rescaled to their
-    canonical scales first. The starts favour no matching, the identity included; they depend on `seed` and the
-    networks alone. Half of them are dropped after 10 Frank-Wolfe steps, and half of those after 10 more.
+    sign each if `signed` (`symmetry.transform`); what is found is an upper bound. Where the cell allows scaling, both
+    networks are rescaled to their canonical scales first. The starts do not know in which order units come; they
+    depend on `seed` and the networks alone. The worse half of them is dropped after 10 Frank-Wolfe steps, and half
+    of those left after 10 more.
 
     Args:
         x: one network.
@@ -105,7 +104,7 @@ def pif_distances(
     signed: bool,
     variant: Variant = "recurrent",
     n_restarts: int = 8,
-    max_iter: int = 60,
+    max_iter: int = 100,
     seed: int = 0,
 ) -> PIFResult:
     """The permutation-invariant Frobenius distance of every pair of members.
@@ -152,7 +151,7 @@ def pif_pairs(
     signed: bool,
     block_scales: Mapping[str, float],
     n_restarts: int = 8,
-    max_iter: int = 60,
+    max_iter: int = 100,
     seed: int = 0,
 ) -> list[Alignment]:
     """The alignment of each pair, over the blocks that `block_scales` names (see `align`)."""
