@@ -163,8 +163,8 @@ def metric_distances(metric: Any, states: Sequence[ArrayLike]) -> Array:
     """Distances of all pairs of members under a metric from elsewhere, such as one of netrep's.
 
     Args:
-        metric: any object with `fit_score(x, y)` -> float, x and y each (sample, unit); taken to be
-        symmetric. states: one a member, each (trial, time, unit) or (sample, unit), the same rows in all.
+        metric: any object with `fit_score(x, y)` -> float, x and y (sample, unit); taken to be symmetric.
+        states: one a member, each (trial, time, unit) or (sample, unit), the same rows in all.
 
     Returns:
         (member, member), symmetric, in the metric's unit; the diagonal is 0 without asking.
