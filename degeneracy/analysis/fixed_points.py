@@ -62,7 +62,7 @@ class FixedPoints:
     n_rejected: int  # distinct ends of the search that move faster than the tolerance: no fixed points
     n_slow: int  # those among them slower than SLOW_SPEED
     n_marginal: int = 0  # points with an eigenvalue of 1, to within MARGINAL: on a continuum
-    capped: bool = False  # more than `max_points` were found
+    capped: bool = False  # more than `max_points` were found, and the search ended there
     note: str = ""
 
     def __len__(self) -> int:
@@ -103,7 +103,7 @@ def find_fixed_points(
         noise: Gaussian noise added to the starts, in units of the visited states' root mean square.
         tolerance: the largest speed (Euclidean, state units a step) of a fixed point.
         unique_tolerance: points closer than this are one (root-mean-square difference over the state's units).
-        max_points: this many points are kept, the slowest; `capped` says that there were more.
+        max_points: the search of a member ends once it has more; this many are kept, and `capped` says so.
         seed: of the draw of starts and of their noise.
 
     Returns:

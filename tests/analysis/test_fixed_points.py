@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from degeneracy.analysis import fixed_points
-from degeneracy.analysis.fixed_point_search import jacobians
+from degeneracy.analysis.fixed_point_search import descend, jacobians, polish
 from degeneracy.analysis.fixed_points import (
     FixedPoints,
     census,
@@ -96,6 +96,8 @@ def independent_units(n_units, gain=2.0, n_visited=256) -> StepFunction:
 def same_set(a: FixedPoints, b: FixedPoints, tolerance: float) -> bool:
     if a.position.shape != b.position.shape:
         return False
+    if len(a) == 0:
+        return True
     gap = np.abs(a.position[:, None] - b.position[None]).max(-1)
     return bool(gap.min(0).max() < tolerance and gap.min(1).max() < tolerance)
 
@@ -127,6 +129,14 @@ def test_one_tanh_unit_by_hand():
     np.testing.assert_allclose(found.eigenvalues[:, 0].real, [0.1664, 0.1664, 2.0], atol=2e-4)
     assert found.index.tolist() == [0, 0, 1]
     assert census(found) == {0: 2, 1: 1}
+
+
+def test_the_descent_ends_at_rest_without_the_polishing():
+    step, starts = independent_units(1), torch.tensor([[[-1.5], [-0.7], [0.2], [0.7], [1.5]]])
+    ends = descend(step, starts, torch.zeros(1), 300)
+    roots = torch.tensor([-0.9575, -0.9575, 0.0, 0.9575, 0.9575])  # the nearest minimum of the speed
+    torch.testing.assert_close(ends[0, :, 0], roots, atol=1e-3, rtol=0)  # a rate of about 0.04, falling to 0
+    torch.testing.assert_close(descend(step, starts, torch.zeros(1), 0), starts, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize(("n_units", "expected"), [(2, {0: 4, 1: 4, 2: 1}), (3, CUBE)])
@@ -216,7 +226,12 @@ def test_a_member_is_searched_alike_alone_and_beside_a_nan_member(monkeypatch):
     monkeypatch.setattr(fixed_points, "_member_batches", lambda starts: [list(range(len(starts)))])
     batched = find_fixed_points(tanh_step([networks[0], broken, networks[1]]))
     for a, b in zip(together, batched, strict=True):
-        assert same_set(a, b, 1e-10) if len(a) else len(b) == 0
+        assert same_set(a, b, 1e-10)
+        assert a.index.tolist() == b.index.tolist()
+        np.testing.assert_allclose(
+            abs(a.eigenvalues), abs(b.eigenvalues), atol=1e-8
+        )  # of a non-normal matrix
+        np.testing.assert_allclose(a.speed, b.speed, atol=1e-12)  # both at round-off
         assert (a.n_starts, a.note) == (b.n_starts, b.note)
 
 
@@ -253,6 +268,15 @@ def test_ends_that_still_move_are_counted_and_dropped(least_speed, slow):
     assert found.n_rejected >= 1
     assert found.n_slow == (found.n_rejected if slow else 0)
     assert (found.n_starts, census(found)) == (50, {})
+
+
+def test_what_comes_to_rest_stands_before_what_does_not():
+    # At rest at 1 only; near -1 the speed has a minimum of about 0.02.
+    step = step_of(lambda h, _: h + 0.1 * (h - 1) * ((h + 1) ** 2 + 0.1), torch.zeros(1, 1, 1))
+    h, speed = polish(step, [np.array([[-1.0], [1.1]])], torch.zeros(1))[0]
+    np.testing.assert_allclose(h[:, 0], [1, -1], atol=0.1)  # the minimum is not exactly at -1
+    assert speed[0] < 1e-13  # round-off
+    assert 0.01 < speed[1] < 0.03
 
 
 # --- Jacobians and other cells ---------------------------------------------------------------------------------
