@@ -10,6 +10,7 @@ result.table
 
 from degeneracy import analysis, tasks
 from degeneracy.analysis import MEASURES, Measure, Recording
+from degeneracy.arrays import load_arrays, measure_arrays
 from degeneracy.cells import CELLS, Cell
 from degeneracy.ensemble import Ensemble, train
 from degeneracy.errors import UserError
@@ -45,9 +46,11 @@ __all__ = [
     "__version__",
     "analysis",
     "compare",
+    "load_arrays",
     "load_run",
     "load_study",
     "measure",
+    "measure_arrays",
     "run_study",
     "tasks",
     "train",
