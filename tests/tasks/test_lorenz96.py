@@ -8,7 +8,14 @@ from scipy.integrate import solve_ivp
 from degeneracy.errors import UserError
 from degeneracy.streams import Streams
 from degeneracy.tasks import Lorenz96, closed_loop, mean_squared_error, valid_prediction_time
-from degeneracy.tasks.lorenz96 import climate, critical_forcing, rate_of_change, runge_kutta_step
+from degeneracy.tasks.lorenz96 import (
+    _attractor,
+    _reference_runs,
+    climate,
+    critical_forcing,
+    rate_of_change,
+    runge_kutta_step,
+)
 
 
 def rate(_: float, x: np.ndarray) -> np.ndarray:
@@ -87,6 +94,25 @@ def test_transients_are_burned_off() -> None:
 def test_normalisation_does_not_depend_on_the_length_of_trials() -> None:
     short, long = (Lorenz96(n_steps=n).sample(Streams([0], "data"), 20) for n in (50, 100))
     assert torch.equal(long.inputs[:, :, :50], short.inputs)
+
+
+def test_reference_runs_ignore_the_default_device_and_gradient_mode() -> None:
+    task = Lorenz96(dimensions=4, n_steps=5)
+    expected = task.sample(Streams([0], "data"), 3).inputs
+    for cached in (_attractor, climate, _reference_runs):
+        cached.cache_clear()
+    torch.set_default_device("meta")
+    try:
+        with torch.inference_mode():
+            found = task.sample(Streams([0], "data"), 3).inputs.clone()
+    finally:
+        torch.set_default_device("cpu")
+    assert torch.equal(found, expected)
+    weight = torch.ones(4, requires_grad=True)
+    later = task.sample(Streams([0], "data"), 3)
+    (later.inputs * weight).sum().backward()  # runs computed under inference mode still serve training
+    assert weight.grad is not None
+    assert torch.allclose(weight.grad, expected.sum((0, 1, 2)), atol=1e-5)  # float32 sums of 15 numbers
 
 
 def test_sites_are_alike() -> None:
