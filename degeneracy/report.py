@@ -54,7 +54,9 @@ def render(study: StudyResult, plates: Iterable[Plate], left_out: Iterable[str] 
         plates: the figures, in the order in which they appear.
         left_out: what could not be drawn, and why, a line each.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     by_section: dict[str, list[tuple[int, Plate]]] = {}
     for number, plate in enumerate(plates, start=1):
@@ -82,7 +84,9 @@ def _refuse_foreign(files: Iterable[Path]) -> None:
         if file.is_dir():
             raise UserError(f"report: {file} is a folder; give another path")
         if file.exists() and not _is_ours(file):
-            raise UserError(f"report: {file} exists and was not written by a report; give another path or move it")
+            raise UserError(
+                f"report: {file} exists and was not written by a report; give another path or move it"
+            )
 
 
 def _is_ours(file: Path) -> bool:

@@ -3,14 +3,25 @@
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from degeneracy import plots
 from degeneracy.errors import UserError
-from degeneracy.plots.names import LEVELS, distances_of_level, findings_of_level, full_name, joined, primaries, split
+from degeneracy.plots.names import (
+    LEVELS,
+    distances_of_level,
+    findings_of_level,
+    full_name,
+    joined,
+    primaries,
+    split,
+)
 from degeneracy.plots.style import condition_name, factor_name
 from degeneracy.results import Result, StudyResult
 
@@ -76,10 +87,15 @@ def _plate(wanted: _Wanted, figure: Figure, budget: int) -> Plate:
 
 def image_bytes(figure: Figure, kind: str) -> bytes:
     """A figure as the bytes of a file, the same every time; text in an SVG is drawn, so that it needs no font."""
+    # The canvases themselves: savefig would draw everything twice.
     target = BytesIO()
-    metadata = {"Software": MARK} if kind == "png" else {"Creator": MARK, "Date": None}
-    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": MARK}):
-        figure.savefig(target, format=kind, dpi=PIXELS, metadata=metadata)
+    if kind == "png":
+        figure.set_dpi(PIXELS)
+        FigureCanvasAgg(figure).print_png(target, metadata={"Software": MARK})
+    else:
+        with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": MARK}):
+            FigureCanvasSVG(figure).print_svg(target, metadata={"Creator": MARK, "Date": None})
+    figure.set_layout_engine("none")  # laid out by now; once is enough for both kinds
     return target.getvalue()
 
 
@@ -94,7 +110,7 @@ def _wanted(study: StudyResult) -> Iterator[_Wanted]:
                 name="weight_distances",
                 title="Distances of weights, pair by pair",
                 caption="Each point is a pair of networks. " + _MEAN_CAPTION,
-                draw=lambda: plots.weight_distances(study),
+                draw=partial(plots.weight_distances, study),
             )
         yield from _of_distances(study, level)
         if level == "dynamics":
@@ -108,7 +124,7 @@ def _wanted(study: StudyResult) -> Iterator[_Wanted]:
             "Half-width of the 95% interval expected with n converged networks, in percent of the value: it falls "
             "as t(n−1)/√n. The marker is what this study has. It assumes that further networks vary as these do."
         ),
-        draw=lambda: plots.interval_width(study),
+        draw=partial(plots.interval_width, study),
     )
 
 
@@ -138,14 +154,14 @@ def _of_training(study: StudyResult) -> Iterator[_Wanted]:
                 "Probe trials, the same for all networks. Above, the inputs; below, the targets (dotted) and the "
                 "outputs of the first networks that converged. Channels are offset, in arbitrary units."
             ),
-            draw=lambda result=result: plots.example_trials(result),
+            draw=partial(plots.example_trials, result),
         )
     yield _Wanted(
         section="training",
         name="training_curves",
         title="Training curves",
-        caption="Mean squared error of each epoch's batches, a line a network (n: networks trained); dashed, the threshold.",
-        draw=lambda: plots.training_curves(study),
+        caption="Mean squared error of each epoch's batches, a line a network (n: trained); dashed, the threshold.",
+        draw=partial(plots.training_curves, study),
     )
     yield _Wanted(
         section="training",
@@ -156,7 +172,7 @@ def _of_training(study: StudyResult) -> Iterator[_Wanted]:
             "primary measure of each level against the share that converged: networks that did not converge are "
             "left out of all measures, so a condition in which few did is one of survivors."
         ),
-        draw=lambda: plots.convergence(study),
+        draw=partial(plots.convergence, study),
     )
     yield _Wanted(
         section="training",
@@ -166,7 +182,7 @@ def _of_training(study: StudyResult) -> Iterator[_Wanted]:
             "Each point is a network: its mean distance to the others of its condition against the updates it needed. "
             "If late networks stood farther out, those that never converged might stand farther still."
         ),
-        draw=lambda: plots.distance_against_updates(study),
+        draw=partial(plots.distance_against_updates, study),
     )
 
 
@@ -180,7 +196,7 @@ def _of_all_levels(study: StudyResult) -> Iterator[_Wanted]:
                 "The primary measure of each level. Left, the value with its 95% interval, its floor (dotted) and its "
                 "reference (dashed); right, calibrated: 0 at the floor, 1 at the reference."
             ),
-            draw=lambda: plots.against_factor(study),
+            draw=partial(plots.against_factor, study),
         )
     yield _Wanted(
         section="results",
@@ -190,7 +206,7 @@ def _of_all_levels(study: StudyResult) -> Iterator[_Wanted]:
             "Where each measure stands between its floor (0) and its reference (1), with 95% intervals. The reference "
             "is no maximum: values above 1 are possible. Measures without floor or reference are in the table only."
         ),
-        draw=lambda: plots.overview(study),
+        draw=partial(plots.overview, study),
     )
 
 
@@ -203,7 +219,7 @@ def _of_behavior(study: StudyResult) -> Iterator[_Wanted]:
             "Each point is a network: its mean squared error over the probe trials of a task variant. The line is the "
             "median. On this logarithmic axis, the vertical spread is what the SD of the log error measures."
         ),
-        draw=lambda: plots.ood_errors(study),
+        draw=partial(plots.ood_errors, study),
     )
 
 
@@ -223,7 +239,7 @@ def _of_distances(study: StudyResult, level: str) -> Iterator[_Wanted]:
                 "Networks in the order of an average-linkage tree of each panel, so that families of alike solutions "
                 "show as dark blocks. Grey: the diagonal, or not defined. One colour scale a measure."
             ),
-            draw=lambda some=some: plots.distance_heatmaps(study, some),
+            draw=partial(plots.distance_heatmaps, study, some),
         )
         yield _Wanted(
             section=level,
@@ -234,7 +250,7 @@ def _of_distances(study: StudyResult, level: str) -> Iterator[_Wanted]:
                 "(stress 0: exactly). Colours and markers are families, told apart only where the split is clearer "
                 "than in 95% of clouds without groups; directions in a map mean nothing."
             ),
-            draw=lambda some=some: plots.mds_maps(study, some),
+            draw=partial(plots.mds_maps, study, some),
         )
 
 
@@ -250,7 +266,7 @@ def _of_fixed_points(study: StudyResult) -> Iterator[_Wanted]:
                     "(grey: states on probe trials). Filled: stable; open: saddles, by number of unstable directions. "
                     "Axes are each network's own."
                 ),
-                draw=lambda result=result: plots.fixed_points(result),
+                draw=partial(plots.fixed_points, result),
             )
 
 
@@ -272,5 +288,5 @@ def _against_factor(study: StudyResult, level: str) -> Iterator[_Wanted]:
             name=f"against_factor_{level}{suffix}",
             title=f"Other measures of {level} against {' and '.join(map(factor_name, study.factors))}",
             caption="Values with 95% intervals over networks; floor dotted, reference dashed where there is one.",
-            draw=lambda some=some: plots.against_factor(study, some, calibrated=False),
+            draw=partial(plots.against_factor, study, some, calibrated=False),
         )

@@ -1,0 +1,27 @@
+"""Figures of results: functions that take a study or a condition and return a matplotlib figure.
+
+Nothing here uses pyplot; a notebook shows what is returned. The report is made of these.
+"""
+
+from degeneracy.plots.behavior import ood_errors
+from degeneracy.plots.distances import distance_heatmaps, mds_maps, pair_distances, weight_distances
+from degeneracy.plots.factors import against_factor, interval_width, overview
+from degeneracy.plots.states import fixed_points
+from degeneracy.plots.survivorship import distance_against_updates
+from degeneracy.plots.training import convergence, example_trials, training_curves
+
+__all__ = [
+    "against_factor",
+    "convergence",
+    "distance_against_updates",
+    "distance_heatmaps",
+    "example_trials",
+    "fixed_points",
+    "interval_width",
+    "mds_maps",
+    "ood_errors",
+    "overview",
+    "pair_distances",
+    "training_curves",
+    "weight_distances",
+]

@@ -1,0 +1,54 @@
+"""Numbers as text: as many digits as their intervals allow, a dash for what is not there."""
+
+import math
+
+DASH = "—"
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits; '—' for NaN."""
+    if not math.isfinite(value):
+        return DASH
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    return _fixed(value, digits - 1 - size) if -4 <= size < 6 else _power(value, digits - 1)
+
+
+def interval(low: float, high: float) -> str:
+    """'[low, high]' with two significant digits of its half-width; '—' where there is none."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return DASH
+    return f"[{_like(low, low, high)}, {_like(high, low, high)}]"
+
+
+def value_in(value: float, low: float, high: float) -> str:
+    """A value with the digits of its interval, or three significant ones without."""
+    if not (math.isfinite(value) and math.isfinite(low) and math.isfinite(high)):
+        return number(value)
+    return _like(value, low, high)
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """'value [low, high]'; the value alone where it has no interval."""
+    bracket = interval(low, high)
+    return value_in(value, low, high) if bracket == DASH else f"{value_in(value, low, high)} {bracket}"
+
+
+def _like(value: float, low: float, high: float) -> str:
+    """Rounded to two significant digits of the interval's half-width."""
+    half = abs(high - low) / 2
+    if half == 0 or not 1e-4 <= max(abs(low), abs(high)) < 1e6:
+        return number(value)
+    return _fixed(value, 1 - math.floor(math.log10(half)))
+
+
+def _fixed(value: float, decimals: int) -> str:
+    rounded = round(value, decimals) + 0.0  # + 0.0: no minus before a zero
+    return f"{rounded:.{max(decimals, 0)}f}".replace("-", "−")
+
+
+def _power(value: float, decimals: int) -> str:
+    mantissa, exponent = f"{value:.{decimals}e}".split("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPTS)}".replace("-", "−")

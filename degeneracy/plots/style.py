@@ -1,0 +1,191 @@
+"""One look for all figures: sizes at print, colours safe for colour-blind readers, shared axes.
+
+Figures are made without pyplot, so that nothing is registered globally and a notebook's own settings stay as
+they are. Sizes are those of the printed page: text is 9 pt at the width of an A4 page's text.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from degeneracy.results import Result, StudyResult
+
+# Okabe & Ito (2008), Color universal design; without the yellow, which is too light for lines on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY, PALE = "#6b6b6b", "#c9c9c9"
+SEQUENTIAL = "cividis"  # even in lightness, the same to colour-blind readers
+
+WIDTH = 6.7  # inches: an A4 page less margins of 20 mm
+PANEL_HEIGHT = 1.9
+
+_SETTINGS: Any = {  # matplotlib's own type of it lists every setting by name
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so figures are the same everywhere
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.5,
+    "axes.titlelocation": "left",
+    "axes.formatter.useoffset": False,
+    "axes.formatter.limits": (-3, 5),
+    "figure.facecolor": "white",
+}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Drawing(Figure):
+    """A matplotlib figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        from io import BytesIO
+
+        target = BytesIO()
+        self.savefig(target, format="png", dpi=144)
+        return target.getvalue()
+
+
+def styled(plot: Callable[P, R]) -> Callable[P, R]:
+    """Run a plot function under the house settings, whatever the caller's own are."""
+
+    @wraps(plot)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(_SETTINGS)
+            return plot(*args, **kwargs)
+
+    return run
+
+
+def panels(
+    n_panels: int, n_columns: int, *, height: float = PANEL_HEIGHT, extra: float = 0.0, share: bool = False
+) -> tuple[Drawing, list[Axes]]:
+    """A figure of the printed width with panels row by row.
+
+    Args:
+        n_panels: wanted.
+        n_columns: at most.
+        height: of a row of panels, inches.
+        extra: more height, inches, for legends or long labels.
+        share: the same axis limits in all panels.
+
+    Returns:
+        The figure and its axes; places left over in the last row are hidden.
+    """
+    columns = max(1, min(n_panels, n_columns))
+    rows = -(-n_panels // columns)
+    width = WIDTH if columns > 1 else 0.72 * WIDTH
+    figure = Drawing(figsize=(width, rows * height + extra), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).flat)
+    for spare in axes[n_panels:]:
+        spare.set_visible(False)
+    return figure, axes[:n_panels]
+
+
+def condition_colours(n_conditions: int) -> list[str]:
+    """A colour a condition: distinct hues while there are few, a sequence of lightness beyond."""
+    if n_conditions <= len(COLOURS):
+        return list(COLOURS[:n_conditions])
+    shades = mpl.colormaps[SEQUENTIAL](np.linspace(0.05, 0.9, n_conditions))
+    return [to_hex(shade) for shade in shades]
+
+
+def marker(k: int) -> str:
+    """The marker of the k-th group, so that no figure relies on colour alone."""
+    return MARKERS[k % len(MARKERS)]
+
+
+def spread(n_points: int, width: float = 0.6) -> NDArray[np.float64]:
+    """Sideways places of points that would lie on each other: even, without drawing random numbers.
+
+    Returns:
+        (point,) in [-width/2, width/2], by the golden ratio's low-discrepancy sequence.
+    """
+    return width * (np.mod(np.arange(1, n_points + 1) * 0.6180339887498949, 1.0) - 0.5)
+
+
+def factor_name(name: str) -> str:
+    """The part of a factor's name that a reader needs: 'task.switch_probability' is 'switch probability'."""
+    return name.rsplit(".", 1)[-1].replace("_", " ")
+
+
+def factor_value(value: Any) -> str:
+    """A factor's value as text."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def condition_name(result: Result) -> str:
+    """A condition by the factors that make it, or by its own name where nothing is varied."""
+    if not result.factors:
+        return result.condition
+    return ", ".join(f"{factor_name(name)} = {factor_value(value)}" for name, value in result.factors.items())
+
+
+def short(text: str, limit: int = 28) -> str:
+    """Text that fits over a panel; the middle goes first, since ends tell conditions apart."""
+    if len(text) <= limit:
+        return text
+    keep = (limit - 1) // 2
+    return f"{text[:keep]}…{text[-keep:]}"
+
+
+def condition_title(result: Result, limit: int = 28) -> str:
+    """A condition with its number of measured members."""
+    return f"{short(condition_name(result), limit)} (n = {result.n_converged})"
+
+
+def condition_axis(axes: Axes, results: Sequence[Result]) -> None:
+    """Conditions side by side along the horizontal axis."""
+    axes.set_xlim(-0.6, len(results) - 0.4)
+    factors = tuple(results[0].factors)
+    if len(factors) == 1:
+        labels = [factor_value(result.factors[factors[0]]) for result in results]
+        axes.set_xlabel(factor_name(factors[0]))
+    else:
+        labels = [short(condition_name(result), 24) for result in results]
+    crowded = max(map(len, labels)) * len(labels) > 22
+    axes.set_xticks(range(len(results)), labels)
+    if crowded:
+        axes.tick_params(axis="x", labelrotation=90 if len(labels) > 5 else 30)
+        for tick in axes.get_xticklabels():
+            tick.set_horizontalalignment("center" if len(labels) > 5 else "right")
+
+
+def results_of(source: StudyResult | Result) -> tuple[Result, ...]:
+    """The conditions of a study, or the one that was given."""
+    return source.results if isinstance(source, StudyResult) else (source,)
+
+
+def legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
+    """One entry a kind of mark of all panels, below them."""
+    by_label: dict[str, Artist] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            by_label.setdefault(label, handle)
+    if by_label:
+        columns = 4 if max(map(len, by_label)) < 22 else 2
+        figure.legend(list(by_label.values()), list(by_label), loc="outside lower center", ncols=columns)

@@ -1,0 +1,89 @@
+"""Figures that tell a difference in solutions from a difference in who survived training."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from degeneracy.analysis.statistics import interval
+from degeneracy.errors import UserError
+from degeneracy.plots.names import distance_unit, full_name, primaries, with_unit
+from degeneracy.plots.style import (
+    condition_colours,
+    condition_title,
+    legend_below,
+    marker,
+    panels,
+    results_of,
+    styled,
+)
+from degeneracy.results import Result, StudyResult
+
+
+def draw_against_convergence(axes: Axes, results: tuple[Result, ...], measure: str, variant: str) -> None:
+    """A measure's value with its interval against the share of networks that converged, a point a condition."""
+    unit = ""
+    for k, (result, colour) in enumerate(zip(results, condition_colours(len(results)), strict=True)):
+        for finding in result.measured[measure].findings if measure in result.measured else ():
+            if finding.variant == variant:
+                unit = finding.unit
+                share = 100 * result.n_converged / result.n_members
+                low, high = interval(finding.value, finding.scale)
+                axes.plot([share, share], [low, high], color=colour, lw=1.2)
+                axes.plot(share, finding.value.value, marker(k), color=colour, label=condition_title(result))
+    axes.set_xlabel("networks converged (%)")
+    axes.set_xlim(-5, 105)
+    axes.set_ylabel(with_unit("value", unit))
+
+
+@styled
+def distance_against_updates(study: StudyResult | Result) -> Figure:
+    """Each network's mean distance to the others against the updates it needed.
+
+    If late networks stand farther from the others than early ones, those that never converged might have stood
+    farther still, and leaving them out makes a condition look more alike than it is.
+
+    Raises:
+        UserError: no level has a pairwise distance of members whose updates are known.
+    """
+    results = results_of(study)
+    chosen = [(m, v) for m, v in primaries(results).values() if any(m in r.distances for r in results)]
+    if not chosen or not any(len(_updates(r)) for r in results):
+        raise UserError(
+            "distance against updates: no pairwise distance of networks with a known number of updates"
+        )
+    figure, axes = panels(len(chosen), 2, height=2.3, extra=0.35)
+    for ax, (measure, variant) in zip(axes, chosen, strict=True):
+        for k, (result, colour) in enumerate(zip(results, condition_colours(len(results)), strict=True)):
+            matrix = _matrix(result, measure, variant)
+            updates = _updates(result)
+            if matrix is None or not len(updates):
+                continue
+            others = np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
+            mean = np.nansum(others, axis=1) / np.maximum(np.isfinite(others).sum(axis=1), 1)
+            ax.plot(
+                updates, mean, marker(k), color=colour, ms=4, alpha=0.75, mew=0, label=condition_title(result),
+                rasterized=True,
+            )  # fmt: skip
+        unit = next((distance_unit(r.measured[measure]) for r in results if measure in r.measured), "")
+        ax.set_xlabel("updates")
+        ax.set_ylabel(with_unit("mean distance", unit))
+        ax.set_title(full_name(measure, variant))
+    legend_below(figure, axes)
+    return figure
+
+
+def _matrix(result: Result, measure: str, variant: str) -> np.ndarray | None:
+    """The distances of a measure's variant, or of the measure where it has no such variant."""
+    distances = result.distances
+    for name in (f"{measure}/{variant}", measure):
+        if name in distances:
+            return distances[name]
+    return None
+
+
+def _updates(result: Result) -> np.ndarray:
+    """Updates of the measured members, in their order; empty where they are not known."""
+    known = {m.label: m.n_updates for m in result.members if len(m.epoch_loss)}
+    if not all(label in known for label in result.measured_members):
+        return np.zeros(0)
+    return np.array([known[label] for label in result.measured_members], dtype=float)

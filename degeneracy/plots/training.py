@@ -1,0 +1,213 @@
+"""Figures of what was trained: example trials, training curves, convergence."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from degeneracy.errors import UserError
+from degeneracy.plots.names import full_name, primaries
+from degeneracy.plots.style import (
+    COLOURS,
+    GREY,
+    PALE,
+    condition_axis,
+    condition_colours,
+    condition_name,
+    legend_below,
+    marker,
+    panels,
+    results_of,
+    short,
+    spread,
+    styled,
+)
+from degeneracy.plots.survivorship import draw_against_convergence
+from degeneracy.results import Examples, MemberSummary, Result, StudyResult
+
+STATUS_COLOURS = {"converged": COLOURS[0], "not converged": COLOURS[4], "diverged": COLOURS[1], "given": PALE}
+MAX_CHANNELS = 4
+
+
+@styled
+def example_trials(result: Result, n_trials: int = 2, n_members: int = 3) -> Figure:
+    """A few probe trials: inputs above, targets and the outputs of some members below.
+
+    Args:
+        result: with examples.
+        n_trials: shown side by side.
+        n_members: whose outputs are drawn.
+
+    Raises:
+        UserError: the result has no examples.
+    """
+    examples = result.examples
+    if examples is None or not examples.inputs.size:
+        raise UserError(f"example trials: none were recorded of condition '{result.condition}'")
+    n_trials = min(n_trials, len(examples.inputs))
+    members = range(min(n_members, len(examples.members)))
+    n_in, n_out = (min(a.shape[-1], MAX_CHANNELS) for a in (examples.inputs, examples.targets))
+    figure, axes = panels(2 * n_trials, n_trials, height=0.45 * (n_in + n_out) / 2 + 0.55, extra=0.35)
+    for trial in range(n_trials):
+        above, below = axes[trial], axes[n_trials + trial]
+        _channels(above, examples.inputs[trial, :, :n_in], GREY, "-")
+        _targets_and_outputs(below, examples, trial, members, n_out)
+        above.set_title(f"Probe trial {trial + 1}")
+        below.set_xlabel("time (steps)")
+    axes[0].set_ylabel(_channel_label("input", n_in, examples.inputs.shape[-1]))
+    axes[n_trials].set_ylabel(_channel_label("output", n_out, examples.targets.shape[-1]))
+    legend_below(figure, axes[n_trials:])
+    return figure
+
+
+def _channel_label(kind: str, n_shown: int, n_all: int) -> str:
+    label = f"{kind} (channels offset)" if n_shown > 1 else f"{kind} (a.u.)"
+    return label if n_shown == n_all else f"{kind}\n(first {n_shown} of {n_all})"
+
+
+def _step(values: np.ndarray) -> float:
+    """How far apart channels are drawn, so that they do not touch."""
+    return 1.15 * float(max(np.nanmax(values) - np.nanmin(values), 1e-9))
+
+
+def _channels(
+    axes: Axes, values: np.ndarray, colour: str, line: str, step: float = 0.0, label: str = ""
+) -> None:
+    """Channels (time, channel), the first on top."""
+    step = step or _step(values)
+    for k in range(values.shape[-1]):
+        axes.plot(values[:, k] - k * step, line, color=colour, lw=1.0, label=label if k == 0 else None)
+    if values.shape[-1] > 1:
+        axes.set_yticks(
+            [-k * step for k in range(values.shape[-1])], [f"{k + 1}" for k in range(values.shape[-1])]
+        )
+
+
+def _targets_and_outputs(axes: Axes, examples: Examples, trial: int, members: range, n_out: int) -> None:
+    target = examples.targets[trial, :, :n_out]
+    step = _step(target)
+    for k in members:
+        label = f"network {examples.members[k]}"
+        _channels(axes, examples.outputs[k, trial, :, :n_out], COLOURS[k % len(COLOURS)], "-", step, label)
+    _channels(axes, target, "black", ":", step, "target")
+    unscored = ~examples.scored[trial]
+    if unscored.any():
+        time = np.arange(len(unscored))
+        axes.fill_between(
+            time, 0, 1, where=unscored, transform=axes.get_xaxis_transform(), color=PALE, alpha=0.4, lw=0,
+            label="not scored", step="mid",
+        )  # fmt: skip
+
+
+@styled
+def training_curves(study: StudyResult | Result) -> Figure:
+    """Training loss of every member against updates, a panel a condition; the threshold dashed where known.
+
+    Raises:
+        UserError: no member has a training history.
+    """
+    results = [r for r in results_of(study) if any(len(m.epoch_loss) for m in r.members)]
+    if not results:
+        raise UserError("training curves: no network has a training history (they were trained elsewhere)")
+    columns = min(3, len(results)) if len(results) <= 15 else 5
+    figure, axes = panels(len(results), columns, height=2.1, extra=0.3, share=True)
+    seen: dict[str, None] = {}
+    for ax, result in zip(axes, results, strict=True):
+        for member in result.members:
+            _curve(ax, member, rasterized=len(result.members) * len(results) > 60)
+            seen[member.status] = None
+        threshold = _threshold(result)
+        if threshold is not None:
+            ax.axhline(threshold, color="black", ls="--", lw=0.9)
+        ax.set_yscale("log")
+        ax.set_title(f"{short(condition_name(result), 22)} (n = {result.n_members})")
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=2))
+    for ax in axes[:: min(columns, len(axes))]:
+        ax.set_ylabel("training loss (MSE)")
+    for ax in axes[-columns:]:
+        ax.set_xlabel("updates")
+    for status in seen:
+        axes[0].plot([], [], color=STATUS_COLOURS.get(status, GREY), label=status)
+    if any(_threshold(result) is not None for result in results):
+        axes[0].plot([], [], color="black", ls="--", lw=0.9, label="threshold")
+    legend_below(figure, axes)
+    return figure
+
+
+def _curve(axes: Axes, member: MemberSummary, *, rasterized: bool) -> None:
+    loss = np.asarray(member.epoch_loss, dtype=float)
+    updates = member.steps_per_epoch * np.arange(1, len(loss) + 1)
+    axes.plot(
+        updates, np.where(loss > 0, loss, np.nan), color=STATUS_COLOURS.get(member.status, GREY), lw=0.8, alpha=0.75,
+        rasterized=rasterized, zorder=3 if member.status == "converged" else 2.5,
+    )  # fmt: skip
+
+
+def _threshold(result: Result) -> float | None:
+    task = result.spec.get("task")
+    value = task.get("threshold") if isinstance(task, Mapping) else None
+    return float(value) if isinstance(value, int | float) and value > 0 else None
+
+
+@styled
+def convergence(study: StudyResult | Result) -> Figure:
+    """How many networks converged in each condition, and after how many updates.
+
+    With two conditions or more, the primary measure of each level against the share that converged stands below:
+    networks that never converge are left out, so a condition in which few do is one of survivors.
+    """
+    results = results_of(study)
+    levels = primaries(results) if len(results) > 1 else {}
+    figure, axes = panels(2 + len(levels), 2, height=2.1 + 0.06 * max(0, len(results) - 6), extra=0.35)
+    _counts(axes[0], results)
+    _updates(axes[1], results)
+    for ax, (measure, variant) in zip(axes[2:], levels.values(), strict=True):
+        draw_against_convergence(ax, results, measure, variant)
+        ax.set_title(full_name(measure, variant))
+    legend_below(figure, axes)
+    return figure
+
+
+def _counts(axes: Axes, results: tuple[Result, ...]) -> None:
+    """Stacked bars of the members' statuses, with the counts in words."""
+    left = np.zeros(len(results))
+    for status, colour in STATUS_COLOURS.items():
+        counts = np.array([sum(m.status == status for m in r.members) for r in results], dtype=float)
+        if counts.any():
+            axes.bar(range(len(results)), counts, 0.62, bottom=left, color=colour, label=status)
+            left += counts
+    if len(results) <= 6:
+        for k, result in enumerate(results):
+            done = sum(m.status in ("converged", "given") for m in result.members)
+            axes.annotate(
+                f"{done}/{result.n_members}", (k, left[k]), (0, 2), textcoords="offset points", ha="center"
+            )
+    condition_axis(axes, results)
+    axes.set_ylim(0, 1.12 * max(left.max(), 1))
+    axes.set_ylabel("networks")
+    axes.set_title("Networks converged / trained")
+
+
+def _updates(axes: Axes, results: tuple[Result, ...]) -> None:
+    """Updates until each converged member stopped."""
+    colours = condition_colours(len(results))
+    for k, result in enumerate(results):
+        updates = np.array([m.n_updates for m in result.members if m.status == "converged"], dtype=float)
+        axes.plot(
+            k + spread(len(updates)),
+            updates,
+            marker(k),
+            color=colours[k],
+            ms=3.5,
+            alpha=0.7,
+            mew=0,
+            rasterized=True,
+        )
+        if len(updates):
+            axes.hlines(np.median(updates), k - 0.38, k + 0.38, color="black", lw=1.2)
+    condition_axis(axes, results)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("updates")
+    axes.set_title("Updates to threshold (line: median)")
