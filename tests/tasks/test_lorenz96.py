@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
+from scipy.stats import chisquare
 
 from degeneracy.errors import UserError
 from degeneracy.streams import Streams
-from degeneracy.tasks import Lorenz96, closed_loop, mean_squared_error, valid_prediction_time
+from degeneracy.tasks import Lorenz96, closed_loop, lorenz96, mean_squared_error, valid_prediction_time
 from degeneracy.tasks.lorenz96 import (
     _attractor,
     _reference_runs,
@@ -113,6 +114,20 @@ def test_reference_runs_ignore_the_default_device_and_gradient_mode() -> None:
     (later.inputs * weight).sum().backward()  # runs computed under inference mode still serve training
     assert weight.grad is not None
     assert torch.allclose(weight.grad, expected.sum((0, 1, 2)), atol=1e-5)  # float32 sums of 15 numbers
+
+
+def test_trials_are_turned_stretches_of_the_reference_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Planted runs whose values say where they come from: run * 10^5 + step * 10 + site, exact in float32.
+    where = torch.arange(7).view(-1, 1, 1) * 1e5 + torch.arange(403).view(-1, 1) * 10 + torch.arange(5)
+    monkeypatch.setattr(lorenz96, "_reference_runs", lambda *_: where)
+    found = Lorenz96(dimensions=5, n_steps=3).sample(Streams([0], "data"), 4000).inputs[0].long()
+    run, step, site = found // 100_000, found % 100_000 // 10, found % 10
+    assert (run == run[:, :1, :1]).all()
+    assert torch.equal(step, step[:, :1, :1] + torch.arange(3).view(-1, 1).expand_as(step[0]))
+    assert torch.equal(site, (site[:, :1, :1] + torch.arange(5)).remainder(5).expand_as(site))
+    assert set(step[:, 0, 0].tolist()) == set(range(400))
+    for chosen in (run, site):
+        assert chisquare(chosen[:, 0, 0].bincount()).pvalue > 1e-4  # a fixed seed: fails never or always
 
 
 def test_sites_are_alike() -> None:
