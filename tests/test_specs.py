@@ -1,0 +1,88 @@
+"""Specs and the user's mistakes in them: one line that says what, where and what would be right."""
+
+import pydantic
+import pytest
+
+import degeneracy as dg
+from degeneracy.errors import UserError, unknown_name
+from degeneracy.optimisation import CosineWarmRestarts
+from degeneracy.specs import Spec
+
+
+class Inner(Spec):
+    width: int = pydantic.Field(2, ge=1)
+
+
+class Outer(Spec):
+    inner: Inner = Inner()
+    needed: float
+
+
+def line(made) -> str:
+    with pytest.raises(UserError) as caught:
+        made()
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_each_mistake_is_one_line_that_names_the_field() -> None:
+    assert line(lambda: Outer()) == "Outer: 'needed' is missing"
+    assert line(lambda: Outer(needed="x")).startswith("Outer: needed = 'x' is wrong: ")
+    assert line(lambda: Inner(width=0)) == (
+        "Inner: width = 0 is wrong: Input should be greater than or equal to 1"
+    )
+    assert line(lambda: Inner(widht=3)) == "Inner: unknown key 'widht'; did you mean 'width'? (known: width)"
+    assert line(lambda: Outer(needed=1, inner={"width": 0})).startswith("Inner: width = 0 is wrong")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(bad: float) -> None:
+    assert "needed" in line(lambda: Outer(needed=bad))
+
+
+def test_a_mistake_is_no_pydantic_error_and_hides_its_traceback() -> None:
+    with pytest.raises(UserError) as caught:
+        Outer()
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_specs_are_frozen_and_replaced() -> None:
+    spec = Outer(needed=1)
+    with pytest.raises(pydantic.ValidationError):
+        spec.needed = 2  # type: ignore[misc]
+    other = spec.replace(needed=2)
+    assert (spec.needed, other.needed, other.inner) == (1, 2, Inner())
+    assert "needed" in line(lambda: spec.replace(needed="no"))
+    assert "unknown key" in line(lambda: spec.replace(neded=1))
+
+
+def test_an_unknown_name_lists_the_known_and_the_closest() -> None:
+    error = unknown_name("measure", "procrusts", ["dsa", "procrustes"], where="options")
+    assert (
+        str(error)
+        == "options: unknown measure 'procrusts'; did you mean 'procrustes'? (known: dsa, procrustes)"
+    )
+    assert "did you mean" not in str(unknown_name("measure", "xyz", ["dsa"]))
+
+
+def test_specs_inside_specs_say_it_themselves() -> None:
+    assert line(lambda: dg.Network(cell="gru2")).startswith("unknown cell 'gru2'; did you mean 'gru'?")
+    assert "tau" in line(lambda: dg.Network(cell="leaky_tanh", cell_options={"tau": 3}))
+    assert "unknown schedule 'cosine'" in line(lambda: dg.Training(schedule="cosine"))
+    assert "unknown key 'perid'" in line(
+        lambda: dg.Training(schedule={"name": "cosine_warm_restarts", "perid": 3})
+    )
+
+
+def test_a_training_keeps_its_schedules_fields_through_plain_data() -> None:
+    training = dg.Training(schedule={"name": "cosine_warm_restarts", "period": 7})
+    assert training.schedule == CosineWarmRestarts(period=7)
+    assert dg.Training(**training.model_dump(mode="json")) == training
+
+
+def test_a_networks_options_survive_plain_data() -> None:
+    network = dg.Network(cell="leaky_tanh", cell_options={"tau_ms": 40.0, "form": "current"}, sigma_rec=0.1)
+    assert dg.Network(**network.model_dump(mode="json")) == network
+    assert network.build_cell().alpha == 0.5  # 20 / 40
