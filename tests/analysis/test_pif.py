@@ -99,6 +99,8 @@ def test_a_rescaled_relu_network_is_at_zero():
     # 16 x 16 entries of order 1 at Newton's 1e-12 or so.
     assert pif.align(x, copy, signed=False, blocks=pif.BLOCKS).distance < 1e-8
     assert pif.pif_distances([x, copy], signed=False, variant="joint").distances[0, 1] < 1e-8
+    # The blocks' norms are taken at canonical scales too; 1e-10 for the same reason.
+    assert pif.block_scales([copy], "joint") == pytest.approx(pif.block_scales([x], "joint"), rel=1e-10)
     as_tanh = [replace(w, symmetry="signed_permutation") for w in (x, copy)]
     assert pif.align(*as_tanh, signed=False, blocks=pif.BLOCKS).distance > 1
 
@@ -137,6 +139,18 @@ def test_a_planted_matching_is_recovered_under_noise(signed):
         # A common sign of all units changes nothing in recurrent weights.
         assert abs((found.signs * signs[found.permutation]).sum()) == n
         assert found.distance == pytest.approx(np.linalg.norm(noise), rel=1e-12)
+
+
+@pytest.mark.parametrize("cell", [{}, GRU, LSTM])
+def test_the_signature_alone_finds_a_copy_and_its_signs(cell):
+    for seed in range(4):
+        x = full(20, seed, **cell)
+        rng = np.random.default_rng(seed)
+        planted, signs = rng.permutation(20), rng.choice([-1.0, 1.0], size=20)
+        y = transform(x, planted, signs)
+        matching, found = assignment.signature(pif._assignment(x, y, True))
+        np.testing.assert_array_equal(planted[matching], np.arange(20))
+        np.testing.assert_array_equal(found, signs[matching])  # the common sign too: input and readout fix it
 
 
 def test_no_worse_than_scipys_faq():
