@@ -123,6 +123,21 @@ class Result:
         return Distances(self.measured)
 
     @property
+    def fixed_points(self) -> Mapping[str, NDArray[Any]]:
+        """The fixed points of all measured members, one below the other.
+
+        Returns:
+            `position` (point, state), `speed` (point,), `eigenvalues` (point, state) complex, `index` (point,), the
+            number of unstable directions, and `member` (point,), a position in `measured_members`.
+
+        Raises:
+            UserError: the measure `fixed_points` was not taken, or members of different sizes have no common array.
+        """
+        if "fixed_points" not in self.measured or not self.measured["fixed_points"].arrays:
+            raise UserError("fixed points were not exported: measure 'fixed_points' on members of one size")
+        return self.measured["fixed_points"].arrays
+
+    @property
     def table(self) -> pd.DataFrame:
         """One row a finding, tidy; a measure that says nothing here has one row with its reason in `note`."""
         rows = [

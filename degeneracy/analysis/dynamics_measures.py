@@ -1,10 +1,11 @@
 """Measures of dynamics: how states move (DSA), how they are laid out (shape), where they rest (fixed points)."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pydantic
+from numpy.typing import NDArray
 
 from degeneracy.analysis import dsa, fixed_points, shape
 from degeneracy.analysis import statistics as st
@@ -52,7 +53,9 @@ class DSA(Measure):
     def check(self, *, n_units: int, n_steps: int, n_trials: int) -> None:
         """Refuse more delays than steps, and a rank that the delayed states or the samples cannot have."""
         if self.n_delays >= n_steps:
-            raise UserError(f"dsa: n_delays = {self.n_delays} is wrong: fewer than the {n_steps} steps of a trial")
+            raise UserError(
+                f"dsa: n_delays = {self.n_delays} is wrong: fewer than the {n_steps} steps of a trial"
+            )
         most = min(self.n_delays * n_units, (n_trials // 2) * (n_steps - self.n_delays))
         if self.rank > most:
             raise UserError(
@@ -247,17 +250,15 @@ def _pair_mean(distances: Array) -> Estimate:
     return Estimate(value=float("nan"), leave_one_out=np.full(len(distances), np.nan))
 
 
-def _point_arrays(points: Sequence[fixed_points.FixedPoints]) -> dict[str, Array]:
+def _point_arrays(points: Sequence[fixed_points.FixedPoints]) -> dict[str, NDArray[Any]]:
     """The points of all members one below the other, `member` saying whose each is (its position)."""
     sizes = {p.position.shape[1] for p in points}
     if len(sizes) > 1:  # members of different sizes have no common array
         return {}
-    eigenvalues = np.concatenate([p.eigenvalues for p in points])
     return {
         "position": np.concatenate([p.position for p in points]),
         "speed": np.concatenate([p.speed for p in points]),
-        "eigenvalue_real": np.ascontiguousarray(eigenvalues.real),
-        "eigenvalue_imag": np.ascontiguousarray(eigenvalues.imag),
-        "index": np.concatenate([p.index for p in points]).astype(np.float64),
-        "member": np.repeat(np.arange(len(points)), [len(p) for p in points]).astype(np.float64),
+        "eigenvalues": np.concatenate([p.eigenvalues for p in points]),
+        "index": np.concatenate([p.index for p in points]),
+        "member": np.repeat(np.arange(len(points)), [len(p) for p in points]),
     }

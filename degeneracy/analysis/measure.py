@@ -7,7 +7,7 @@ intervals and calibration are computed in one place (`statistics`) for all measu
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ class Measured:
 
     findings: tuple[Finding, ...]
     distances: Mapping[str, Array] = field(default_factory=dict)  # variant -> (member, member)
-    arrays: Mapping[str, Array] = field(default_factory=dict)  # exported, e.g. fixed points
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # exported, e.g. fixed points
     diagnostics: Mapping[str, float] = field(default_factory=dict)  # restarts, spread, converged share
 
 
