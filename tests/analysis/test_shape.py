@@ -181,6 +181,14 @@ def test_small_distances_are_resolved():
         assert found == pytest.approx(size, rel=max(size**2, 1e-5))
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e-9])
+def test_a_small_direction_that_only_one_member_has_is_resolved(size):
+    # columns (1, 1, -1, -1) and size (1, -1, 1, -1), orthogonal: against the first alone, tan(angle) = size
+    x = np.array([[1.0, size], [1.0, -size], [-1.0, size], [-1.0, -size]])
+    for pair in ((x, x[:, :1]), (x[:, :1], x)):
+        assert shape.procrustes_angle(*pair) == pytest.approx(np.arctan(size), rel=1e-6)
+
+
 # --- metric ---
 
 
