@@ -1,8 +1,8 @@
 """Loss and gradients of stacked members: by autograd (the reference), or by a hand-written backward through time.
 
 The hand-written path serves the one-gate cells. It stores one state a step, multiplies each weight's gradient
-once for all steps, and on the CPU runs member after member with two-dimensional kernels: the work of one member
-fits the cache, and a member's numbers are then the same bits beside any companions.
+once for all steps. On the CPU both go member after member: the work of one member fits the cache, and a member's
+numbers are then the same bits beside any companions.
 
 Shape suffixes: T time, M member, B trial, N unit, I in, O out.
 """
@@ -21,25 +21,28 @@ Path = Callable[[Cell, Params, Trials, Mapping[str, Tensor]], Gradients]
 
 
 def autograd_gradients(cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor]) -> Gradients:
-    """Loss and gradients by automatic differentiation: any cell, the reference for every other path.
-
-    Losses are summed over members, so that each member's gradient is that of its own loss alone.
-    """
-    leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-    with torch.enable_grad():
-        _, outputs = forward(cell, leaves, trials.inputs, noise)
-        loss = mean_squared_error(outputs, trials)
-        grads = torch.autograd.grad(loss.sum(), list(leaves.values()))
-    return loss.detach(), dict(zip(leaves, grads, strict=True))
+    """Loss and gradients by automatic differentiation: any cell, the reference for every other path."""
+    return _each_member(_stacked_autograd, cell, params, trials, noise)
 
 
 def bptt_gradients(cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor]) -> Gradients:
     """Loss and gradients by the hand-written backward through time; one-gate cells only."""
-    if trials.inputs.is_cuda:
-        return _stacked_gradients(cell, params, trials, noise)
+    return _each_member(_stacked_gradients, cell, params, trials, noise)
+
+
+def _each_member(
+    stacked: Path, cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor]
+) -> Gradients:
+    """All members in one pass on a GPU; member after member on a CPU.
+
+    Batched kernels round by the number of members (measured: GRU gradients differ in the last bit between 1 and 3
+    members), so on a CPU a member would otherwise not be the same bits in any company.
+    """
+    if trials.inputs.is_cuda or trials.inputs.shape[0] == 1:
+        return stacked(cell, params, trials, noise)
     losses, grads = [], []
     for k in range(trials.inputs.shape[0]):
-        loss, grad = _stacked_gradients(
+        loss, grad = stacked(
             cell,
             {name: value[k : k + 1] for name, value in params.items()},
             Trials(**{name: value[k : k + 1] for name, value in vars(trials).items()}),
@@ -47,9 +50,17 @@ def bptt_gradients(cell: Cell, params: Params, trials: Trials, noise: Mapping[st
         )
         losses.append(loss)
         grads.append(grad)
-    if len(losses) == 1:
-        return losses[0], grads[0]
     return torch.cat(losses), {name: torch.cat([grad[name] for grad in grads]) for name in params}
+
+
+def _stacked_autograd(cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor]) -> Gradients:
+    """Losses are summed over members, so that each member's gradient is that of its own loss alone."""
+    leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
+    with torch.enable_grad():
+        _, outputs = forward(cell, leaves, trials.inputs, noise)
+        loss = mean_squared_error(outputs, trials)
+        grads = torch.autograd.grad(loss.sum(), list(leaves.values()))
+    return loss.detach(), dict(zip(leaves, grads, strict=True))
 
 
 @torch.no_grad()

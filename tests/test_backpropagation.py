@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from degeneracy.backpropagation import PATHS, autograd_gradients, bptt_gradients, path_for
+from degeneracy.backpropagation import (
+    PATHS,
+    _stacked_autograd,
+    _stacked_gradients,
+    autograd_gradients,
+    bptt_gradients,
+    path_for,
+)
 from degeneracy.cells import CELLS, Cell, LeakyTanhCell, Params, ReluCell, TanhCell
 from degeneracy.networks import Network, draw_noise, forward, initial_params
 from degeneracy.streams import Streams
@@ -61,12 +68,11 @@ def test_hand_written_equals_autograd(name: str, n_members: int, noisy: bool) ->
         assert (grads[key] - value).norm() <= 1e-10 * value.norm(), key
 
 
-def test_the_stacked_form_that_a_gpu_takes_is_the_same() -> None:
-    from degeneracy.backpropagation import _stacked_gradients
-
+@pytest.mark.parametrize("stacked", [_stacked_gradients, _stacked_autograd])
+def test_the_stacked_forms_that_a_gpu_takes_are_the_same(stacked) -> None:
     for cell in ONE_GATE.values():
         params, trials, noise = some_params(cell.name), some_trials(3), noise_of(cell, 3)
-        loss, grads = _stacked_gradients(cell, params, trials, noise)
+        loss, grads = stacked(cell, params, trials, noise)
         expected_loss, expected = autograd_gradients(cell, params, trials, noise)
         torch.testing.assert_close(loss, expected_loss, rtol=1e-10, atol=0)
         for key, value in expected.items():
@@ -124,7 +130,7 @@ def test_steps_of_weight_zero_do_not_count(path) -> None:
         torch.testing.assert_close(same[name], grads[name], rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+@pytest.mark.parametrize("path", [*PATHS.values(), _stacked_gradients, _stacked_autograd])
 def test_a_members_gradient_is_that_of_its_own_loss(path) -> None:
     params, trials = some_params("tanh"), some_trials(3)
     _, grads = path(TanhCell(), params, trials, {})
