@@ -22,7 +22,7 @@ from degeneracy.plots.names import (
     primaries,
     split,
 )
-from degeneracy.plots.style import condition_name, factor_name
+from degeneracy.plots.style import WIDTH, condition_name, factor_name
 from degeneracy.results import Result, StudyResult
 
 MARK = "degeneracy report"  # in the head of every file of ours, so that no other is ever overwritten
@@ -42,6 +42,7 @@ class Plate:
     section: str
     title: str
     caption: str
+    width: float  # share of the text's width, so that text in figures is of one size
     source: str  # a data URI; "" where the figure stands beside the report only
     files: Mapping[str, bytes]
 
@@ -80,6 +81,7 @@ def _plate(wanted: _Wanted, figure: Figure, budget: int) -> Plate:
         section=wanted.section,
         title=wanted.title,
         caption=wanted.caption,
+        width=round(min(figure.get_figwidth() / WIDTH, 1.0), 3),
         source=source,
         files={f"{wanted.name}.png": png, f"{wanted.name}.svg": svg},
     )
@@ -177,7 +179,7 @@ def _of_training(study: StudyResult) -> Iterator[_Wanted]:
     yield _Wanted(
         section="training",
         name="distance_against_updates",
-        title="Do late networks differ more?",
+        title="Late networks against early ones",
         caption=(
             "Each point is a network: its mean distance to the others of its condition against the updates it needed. "
             "If late networks stood farther out, those that never converged might stand farther still."

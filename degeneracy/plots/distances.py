@@ -19,6 +19,7 @@ from degeneracy.plots.names import (
     full_name,
     joined,
     split,
+    stacked_name,
     with_unit,
 )
 from degeneracy.plots.style import (
@@ -59,7 +60,7 @@ def distance_heatmaps(source: StudyResult | Result, names: Sequence[str] = ()) -
     names = _known(results, names)
     columns = min(len(results), MAX_COLUMNS) if len(results) > 1 else min(len(names), 3)
     cells = _cells(results, names, columns)
-    figure, axes = panels(len(cells), columns, height=2.25 if columns < 4 else 1.95)
+    figure, axes = panels(len(cells), columns, height=2.1 if columns < 4 else 1.95)
     scales = {name: _scale(results, name) for name in names}
     for ax, cell in zip(axes, cells, strict=True):
         if cell is None:
@@ -119,7 +120,7 @@ def pair_distances(source: StudyResult | Result, names: Sequence[str] = ()) -> F
     if len(results) == 1:
         figure, axes = panels(len(names), 4, height=2.4, extra=0.3)
     else:
-        figure, axes = panels(len(names), 2 if len(names) < 3 else 3, height=2.3, extra=0.3)
+        figure, axes = panels(len(names), 2 if len(names) < 3 else 3, height=2.4, extra=0.3)
     for ax, name in zip(axes, names, strict=True):
         for k, (result, colour) in enumerate(zip(results, condition_colours(len(results)), strict=True)):
             if name in result.distances:
@@ -129,7 +130,7 @@ def pair_distances(source: StudyResult | Result, names: Sequence[str] = ()) -> F
             ax.set_xticks([0], [f"n = {results[0].n_converged}"])
             ax.set_xlabel("")
         ax.set_ylim(bottom=0)
-        ax.set_title(short(full_name(*split(name)), 34))
+        ax.set_title(stacked_name(*split(name)))
         ax.set_ylabel(with_unit("distance", _unit_in(results, name)))
     legend_below(figure, axes)
     return figure

@@ -18,6 +18,7 @@ from degeneracy.plots.names import (
     joined,
     primaries,
     split,
+    stacked_name,
     with_unit,
 )
 from degeneracy.plots.style import (
@@ -70,10 +71,10 @@ def against_factor(
         figure, axes = panels(2 * len(names), 2, height=2.05, extra=0.4)
         for scaled, name in zip(axes[1::2], names, strict=True):
             _scaled_panel(scaled, study, along, name)
-        _raw_panels(axes[::2], study, along, names, 44)
+        _raw_panels(axes[::2], study, along, names, full_name)
     else:
-        figure, axes = panels(len(names), 3, height=1.95, extra=0.4)
-        _raw_panels(axes, study, along, names, 29)
+        figure, axes = panels(len(names), 3, height=2.1, extra=0.4)
+        _raw_panels(axes, study, along, names, stacked_name)
     legend_below(figure, axes)
     return figure
 
@@ -195,7 +196,11 @@ def _hashable(value: object) -> object:
 
 
 def _raw_panels(
-    axes: Sequence[Axes], study: StudyResult, along: str, names: Sequence[str], title_length: int
+    axes: Sequence[Axes],
+    study: StudyResult,
+    along: str,
+    names: Sequence[str],
+    title: Callable[[str, str], str],
 ) -> None:
     """Values as measured."""
     for ax, name in zip(axes, names, strict=True):
@@ -203,7 +208,7 @@ def _raw_panels(
         _against(ax, study, along, {c: _raw(f) for c, f in findings.items()}, findings)
         unit = next((finding.unit for finding in findings.values() if finding is not None), "")
         ax.set_ylabel(with_unit("value", unit))
-        ax.set_title(short(full_name(*split(name)), title_length))
+        ax.set_title(title(*split(name)))
 
 
 def _scaled_panel(axes: Axes, study: StudyResult, along: str, name: str) -> None:

@@ -32,9 +32,14 @@ VARIANT_NAMES = {
     "n_total": "number",
     "n_stable_sd": "number stable, SD",
     "n_total_sd": "number, SD",
+    "census_distance": "census",
+    "spectrum_distance": "spectrum",
     "recurrent/untrained": "recurrent, against untrained",
     "joint/untrained": "joint, against untrained",
 }
+
+# Units where a panel has little room; others as they are.
+SHORT_UNITS = {"natural-log units": "ln units", "squared output unit": "output²", "output unit": "output"}
 
 # The measures by which a level is summarised, the first that was measured, with the variants tried in order.
 PRIMARY: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
@@ -63,6 +68,11 @@ def full_name(measure: str, variant: str = "") -> str:
     return f"{measure_name(measure)}, {variant_name(variant)}" if variant else measure_name(measure)
 
 
+def stacked_name(measure: str, variant: str = "") -> str:
+    """Measure and variant in words, one below the other, over a narrow panel."""
+    return f"{measure_name(measure)}\n{variant_name(variant)}" if variant else measure_name(measure)
+
+
 def split(name: str) -> tuple[str, str]:
     """A name as `Result.distances` takes it: 'dsa' or 'dsa/driven' gives (measure, variant or '')."""
     measure, _, variant = name.partition("/")
@@ -75,8 +85,8 @@ def joined(measure: str, variant: str) -> str:
 
 
 def with_unit(label: str, unit: str) -> str:
-    """A label with its unit in brackets."""
-    return f"{label} ({unit})" if unit else label
+    """An axis label with its unit in brackets."""
+    return f"{label} ({SHORT_UNITS.get(unit, unit)})" if unit else label
 
 
 def finding_of(result: Result, measure: str, variant: str = "") -> Finding | None:

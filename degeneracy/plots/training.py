@@ -63,8 +63,8 @@ def example_trials(result: Result, n_trials: int = 2, n_members: int = 3) -> Fig
 
 
 def _channel_label(kind: str, n_shown: int, n_all: int) -> str:
-    label = f"{kind} (channels offset)" if n_shown > 1 else f"{kind} (a.u.)"
-    return label if n_shown == n_all else f"{kind}\n(first {n_shown} of {n_all})"
+    label = f"{kind} channel" if n_shown > 1 else f"{kind} (a.u.)"
+    return label if n_shown == n_all else f"{label}\n({n_shown} of {n_all})"
 
 
 def _step(values: np.ndarray) -> float:
@@ -160,7 +160,7 @@ def convergence(study: StudyResult | Result) -> Figure:
     """
     results = results_of(study)
     levels = primaries(results) if len(results) > 1 else {}
-    figure, axes = panels(2 + len(levels), 2, height=2.1 + 0.06 * max(0, len(results) - 6), extra=0.35)
+    figure, axes = panels(2 + len(levels), 2, height=1.85 + 0.06 * max(0, len(results) - 6), extra=0.35)
     _counts(axes[0], results)
     _updates(axes[1], results)
     for ax, (measure, variant) in zip(axes[2:], levels.values(), strict=True):
@@ -192,7 +192,7 @@ def _counts(axes: Axes, results: tuple[Result, ...]) -> None:
 
 def _updates(axes: Axes, results: tuple[Result, ...]) -> None:
     """Updates until each converged member stopped."""
-    colours = condition_colours(len(results))
+    colours, highest = condition_colours(len(results)), 0.0
     for k, result in enumerate(results):
         updates = np.array([m.n_updates for m in result.members if m.status == "converged"], dtype=float)
         axes.plot(
@@ -207,7 +207,8 @@ def _updates(axes: Axes, results: tuple[Result, ...]) -> None:
         )
         if len(updates):
             axes.hlines(np.median(updates), k - 0.38, k + 0.38, color="black", lw=1.2)
+        highest = max(highest, updates.max(initial=0))
     condition_axis(axes, results)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.12 * highest or 1)
     axes.set_ylabel("updates")
     axes.set_title("Updates to threshold (line: median)")
