@@ -8,21 +8,26 @@ result   = dg.measure(ensemble, task)
 result.table
 """
 
-from degeneracy import analysis, tasks
-from degeneracy.analysis import MEASURES, Measure, Recording
-from degeneracy.arrays import load_arrays, measure_arrays
-from degeneracy.cells import CELLS, Cell
-from degeneracy.ensemble import Ensemble, train
-from degeneracy.errors import UserError
-from degeneracy.measuring import measure
-from degeneracy.networks import Network
-from degeneracy.record import Probe
-from degeneracy.results import Result, StudyResult, compare
-from degeneracy.streams import Streams
-from degeneracy.study import STUDIES, Study, load_run, load_study, run_study
-from degeneracy.tasks import TASKS, Task, Trials
-from degeneracy.training import Training
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from degeneracy.version import __version__
+
+if TYPE_CHECKING:
+    from degeneracy import analysis, tasks
+    from degeneracy.analysis import MEASURES, Measure, Recording
+    from degeneracy.arrays import load_arrays, measure_arrays
+    from degeneracy.cells import CELLS, Cell
+    from degeneracy.ensemble import Ensemble, train
+    from degeneracy.errors import UserError
+    from degeneracy.measuring import measure
+    from degeneracy.networks import Network
+    from degeneracy.record import Probe
+    from degeneracy.results import Result, StudyResult, compare
+    from degeneracy.streams import Streams
+    from degeneracy.study import STUDIES, Study, load_run, load_study, run_study
+    from degeneracy.tasks import TASKS, Task, Trials
+    from degeneracy.training import Training
 
 __all__ = [
     "CELLS",
@@ -55,3 +60,50 @@ __all__ = [
     "tasks",
     "train",
 ]
+
+# Where each name lives. They are imported at their first use, so that `degeneracy --help` need not wait for torch.
+_HOMES = {
+    "MEASURES": "analysis",
+    "Measure": "analysis",
+    "Recording": "analysis",
+    "load_arrays": "arrays",
+    "measure_arrays": "arrays",
+    "CELLS": "cells",
+    "Cell": "cells",
+    "Ensemble": "ensemble",
+    "train": "ensemble",
+    "UserError": "errors",
+    "measure": "measuring",
+    "Network": "networks",
+    "Probe": "record",
+    "Result": "results",
+    "StudyResult": "results",
+    "compare": "results",
+    "Streams": "streams",
+    "STUDIES": "study",
+    "Study": "study",
+    "load_run": "study",
+    "load_study": "study",
+    "run_study": "study",
+    "TASKS": "tasks",
+    "Task": "tasks",
+    "Trials": "tasks",
+    "Training": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use."""
+    if name in ("analysis", "tasks"):
+        value: Any = importlib.import_module(f"degeneracy.{name}")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f"degeneracy.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module 'degeneracy' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

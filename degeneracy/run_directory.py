@@ -4,6 +4,7 @@ study.json                      the study, its seeds and the names of its condit
 provenance.json                 versions, device, numeric path, times
 degeneracy.csv                  the table
 report.html, figures/           the report
+lock                            held while one of the files above is written
 conditions/NAME-HASH/
     spec.json                   the resolved task, network and training
     lock                        held by the process at work on the condition
@@ -59,19 +60,12 @@ class RunDirectory:
             UserError: the folder holds something else, or conditions that the study does not have.
         """
         names = [condition.name for condition in conditions]
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            known = cls.at(root).study_file["conditions"]
-            lost = [name for name in known if name not in names]
-            if lost:
-                raise UserError(
-                    f"{root} holds a run with other settings (condition {lost[0]} is not in this study);"
-                    " choose another folder with --out"
-                )
-        run = cls(root=root, study=study)
-        write_json(root / "study.json", {"format": FORMAT, "study": study, "conditions": names})
-        for condition in conditions:
-            write_json(run._folder(condition) / "spec.json", condition.spec)
-        return run
+        _check_folder(root, names)
+        with lock(root / "lock", wait=True):
+            _check_folder(root, names)  # again: another process may have started a run here since
+            _clean(root)
+            write_json(root / "study.json", {"format": FORMAT, "study": study, "conditions": names})
+        return cls(root=root, study=study)
 
     @classmethod
     def at(cls, root: Path) -> "RunDirectory":
@@ -110,9 +104,11 @@ class RunDirectory:
         """Work on a condition alone; yields False where another process holds it and not `wait`."""
         folder = self._folder(condition)
         with lock(folder / "lock", wait=wait) as held:
-            if held:  # what a killed process was writing; nobody else can be at it now
-                for part in folder.rglob(".*.part"):
-                    part.unlink(missing_ok=True)
+            if held:
+                for inner in (folder, folder / "members", folder / "measured"):
+                    _clean(inner)
+                if not (folder / "spec.json").exists():
+                    write_json(folder / "spec.json", condition.spec)
             yield held
 
     def missing_seeds(self, condition: Condition, seeds: Sequence[int]) -> list[int]:
@@ -147,6 +143,10 @@ class RunDirectory:
         arrays, metadata = read_arrays(self._measured(condition, name))
         return metadata["reason"] if "reason" in metadata else _unpack(arrays, metadata)
 
+    def has_examples(self, condition: Condition) -> bool:
+        """Whether example trials are kept."""
+        return (self._folder(condition) / "examples.safetensors").exists()
+
     def save_examples(self, condition: Condition, examples: Examples) -> None:
         """Keep a few probe trials."""
         arrays = {name: value for name, value in vars(examples).items() if name != "members"}
@@ -163,11 +163,42 @@ class RunDirectory:
         """Write the table and where it came from; returns the result with its provenance."""
         provenance = _provenance(self, seconds)
         with lock(self.root / "lock", wait=True):
-            for part in self.root.glob(".*.part"):
-                part.unlink(missing_ok=True)
             write_bytes(self.root / "degeneracy.csv", result.table.to_csv(index=False).encode())
             write_json(self.root / "provenance.json", provenance)
         return replace(result, provenance=provenance)
+
+    def report(self, result: StudyResult) -> Path:
+        """Write report.html and its figures; returns the report's path."""
+        with lock(self.root / "lock", wait=True):
+            _clean(self.root / "figures")
+            return result.report(self.root / "report.html")
+
+
+def _check_folder(root: Path, names: Sequence[str]) -> None:
+    """Refuse a folder that holds anything but a run of these conditions or of some of them."""
+    if root.is_dir() and not (root / "study.json").exists():
+        # What a run leaves that was killed before its first file was there.
+        strangers = [p for p in root.iterdir() if p.name != "lock" and not _is_part(p, "study.json")]
+        if not strangers:
+            return
+    if root.exists():
+        known = RunDirectory.at(root).study_file["conditions"]
+        lost = [name for name in known if name not in names]
+        if lost:
+            raise UserError(
+                f"{root} holds a run with other settings (condition {lost[0]} is not in this study);"
+                " choose another folder with --out"
+            )
+
+
+def _is_part(path: Path, name: str) -> bool:
+    return path.name.startswith(f".{name}.") and path.suffix == ".part"
+
+
+def _clean(folder: Path) -> None:
+    """Remove what a killed process was writing; whoever calls this holds the folder's lock."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
 
 
 def _provenance(run: RunDirectory, seconds: float) -> dict[str, Any]:
@@ -201,10 +232,13 @@ def _pack(found: Measured) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
                 arrays[f"finding/{k}/{name}"] = np.append(estimate.value, estimate.leave_one_out)
         findings.append({name: value for name, value in asdict(finding).items() if name not in given})
     arrays |= {f"distance/{name}": value for name, value in found.distances.items()}
-    arrays |= {f"array/{name}": value for name, value in found.arrays.items()}
+    # The format knows no complex128: real and imaginary parts as a last axis.
+    split = [name for name, value in found.arrays.items() if np.iscomplexobj(value)]
+    for name, value in found.arrays.items():
+        arrays[f"array/{name}"] = np.stack([value.real, value.imag], axis=-1) if name in split else value
     arrays |= {f"diagnostic/{name}": np.array([value]) for name, value in found.diagnostics.items()}
     names = {kind: list(getattr(found, kind)) for kind in ("distances", "arrays", "diagnostics")}
-    return arrays, {"findings": findings, **names}
+    return arrays, {"findings": findings, "complex": split, **names}
 
 
 def _unpack(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> Measured:
@@ -218,9 +252,12 @@ def _unpack(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> 
         assert value is not None
         floor, reference = estimate(f"finding/{k}/floor"), estimate(f"finding/{k}/reference")
         findings.append(Finding(**fields, value=value, floor=floor, reference=reference))
+    exported = {name: arrays[f"array/{name}"] for name in metadata["arrays"]}
+    for name in metadata["complex"]:
+        exported[name] = exported[name][..., 0] + 1j * exported[name][..., 1]
     return Measured(
         findings=tuple(findings),
         distances={name: arrays[f"distance/{name}"] for name in metadata["distances"]},
-        arrays={name: arrays[f"array/{name}"] for name in metadata["arrays"]},
+        arrays=exported,
         diagnostics={name: float(arrays[f"diagnostic/{name}"][0]) for name in metadata["diagnostics"]},
     )

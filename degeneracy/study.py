@@ -9,11 +9,11 @@ import itertools
 import time
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pydantic
-from tqdm import tqdm
 
 from degeneracy.analysis import MEASURES, Measure, Measured
 from degeneracy.conditions import Condition, digest
@@ -29,15 +29,17 @@ from degeneracy.measuring import (
 )
 from degeneracy.named import build
 from degeneracy.networks import Network
+from degeneracy.progress import Progress
 from degeneracy.record import Probe, record
 from degeneracy.results import Result, StudyResult
 from degeneracy.run_directory import RunDirectory
+from degeneracy.settings import flat_factors, key_parts, override, parse_seeds, set_field
 from degeneracy.specs import Spec
 from degeneracy.tasks import TASKS
 from degeneracy.training import Training, resolve_device, resolve_jobs, train_members
 from degeneracy.version import __version__
 
-BAR = "{desc} |{bar:24}| {n_fmt}/{total_fmt} networks and measures, {elapsed} gone, about {remaining} to go"
+PARTS = ("task", "network", "training")  # of a condition: what can be varied
 STUDIES = {"quickstart": Path(__file__).parent / "quickstart.toml"}
 
 
@@ -64,17 +66,40 @@ class Study(Spec):
     @pydantic.field_validator("seeds", mode="before")
     @classmethod
     def _seed_range(cls, value: Any) -> Any:
+        if not isinstance(value, str | Iterable):
+            raise UserError(f'Study: seeds = {value!r} is wrong: needed is a list, or "0:16" for 0 to 15')
         return parse_seeds(value) if isinstance(value, str) else check_seeds(value)
+
+    @pydantic.field_validator("vary", mode="before")
+    @classmethod
+    def _dotted_factors(cls, value: Any) -> Any:
+        return flat_factors(value) if isinstance(value, Mapping) else value
 
     @pydantic.model_validator(mode="after")
     def _all_parts_exist(self) -> "Study":
         if len(self.seeds) < 2:
             raise UserError(f"Study: seeds = {list(self.seeds)} is wrong: 2 members or more are needed")
+        for factor, levels in self.vary.items():
+            self._check_factor(factor, levels)
         conditions = self.conditions()
         if len({condition.name for condition in conditions}) < len(conditions):
             raise UserError("Study: vary names the same condition twice")
         self.build_measures()
         return self
+
+    def _check_factor(self, factor: str, levels: Sequence[Any]) -> None:
+        part, *fields = factor.split(".")
+        if part not in PARTS:
+            raise unknown_name("part", part, PARTS, where=f"Study: vary '{factor}'")
+        if not levels:
+            raise UserError(f"Study: vary '{factor}' = [] is wrong: it needs one level or more")
+        found: Any = getattr(self, part) if fields else None  # a whole part may be replaced
+        for field in fields:
+            found = found.get(field) if isinstance(found, Mapping) else None
+        if found is not None:
+            raise UserError(
+                f"Study: '{factor}' is both set ({found}) and varied ({', '.join(map(str, levels))}); drop one of them"
+            )
 
     def build_measures(self) -> dict[str, Measure]:
         """The measures with their options checked."""
@@ -86,7 +111,7 @@ class Study(Spec):
         for levels in itertools.product(*self.vary.values()):
             fields = {"task": dict(self.task), "network": dict(self.network), "training": dict(self.training)}
             for factor, level in zip(self.vary, levels, strict=True):
-                _set(fields, factor, level)
+                set_field(fields, factor.split("."), level)
             task = build("task", fields["task"], TASKS)
             made.append(
                 Condition(
@@ -99,58 +124,28 @@ class Study(Spec):
         return made
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Seeds from text: "0:16" (0 to 15), "3", or several of these as "0:8,12".
-
-    Raises:
-        UserError: text of another form.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, colon, last = part.strip().partition(":")
-        if not first.isdigit() or (colon and not last.isdigit()):
-            raise UserError(f"seeds = '{text}' is wrong: write 0:16 for 0 to 15, or a list as 0:8,12")
-        seeds += range(int(first), int(last)) if colon else [int(first)]
-    return check_seeds(seeds)
-
-
-def _set(fields: dict[str, Any], key: str, value: Any) -> None:
-    """Set `part.field` (or deeper) in nested dicts, which are copied on the way."""
-    part, *rest = key.split(".")
-    if part not in fields and not rest:
-        fields[part] = value
-        return
-    if not rest:
-        fields[part] = value
-        return
-    inner = fields.get(part, {})
-    if not isinstance(inner, Mapping):
-        raise UserError(f"'{key}': '{part}' has no fields")
-    fields[part] = dict(inner)
-    _set(fields[part], ".".join(rest), value)
-
-
 def load_study(source: str | Path, overrides: Iterable[tuple[str, Any]] = ()) -> Study:
     """Read a study file, or a study that comes with the package.
 
     Args:
         source: a path to a TOML file, or a name in `STUDIES`.
-        overrides: (key, value) pairs such as ("training.learning_rate", 0.003), set over the file's.
+        overrides: (key, value) pairs such as ("training.learning_rate", 0.003), set over the file's; keys as in
+            TOML, e.g. 'vary.task.channels' or 'options."my_module:MyMeasure".scale'.
 
     Raises:
         UserError: no such file or name, damaged TOML, or what `Study` refuses.
     """
     path = STUDIES.get(str(source), Path(source))
-    if not path.exists() and path.suffix != ".toml":
-        raise unknown_name("study", source, STUDIES, where="no such file, and")
     try:
+        if not path.exists() and path.suffix != ".toml":
+            raise unknown_name("study", source, STUDIES, where="no such file, and")
         fields: dict[str, Any] = tomllib.loads(path.read_text())
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: damaged TOML: {error}") from error
     for key, value in overrides:
-        _set(fields, key, value)
+        override(fields, key, value)
     return Study(**fields)
 
 
@@ -171,7 +166,8 @@ def run_study(
         out: the run directory; `runs/NAME` by default.
         device: "auto", "cpu" or "cuda".
         jobs: processes on a CPU, -1 for one a core.
-        progress: show progress bars on standard error.
+        progress: show a progress bar on standard error; where that is no terminal, lines of the logger
+            "degeneracy", level INFO.
 
     Returns:
         What was measured; also in the run directory (`degeneracy.csv` and more, see README).
@@ -188,13 +184,13 @@ def run_study(
     run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions)
     started = time.perf_counter()
     n_steps = len(conditions) * (len(plan.seeds) + len(plan.measures))
-    with tqdm(total=n_steps, desc="starting", bar_format=BAR, disable=not progress) as bar:
-        _work_through(run, plan, list(conditions), place, n_jobs, bar)
-    return run.finish(load_run(root), seconds=time.perf_counter() - started)
+    with Progress(n_steps, show=progress) as shown:
+        _work_through(run, plan, list(conditions), place, n_jobs, shown)
+    return run.finish(_load_results(run, plan), seconds=time.perf_counter() - started)
 
 
 def _work_through(
-    run: RunDirectory, plan: Study, waiting: list[Condition], device: str, jobs: int, bar: "tqdm[Any]"
+    run: RunDirectory, plan: Study, waiting: list[Condition], device: str, jobs: int, shown: Progress
 ) -> None:
     """Take whichever condition no other process holds; wait for another only when nothing else is left."""
     while waiting:
@@ -202,53 +198,54 @@ def _work_through(
         for condition in left:
             with run.hold(condition, wait=False) as held:
                 if held:
-                    _train_missing(run, condition, plan.seeds, device, jobs, bar)
-                    _measure_missing(run, condition, plan, jobs, bar)
+                    _train_missing(run, condition, plan.seeds, device, jobs, shown)
+                    _measure_missing(run, condition, plan, jobs, shown)
                     waiting.remove(condition)
         if waiting == left:
-            bar.set_description(f"{waiting[0].label}: waiting for another process")
+            shown.wait(f"{waiting[0].label}: waiting for the process that works on it")
             with run.hold(waiting[0], wait=True):
                 pass
 
 
 def _train_missing(
-    run: RunDirectory, condition: Condition, seeds: Sequence[int], device: str, jobs: int, bar: "tqdm[Any]"
+    run: RunDirectory, condition: Condition, seeds: Sequence[int], device: str, jobs: int, shown: Progress
 ) -> None:
     """Train the members whose files are not there, keeping each as it finishes."""
     missing = run.missing_seeds(condition, seeds)
-    bar.set_description(f"{condition.label}: training")
-    bar.update(len(seeds) - len(missing))
+    there = len(seeds) - len(missing)
+    shown.begin(f"{condition.label}: training", "networks", done=there, of=len(seeds))
     if missing:
         members = train_members(
             condition.task, condition.network, condition.training, missing, device=device, jobs=jobs
         )
         for member in members:
             run.save_member(condition, member)
-            bar.update()
+            shown.step()
 
 
 def _measure_missing(
-    run: RunDirectory, condition: Condition, plan: Study, jobs: int, bar: "tqdm[Any]"
+    run: RunDirectory, condition: Condition, plan: Study, jobs: int, shown: Progress
 ) -> None:
     """Measure what is not measured yet of these members with these options, keeping each measure as it is done."""
-    bar.set_description(f"{condition.label}: measuring")
     measures = plan.build_measures()
     ensemble = run.load_ensemble(condition, plan.seeds)
     kept = ensemble.converged
     keys = {name: measured_key(name, m, kept.seeds, plan.probe) for name, m in measures.items()}
     todo = {name: m for name, m in measures.items() if not run.has_measured(condition, name, keys[name])}
-    bar.update(len(measures) - len(todo))
+    there = len(measures) - len(todo)
+    shown.begin(f"{condition.label}: measuring", "measures", done=there, of=len(measures))
+    if len(kept) >= 2 and (todo or not run.has_examples(condition)):
+        run.save_examples(condition, example_trials(kept, condition.task, plan.probe))
     if not todo:
         return
     if len(kept) < 2:
         reason = f"needs 2 converged members, {len(kept)} of {len(ensemble)} converged"
         found: Iterable[tuple[str, Measured | str]] = [(name, reason) for name in todo]
     else:
-        run.save_examples(condition, example_trials(kept, condition.task, plan.probe))
         found = measure_recording(record(kept, condition.task, plan.probe), todo, jobs=jobs)
     for name, outcome in found:
         run.save_measured(condition, name, outcome, keys[name])
-        bar.update()
+        shown.step()
 
 
 def measured_key(name: str, measure: Measure, members: Sequence[int], probe: Probe) -> str:
@@ -270,20 +267,59 @@ def load_run(path: str | Path) -> StudyResult:
         UserError: no run directory, a run that is not finished, or a damaged file; names it.
     """
     run = RunDirectory.at(Path(path))
-    plan = Study(**run.study)
+    return replace(_load_results(run, Study(**run.study)), provenance=run.provenance)
+
+
+def _load_results(run: RunDirectory, plan: Study) -> StudyResult:
+    """The results of a study from its run directory, where all is trained and measured."""
     measures = plan.build_measures()
     results = []
     for condition in plan.conditions():
-        missing = run.missing_seeds(condition, plan.seeds)
-        if missing:
-            raise UserError(
-                f"{path}: the run is not finished ({condition.label}: {len(missing)} of {len(plan.seeds)} networks"
-                " are not trained); start it again to go on"
-            )
+        _check_trained(run, condition, plan.seeds)
         results.append(_load_result(run, condition, plan, measures))
-    return StudyResult(
-        name=plan.name, description=plan.description, results=tuple(results), provenance=run.provenance
-    )
+    return StudyResult(name=plan.name, description=plan.description, results=tuple(results))
+
+
+def remeasured(
+    path: str | Path, measures: Sequence[str] = (), overrides: Iterable[tuple[str, Any]] = ()
+) -> Study:
+    """The study of a run with other measures, options or probe trials, whose networks are all trained.
+
+    `run_study(remeasured(path, ...), out=path)` measures them and trains nothing.
+
+    Args:
+        path: a run directory.
+        measures: names; those of the run where none are given. Options of measures left out are dropped.
+        overrides: (key, value) pairs as of `load_study`, of `options`, `probe` and `measures` only.
+
+    Raises:
+        UserError: no run directory, networks that are not trained yet, or what the study refuses.
+    """
+    run = RunDirectory.at(Path(path))
+    fields = dict(run.study)
+    if measures:
+        names = {*measures, *build_measures(measures)}
+        fields |= {"measures": list(measures)}
+        fields["options"] = {name: given for name, given in fields["options"].items() if name in names}
+    for key, value in overrides:
+        if key_parts(key)[0] not in ("options", "probe", "measures"):
+            raise UserError(
+                f"'{key}' cannot be set for a run that is trained: only options, probe and measures can"
+            )
+        override(fields, key, value)
+    plan = Study(**fields)
+    for condition in plan.conditions():
+        _check_trained(run, condition, plan.seeds)
+    return plan
+
+
+def _check_trained(run: RunDirectory, condition: Condition, seeds: Sequence[int]) -> None:
+    missing = run.missing_seeds(condition, seeds)
+    if missing:
+        raise UserError(
+            f"{run.root}: the run is not finished ({condition.label}: {len(missing)} of {len(seeds)} networks"
+            " are not trained); start it again to go on"
+        )
 
 
 def _load_result(

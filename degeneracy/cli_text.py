@@ -1,0 +1,167 @@
+"""What the command line prints: the table in brief, and the lists of tasks, cells and measures."""
+
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic_core import PydanticUndefined
+
+from degeneracy.analysis import MEASURES
+from degeneracy.cells import CELLS
+from degeneracy.plots import numbers
+from degeneracy.plots.names import LEVELS, primary
+from degeneracy.results import Result, StudyResult
+from degeneracy.specs import Spec
+from degeneracy.tasks import TASKS
+
+WIDTH = 110
+HEADINGS = ("condition", "measure", "variant", "value [95% interval]", "calibrated [95% interval]", "members")
+# Other scalings of what the primary measure of behavior shows: in degeneracy.csv only.
+IN_CSV_ONLY = ("ood_error_mean", "ood_error_cv", "ood_error_iqr")
+
+
+def table_text(study: StudyResult, csv: Path) -> str:
+    """The table in brief: one variant of each measure, a row a condition, and what could not be measured."""
+    rows, reasons = [], _Reasons()
+    table = study.table
+    for measure, variant in _shown(study.results):
+        found = table[(table["measure"] == measure) & (table["variant"] == variant)]
+        rows += [_row(row, reasons) for row in found.to_dict("records")]
+    for result in study.results:
+        for measure, why in result.missing.items():
+            reasons.add(f"{measure}: {why}", result.condition)
+    parts = [*_columns([HEADINGS, *rows])] if rows else []
+    notes = reasons.lines(len(study.results))
+    if notes:
+        parts += ["", "Without a number:", *notes]
+    parts += ["", f"All variants, floors and references: {csv}"]
+    return "\n".join(parts)
+
+
+def _shown(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """The measures with the variant to show, level by level, each level's primary one first."""
+    chosen: dict[str, str] = {}
+    for level in LEVELS:
+        first = primary(results, level)
+        chosen |= dict([first]) if first else {}
+        for result in results:
+            for measure, found in result.measured.items():
+                if result.levels[measure] == level and found.findings and measure not in IN_CSV_ONLY:
+                    variants = [finding.variant for finding in found.findings]
+                    elsewhere = [variant for variant in variants if variant != "in_distribution"]
+                    chosen.setdefault(measure, (elsewhere or variants)[0])
+    return list(chosen.items())
+
+
+class _Reasons:
+    """Why there is no number, each reason once with the conditions it holds in."""
+
+    def __init__(self) -> None:
+        self._conditions: dict[str, list[str]] = {}
+
+    def add(self, reason: str, condition: str) -> None:
+        self._conditions.setdefault(reason, []).append(condition)
+
+    def lines(self, n_conditions: int) -> list[str]:
+        lines = []
+        for reason, conditions in self._conditions.items():
+            where = "" if len(conditions) == n_conditions else f" ({'; '.join(conditions)})"
+            lines += textwrap.wrap(reason + where, WIDTH, initial_indent="  ", subsequent_indent="    ")
+        return lines
+
+
+def _row(row: Mapping[Any, Any], reasons: _Reasons) -> tuple[str, ...]:
+    name = f"{row['measure']}, {row['variant']}"
+    calibrates = not (math.isnan(row["floor"]) or math.isnan(row["reference"]))
+    if row["note"] and (math.isnan(row["value"]) or (calibrates and math.isnan(row["calibrated"]))):
+        reasons.add(f"{name}: {row['note']}", row["condition"])
+    return (
+        row["condition"],
+        row["measure"],
+        row["variant"],
+        numbers.with_interval(row["value"], row["ci_low"], row["ci_high"]),
+        numbers.with_interval(row["calibrated"], row["calibrated_low"], row["calibrated_high"]),
+        f"{row['n_converged']} of {row['n_members']}",
+    )
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines with aligned columns, a rule under the first."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return [
+        lines[0].rstrip(),
+        "-" * sum([*widths, 2 * len(widths) - 2]),
+        *(line.rstrip() for line in lines[1:]),
+    ]
+
+
+def tasks_text() -> str:
+    """Every task with its fields, defaults and source."""
+    parts = []
+    for name, task in TASKS.items():
+        harder = f"harder with: {', '.join(task.complexity)}" if task.complexity else ""
+        training = ", ".join(f"{key} {value}" for key, value in task.recipe.items())
+        parts.append(
+            _entry(name, task.summary, task, [harder, f"training: {training}", f"source: {task.citation}"])
+        )
+    return "\n\n".join([*parts, "Set as --set task.FIELD=VALUE. A task of your own: task.name=module:Name."])
+
+
+def cells_text() -> str:
+    """Every cell with its fields, defaults and source."""
+    parts = [_entry(name, cell.summary, cell, [f"source: {cell.source}"]) for name, cell in CELLS.items()]
+    closing = (
+        "Set as --set network.cell=NAME and --set network.cell_options.FIELD=VALUE. Your own: module:Name."
+    )
+    return "\n\n".join([*parts, closing])
+
+
+def measures_text() -> str:
+    """Every measure with its meaning, options and source."""
+    parts = []
+    for name, measure in MEASURES.items():
+        about = [
+            f"0 means: {measure.zero}",
+            f"level: {measure.level}" + (f", unit: {measure.unit}" if measure.unit else ""),
+            f"ignores: {', '.join(measure.ignores)}" if measure.ignores else "",
+            f"needs: {', '.join(need.replace('_', ' ') for need in measure.needs)}" if measure.needs else "",
+            f"source: {measure.source}",
+        ]
+        parts.append(_entry(name, measure.meaning, measure, about))
+    closing = "Set as --set options.MEASURE.FIELD=VALUE. A measure of your own: module:Name."
+    return "\n\n".join([*parts, closing])
+
+
+def _entry(name: str, summary: str, kind: type[Spec], about: Iterable[str]) -> str:
+    lines = textwrap.wrap(f"{name}: {summary}", WIDTH, subsequent_indent="    ")
+    fields = [
+        (field, _default(info.default), _meaning(info.description, info.annotation))
+        for field, info in kind.model_fields.items()
+    ]
+    widths = [max((len(row[k]) for row in fields), default=0) for k in range(2)]
+    for field, default, meaning in fields:
+        head = f"    {field.ljust(widths[0])} = {default.ljust(widths[1])}  "
+        lines += textwrap.wrap(head + meaning, WIDTH, subsequent_indent=" " * len(head))
+    for text in about:
+        lines += textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ") if text else []
+    return "\n".join(lines)
+
+
+def _default(value: Any) -> str:
+    if value is PydanticUndefined:
+        return "(to be given)"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_default, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _meaning(description: str | None, annotation: Any) -> str:
+    """What a field means, and its choices where it has them."""
+    choices = [str(choice) for choice in get_args(annotation) if isinstance(choice, str)]
+    said = description or ""
+    return f"{said}{': ' if said else ''}{', '.join(choices)}" if choices else said
