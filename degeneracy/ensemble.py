@@ -59,7 +59,13 @@ class Ensemble:
         return replace(self, members=kept)
 
     def params(self, *, initial: bool = False) -> Params:
-        """The parameters with a leading member axis, trained or (`initial`) before training."""
+        """The parameters with a leading member axis, trained or (`initial`) before training.
+
+        Raises:
+            UserError: an ensemble without members, such as the converged ones of one where none converged.
+        """
+        if not self.members:
+            raise UserError("the ensemble has no members")
         parts = [member.initial if initial else member.final for member in self.members]
         return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
@@ -125,14 +131,17 @@ class Ensemble:
         Raises:
             UserError: a file is missing or damaged; names it.
         """
-        folder = Path(path)
-        spec = read_json(folder / "ensemble.json")
-        return cls(
-            network=Network(**spec["network"]),
-            task=None if spec["task"] is None else build("task", spec["task"], TASKS),
-            training=None if spec["training"] is None else Training(**spec["training"]),
-            members=tuple(load_member(folder / "members" / member_file(seed)) for seed in spec["seeds"]),
-        )
+        file, folder = Path(path) / "ensemble.json", Path(path) / "members"
+        spec = read_json(file)
+        try:
+            return cls(
+                network=Network(**spec["network"]),
+                task=None if spec["task"] is None else build("task", spec["task"], TASKS),
+                training=None if spec["training"] is None else Training(**spec["training"]),
+                members=tuple(load_member(folder / member_file(seed)) for seed in spec["seeds"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise UserError(f"cannot read {file}: damaged or not an ensemble's file ({error})") from error
 
     @classmethod
     def from_modules(cls, modules: Sequence[Module]) -> "Ensemble":

@@ -24,6 +24,7 @@ from degeneracy.errors import UserError
 from degeneracy.training import History, Member
 
 Arrays = Mapping[str, NDArray[Any]]
+GATED = {"W_rec", "W_in"}  # the parameters whose gates stand apart in files and in public arrays
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -87,6 +88,8 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Any]:
     Raises:
         UserError: the file is missing, cut short or of another kind; names it.
     """
+    if not path.exists():
+        raise UserError(f"cannot read {path}: no such file")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = (file.metadata() or {})["degeneracy"]
@@ -126,14 +129,14 @@ def public_params(cell: Cell, params: Params) -> dict[str, NDArray[Any]]:
     """Parameters of one member as arrays; W_rec and W_in of a gated cell as (gate, post, pre)."""
     arrays = {name: value.numpy() for name, value in params.items()}
     if cell.gates > 1:
-        for name in ("W_rec", "W_in"):
+        for name in GATED & arrays.keys():  # networks trained elsewhere have no initial parameters
             arrays[name] = arrays[name].reshape(cell.gates, -1, arrays[name].shape[-1])
     return arrays
 
 
 def _own_params(arrays: Mapping[str, NDArray[Any]]) -> Params:
     return {
-        name: torch.from_numpy(value.reshape(-1, value.shape[-1]) if value.ndim == 3 else value)
+        name: torch.from_numpy(value.reshape(-1, value.shape[-1]) if name in GATED else value)
         for name, value in arrays.items()
     }
 
