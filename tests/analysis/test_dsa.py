@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy.linalg import expm
+from scipy.optimize import minimize
 
+from degeneracy.analysis import conjugation
 from degeneracy.analysis.dsa import delay_operator, delay_operators, fit_pairs
 from degeneracy.errors import UserError
 
@@ -185,6 +189,10 @@ def test_distance_is_symmetric_and_alone_as_in_company(score):
     np.testing.assert_allclose(fit_pairs(x[2:3], y[2:3], score=score).distance, fit.distance[2:3], atol=1e-8)
     np.testing.assert_array_equal(fit_pairs(x, x, score=score).distance < 1e-12, True)
     assert fit.distance.min() > 0.01
+    assert fit.converged.all()
+    # Cut short, two searches from the two sides would end apart; one search in a fixed order does not.
+    short = {"score": score, "n_starts": 2, "max_iter": 1}
+    np.testing.assert_array_equal(fit_pairs(x, y, **short).distance, fit_pairs(y, x, **short).distance)
 
 
 def test_worked_two_by_two():
@@ -225,6 +233,39 @@ def test_rank_two_is_the_least_over_a_fine_grid_of_all_rotations_and_reflections
         assert found == pytest.approx(brute, abs=1e-6)
 
 
+def test_rank_four_is_the_least_of_many_direct_minimisations():
+    """Independent route: BFGS over the logarithm of C, with numerical gradients, from 20 starts of each sign."""
+    a, b = random_operators(1, 4, seed=8)[0], random_operators(1, 4, seed=9)[0]
+    lower = np.tril_indices(4, -1)
+
+    def squared(parameters, reflection):
+        skew = np.zeros((4, 4))
+        skew[lower] = parameters
+        c = expm(skew - skew.T) @ reflection
+        return np.sum((a - c @ b @ c.T) ** 2)
+
+    gen = np.random.default_rng(0)
+    least = min(
+        minimize(squared, gen.uniform(-3, 3, 6), args=(np.diag([sign, 1.0, 1.0, 1.0]),)).fun
+        for sign in (1.0, -1.0)
+        for _ in range(20)
+    )
+    fit = fit_pairs(a[None], b[None], score="frobenius")
+    assert fit.converged.all()
+    assert fit.distance[0] == pytest.approx(np.sqrt(least), abs=1e-6)  # BFGS's own gradient tolerance is 1e-5
+
+
+def test_search_starts_from_both_determinants():
+    """Rotations and reflections are not connected: a search never crosses."""
+    a, b = (torch.from_numpy(random_operators(3, 7, seed=seed)) for seed in (1, 2))
+    starts = conjugation._starts(a, b, 24, 0)
+    np.testing.assert_allclose(
+        starts @ starts.mT, np.eye(7) + np.zeros((3, 24, 1, 1)), atol=1e-12
+    )  # rounding
+    positive = (torch.linalg.det(starts) > 0).sum(dim=1)
+    assert positive.tolist() == [12, 12, 12]
+
+
 def test_triangle_inequality_of_the_metric_scores():
     operators = random_operators(6, 3, seed=7)
     i, j = np.triu_indices(6, 1)
@@ -255,8 +296,6 @@ def test_wasserstein_by_hand_and_blind_to_non_normality():
 
 def test_never_above_dsa_metric():
     simdist = pytest.importorskip("DSA.simdist")
-    import torch
-
     states = [network_states(seed) for seed in range(3)]
     operators = delay_operators(states, rank=10, n_delays=4).operators
     i, j = np.triu_indices(3, 1)
