@@ -15,7 +15,7 @@ from torch import Tensor
 from degeneracy.analysis.recording import Recording, StepFunction, Variant, Weights
 from degeneracy.cells import Cell, Params
 from degeneracy.ensemble import Ensemble
-from degeneracy.networks import draw_noise, forward
+from degeneracy.networks import draw_noise, forward, input_drive, read_out
 from degeneracy.specs import Spec
 from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials, trial_errors
@@ -40,7 +40,7 @@ def probe_descriptions(task: Task, probe: Probe) -> dict[str, str]:
         **{name: variant.description for name, variant in task.variants().items()},
         "state_kick": f"all states pushed once, in mid-trial, in a random direction by {probe.kick:g} of their rms "
         "norm; the trained rule, scored from there on",
-        "lesion": f"{probe.lesion:.0%} of the units silenced, by index the same in all members; the trained rule",
+        "lesion": f"{probe.lesion:.0%} of the units held at 0, others in every trial; the trained rule",
     }
 
 
@@ -159,23 +159,32 @@ class _Recorder:
         _, later = forward(self.cell, params, trials.inputs[:, :, at + 1 :].to(states.dtype), {}, start=start)
         out = torch.cat([outputs[:, :, : at + 1], later], dim=2)
         after = torch.arange(states.shape[2]) > at
-        return _variant(out, trials.replace(scored=trials.scored & after))
+        return _variant(out, trials.replace(scored=trials.scored & after), outputs=False)
 
     def _lesioned(self, params: Params, trials: Trials, dtype: torch.dtype) -> Variant:
-        """Cut what the silenced units send to the others and to the readout."""
+        """Hold the state of some units at 0, in every trial others: no unit's number means anything."""
         n = params["W_rec"].shape[-1]
         n_silent = max(1, round(self.probe.lesion * n))
-        order = Streams([self.probe.seed], "lesion").uniform((n,))[0].argsort()
-        keep = torch.ones(n, dtype=dtype)
-        keep[order[:n_silent]] = 0
-        cut = {**params, "W_rec": params["W_rec"] * keep, "W_out": params["W_out"] * keep}
-        return _variant(forward(self.cell, cut, trials.inputs.to(dtype), {})[1], trials)
+        rank = Streams([self.probe.seed], "lesion").uniform((trials.n_trials, n))[0].argsort(-1).argsort(-1)
+        keep = (rank >= n_silent).to(dtype).repeat(1, self.cell.states)
+        drive = input_drive(self.cell, params, trials.inputs.to(dtype), {})
+        state = keep.new_zeros(len(self.ensemble), *keep.shape)
+        hidden = []
+        for step_drive in drive:
+            state = keep * self.cell.step(params, state, step_drive)
+            hidden.append(self.cell.hidden(state))
+        return _variant(read_out(params, torch.stack(hidden)), trials, outputs=False)
 
 
-def _variant(outputs: Tensor, trials: Trials) -> Variant:
+def _variant(found: Tensor, trials: Trials, *, outputs: bool = True) -> Variant:
+    """Errors, and the outputs unless they are not comparable between members.
+
+    Kicks and lesions are given in each network's own units: two members that differ in nothing but the order of
+    their units err equally only on average over trials, and their outputs differ.
+    """
     return Variant(
-        errors=_array(trial_errors(outputs, trials)),
-        outputs=_array(outputs),
+        errors=_array(trial_errors(found, trials)),
+        outputs=_array(found) if outputs else None,
         mask=trials.scored[0].numpy(),
     )
 

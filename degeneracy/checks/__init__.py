@@ -1,0 +1,21 @@
+"""The tests that the built-in tasks, cells and measures pass, offered to the user's own.
+
+`check_task(mine.Accumulate())` in a test of one's own raises `CheckFailed`, an AssertionError that says what does
+not hold. Each claim is a function of its own, so that a test can name the one that failed.
+"""
+
+from degeneracy.checks.cells import CELL_CLAIMS, check_cell
+from degeneracy.checks.claim import CheckFailed
+from degeneracy.checks.measures import MEASURE_CLAIMS, check_measure, example_recording
+from degeneracy.checks.tasks import TASK_CLAIMS, check_task
+
+__all__ = [
+    "CELL_CLAIMS",
+    "MEASURE_CLAIMS",
+    "TASK_CLAIMS",
+    "CheckFailed",
+    "check_cell",
+    "check_measure",
+    "check_task",
+    "example_recording",
+]

@@ -1,0 +1,150 @@
+"""What every measure keeps to."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from degeneracy.analysis import Measure, Recording
+from degeneracy.analysis.measure import PERMUTATION, ROTATION, SCALE, SIGNS, TRANSLATION
+from degeneracy.cells import Params
+from degeneracy.checks.claim import require
+from degeneracy.ensemble import Ensemble
+from degeneracy.networks import Network, initial_params
+from degeneracy.record import Probe, record
+from degeneracy.tasks import FlipFlop
+from degeneracy.training import History, Member
+
+N_UNITS, N_CHANNELS = 6, 2
+
+
+def example_recording(*, n_members: int = 4, twin: Callable[[Params], Params] | None = None) -> Recording:
+    """A recording of small random tanh networks on flip-flop trials, to try a measure on.
+
+    Args:
+        n_members: members with seeds 0, 1, ...
+        twin: makes the last member from the parameters of the first (no member axis).
+    """
+    network, task = Network(hidden_size=N_UNITS, init_gain=2.0), FlipFlop(channels=N_CHANNELS, n_steps=20)
+    params = initial_params(network, task.input_size, task.output_size, range(n_members))
+    members = []
+    for k in range(n_members):
+        own = {name: value[k].double() for name, value in params.items()}
+        first = {name: value[0].double() for name, value in params.items()}
+        final = twin(first) if twin is not None and k == n_members - 1 else own
+        members.append(_untrained_member(k, own, final))
+    return record(Ensemble(network=network, members=tuple(members)), task, Probe(n_trials=16))
+
+
+def _untrained_member(seed: int, initial: Params, final: Params) -> Member:
+    nothing = np.empty(0)
+    history = History(
+        loss=np.empty(0, dtype=np.float32),
+        gradient_norm=np.empty(0, dtype=np.float32),
+        learning_rate=nothing,
+        epoch_loss=nothing,
+    )
+    return Member(seed=seed, status="given", initial=initial, final=final, history=history)
+
+
+def relabelled_twin(*, signs: bool) -> Callable[[Params], Params]:
+    """Makes a tanh network's copy with its units in another order and, if asked for, some with another sign."""
+
+    def twin(params: Params) -> Params:
+        order = torch.tensor([3, 0, 5, 1, 4, 2])
+        flip = torch.tensor([1, -1, 1, 1, -1, -1] if signs else [1] * N_UNITS, dtype=torch.float64)
+        return {
+            "W_rec": flip[:, None] * params["W_rec"][order][:, order] * flip,
+            "W_in": flip[:, None] * params["W_in"][order],
+            "bias": flip * params["bias"][order],
+            "W_out": params["W_out"][:, order] * flip,
+            "b_out": params["b_out"],
+        }
+
+    return twin
+
+
+def measure_form(measure: Measure) -> None:
+    """Every finding has one leave-one-out value a member, distances are symmetric with a zero diagonal."""
+    require(measure.name and measure.meaning and measure.zero and measure.source, "says what it is")
+    recording = example_recording()
+    found = measure(recording)
+    require(found.findings, "finds something")
+    require(len({f.variant for f in found.findings}) == len(found.findings), "each variant has one row")
+    for finding in found.findings:
+        for estimate in (finding.value, finding.floor, finding.reference):
+            one_each = estimate is None or np.shape(estimate.leave_one_out) == (len(recording),)
+            require(one_each, f"{finding.variant}: one leave-one-out value a member")
+    require(
+        bool(found.distances) == measure.pairwise, "gives distances if, and only if, it says it is pairwise"
+    )
+    for name, matrix in found.distances.items():
+        require(np.shape(matrix) == (len(recording),) * 2, f"{name}: distances are (member, member)")
+        require(np.array_equal(matrix, matrix.T), f"{name}: distances are symmetric")
+        require(not np.diag(matrix).any(), f"{name}: a member is at distance 0 from itself")
+        require((matrix >= 0).all(), f"{name}: distances are not negative")
+        if measure.is_metric:
+            through = (matrix[:, :, None] + matrix[None]).min(1)
+            require((matrix <= through + 1e-9).all(), f"{name}: the triangle inequality holds")
+
+
+def measure_repeats(measure: Measure) -> None:
+    """The same recording gives the same numbers."""
+    recording = example_recording()
+    first, second = measure(recording), measure(recording)
+    for a, b in zip(first.findings, second.findings, strict=True):
+        same = np.array_equal([a.value.value], [b.value.value], equal_nan=True)
+        require(same, f"{a.variant}: the same number twice")
+
+
+def _transformed(recording: Recording, change: Callable[[Any], Any]) -> Recording:
+    """The last member's states made from the first member's."""
+    driven, autonomous = list(recording.states or ()), list(recording.autonomous_states or ())
+    return replace(
+        recording,
+        states=[*driven[:-1], change(driven[0])],
+        autonomous_states=[*autonomous[:-1], change(autonomous[0])],
+    )
+
+
+def measure_ignores(measure: Measure) -> None:
+    """A pairwise measure is 0 between a member and a copy of it made by anything that it says it ignores."""
+    if not measure.pairwise or measure.name == "dsa":
+        return  # DSA compares halves of the trials, so that a copy is at the floor and not at 0
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(N_UNITS, N_UNITS)))[0]
+    copies: dict[str, Recording] = {
+        PERMUTATION: example_recording(twin=relabelled_twin(signs=False)),
+        SIGNS: example_recording(twin=relabelled_twin(signs=True)),
+    }
+    if "states" in measure.needs:
+        plain = example_recording()
+        copies[ROTATION] = _transformed(plain, lambda x: x @ rotation)
+        copies[TRANSLATION] = _transformed(plain, lambda x: x + np.arange(N_UNITS))
+        copies[SCALE] = _transformed(plain, lambda x: 3 * x)
+    for name, recording in copies.items():
+        if name in measure.ignores:
+            for variant, matrix in measure(recording).distances.items():
+                # 1e-6: what the square root of float64 rounding leaves of an angle.
+                require(matrix[0, -1] <= 1e-6, f"{variant}: ignores {name} (found {matrix[0, -1]:g})")
+
+
+MEASURE_CLAIMS: dict[str, Callable[[Measure], None]] = {
+    "form": measure_form,
+    "repeats": measure_repeats,
+    "ignores": measure_ignores,
+}
+
+
+def check_measure(measure: Measure) -> None:
+    """All claims of a measure.
+
+    Args:
+        measure: of a class of one's own, or `analysis.own_measure(name, function)()` for a function.
+
+    Raises:
+        CheckFailed: one that does not hold.
+    """
+    for claim in MEASURE_CLAIMS.values():
+        claim(measure)

@@ -1,0 +1,183 @@
+"""What every task keeps to."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from degeneracy.checks.claim import require
+from degeneracy.streams import Streams
+from degeneracy.tasks import Task, Trials, mean_squared_error, trial_errors
+
+
+def _data(*seeds: int) -> Streams:
+    return Streams(seeds, "data")
+
+
+def _same(a: Trials, b: Trials) -> bool:
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in vars(a))
+
+
+def _samplers(task: Task) -> dict[str, Callable[[Streams, int], Trials]]:
+    return {"sample": task.sample, **{name: variant.sample for name, variant in task.variants().items()}}
+
+
+def task_form(task: Task) -> None:
+    """Shapes, dtypes, masks and labels."""
+    trials = task.sample(_data(0, 1), 5)
+    of = (2, 5, task.n_steps)
+    require(trials.inputs.shape == (*of, task.input_size), "inputs are (member, trial, time, in)")
+    require(trials.targets.shape == (*of, task.output_size), "targets are (member, trial, time, out)")
+    require(trials.inputs.dtype == trials.targets.dtype == torch.float32, "inputs and targets are float32")
+    masks = (trials.loss_weights, trials.valid, trials.scored)
+    require(
+        all(mask.shape == of for mask in masks), "loss_weights, valid and scored are (member, trial, time)"
+    )
+    require(trials.valid.dtype == trials.scored.dtype == torch.bool, "valid and scored are bool")
+    require(trials.inputs.isfinite().all() and trials.targets.isfinite().all(), "all values are finite")
+    require((trials.loss_weights >= 0).all(), "loss weights are not negative")
+    require((trials.loss_weights[~trials.valid] == 0).all(), "steps that are not valid have loss weight 0")
+    require(not (trials.scored & ~trials.valid).any(), "only valid steps are scored")
+    require(trials.scored.any(-1).all(), "every trial has a scored step")
+    require(len(set(task.input_names)) == task.input_size, "each input has a name of its own")
+    require(len(set(task.output_names)) == task.output_size, "each output has a name of its own")
+    require(trials.inputs.data_ptr() != trials.targets.data_ptr(), "targets do not share memory with inputs")
+    require(trials.inputs.is_contiguous() and trials.targets.is_contiguous(), "arrays are contiguous")
+
+
+def task_solver(task: Task) -> None:
+    """The ideal solver scores what the task says, in training loss and on each trial's scored steps."""
+    trials = task.sample(_data(0, 1), 64)
+    outputs = task.solve(trials.inputs)
+    # 1e-8 is float32 rounding: (1e-7 of a value of 10, added up over 100 steps)^2.
+    floor = task.ideal_loss() + 1e-8
+    require(mean_squared_error(outputs, trials).max() <= floor, "the ideal solver reaches ideal_loss()")
+    require(trial_errors(outputs, trials).mean() <= floor, "the ideal solver is right on the scored steps")
+
+
+def task_causal(task: Task) -> None:
+    """Later inputs do not change the solver's earlier outputs; all inputs together do."""
+    inputs, others = task.sample(_data(0), 32).inputs, task.sample(_data(1), 32).inputs
+    outputs = task.solve(inputs)
+    for t in sorted({1, task.n_steps // 3 or 1, task.n_steps - 1}):
+        changed = torch.cat([inputs[:, :, :t], others[:, :, t:]], 2)
+        require(torch.equal(task.solve(changed)[:, :, :t], outputs[:, :, :t]), "the solver is causal")
+        require(
+            torch.equal(task.solve(inputs[:, :, :t]), outputs[:, :, :t]), "the solver runs on part of a trial"
+        )
+    require(not torch.equal(task.solve(others), outputs), "the solver's outputs depend on the inputs")
+
+
+def task_chance(task: Task) -> None:
+    """The chance level is what the best constant output scores, and the threshold lies between."""
+    trials = task.sample(_data(2), 4000)
+    weights = trials.loss_weights.unsqueeze(-1)
+    constant = (trials.targets * weights).sum((0, 1, 2)) / weights.sum()
+    empirical = mean_squared_error(constant.expand_as(trials.targets), trials).item()
+    # 4000 trials of at least 2 independent numbers each: 1/sqrt(8000) = 1.1% for one sd, so 3% is nearly 3 of them.
+    close = abs(empirical - task.chance_loss()) <= 0.03 * task.chance_loss()
+    require(
+        close, f"chance_loss() is what the best constant scores ({task.chance_loss():g}, here {empirical:g})"
+    )
+    require(
+        task.ideal_loss() < task.threshold < task.chance_loss(), "the threshold is between ideal and chance"
+    )
+
+
+def task_member_streams(task: Task) -> None:
+    """A member is its seed: the same trials alone and among others; another seed or draw, other trials."""
+    for name, sample in _samplers(task).items():
+        together, alone = _data(4, 7, 9), _data(7)
+        first, second = sample(together, 6), sample(together, 6)
+        for batch in (first, second):
+            own = sample(alone, 6)
+            for field in vars(own):
+                equal = torch.equal(getattr(own, field)[0], getattr(batch, field)[1])
+                require(equal, f"{name}: a member's {field} do not depend on its companions")
+        require(
+            not torch.equal(first.inputs[0], first.inputs[1]), f"{name}: members have trials of their own"
+        )
+        require(not torch.equal(first.inputs, second.inputs), f"{name}: each draw is fresh")
+
+
+def _numpy_state() -> Any:
+    return np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
+
+
+def task_no_global_randomness(task: Task) -> None:
+    """Neither reads nor moves torch's and numpy's global generators."""
+    torch_kept, numpy_kept = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    try:
+        for name, sample in _samplers(task).items():
+            found = []
+            for seed in (1, 2):
+                torch.manual_seed(seed)
+                np.random.seed(seed)  # noqa: NPY002 - the global generator is what is tested
+                before = torch.get_rng_state(), _numpy_state()
+                found.append(sample(_data(3), 4))
+                task.chance_loss()
+                require(
+                    torch.equal(torch.get_rng_state(), before[0]), f"{name}: leaves torch's global generator"
+                )
+                require(np.array_equal(_numpy_state(), before[1]), f"{name}: leaves numpy's global generator")
+            require(_same(*found), f"{name}: does not read global generators")
+    finally:
+        torch.set_rng_state(torch_kept)
+        np.random.set_state(numpy_kept)  # noqa: NPY002
+
+
+def task_device(task: Task) -> None:
+    """Everything is made on the streams' device: with another default device, a forgotten one shows."""
+    samplers = _samplers(task)
+    expected = {name: sample(_data(3), 4) for name, sample in samplers.items()}
+    default = torch.get_default_device()
+    torch.set_default_device("meta")
+    try:
+        found = {name: sample(_data(3), 4) for name, sample in samplers.items()}
+        outputs = task.solve(found["sample"].inputs)
+        task.chance_loss()
+    finally:
+        torch.set_default_device(default)
+    for name, trials in found.items():
+        for field in (*vars(trials).values(), outputs):
+            require(field.device == torch.device("cpu"), f"{name}: made on the streams' device")
+        require(_same(trials, expected[name]), f"{name}: does not depend on the default device")
+
+
+def task_variants(task: Task) -> None:
+    """Each variant is well formed, says its size, and is not the training distribution."""
+    trained = task.sample(_data(5), 200)
+    for name, variant in task.variants().items():
+        trials = variant.sample(_data(5), 200)
+        require(variant.description.strip(), f"{name}: has a description")
+        require(trials.inputs.shape[-1] == task.input_size, f"{name}: has the task's inputs")
+        require(trials.targets.shape[-1] == task.output_size, f"{name}: has the task's outputs")
+        require(trials.scored.any(-1).all(), f"{name}: every trial has a scored step")
+        require(
+            trials.inputs.isfinite().all() and trials.targets.isfinite().all(), f"{name}: values are finite"
+        )
+        alike = trials.inputs.shape == trained.inputs.shape and torch.equal(trials.inputs, trained.inputs)
+        require(not alike, f"{name}: differs from the training distribution")
+
+
+TASK_CLAIMS: dict[str, Callable[[Task], None]] = {
+    "form": task_form,
+    "solver": task_solver,
+    "causal": task_causal,
+    "chance": task_chance,
+    "member_streams": task_member_streams,
+    "no_global_randomness": task_no_global_randomness,
+    "device": task_device,
+    "variants": task_variants,
+}
+
+
+def check_task(task: Task) -> None:
+    """All claims of a task.
+
+    Raises:
+        CheckFailed: one that does not hold.
+    """
+    for claim in TASK_CLAIMS.values():
+        claim(task)
