@@ -15,6 +15,7 @@ from torch import Tensor
 from degeneracy.analysis.recording import Recording, StepFunction, Variant, Weights
 from degeneracy.cells import Cell, Params
 from degeneracy.ensemble import Ensemble
+from degeneracy.errors import UserError
 from degeneracy.networks import draw_noise, forward, input_drive, read_out
 from degeneracy.specs import Spec
 from degeneracy.streams import Streams
@@ -54,14 +55,29 @@ def record(ensemble: Ensemble, task: Task, probe: Probe) -> Recording:
 
     Returns:
         All that measures can ask for; what cannot be had is listed in `missing`.
+
+    Raises:
+        UserError: networks with other numbers of inputs or outputs than the task's.
     """
+    _check_sizes(ensemble, task)
     with torch.no_grad(), one_thread():
         recorder = _Recorder(ensemble, task, probe)
         if any(not member.initial for member in ensemble.members):
             reason = "the members before training were not given"
-            return recorder.record(initial=False, untrained=None, missing={"untrained": reason})
+            missing = dict.fromkeys(("untrained", "initial_weights"), reason)
+            return recorder.record(initial=False, untrained=None, missing=missing)
         untrained = recorder.record(initial=True, untrained=None, missing={})
         return recorder.record(initial=False, untrained=untrained, missing={})
+
+
+def _check_sizes(ensemble: Ensemble, task: Task) -> None:
+    params = ensemble.params()
+    sizes = params["W_in"].shape[-1], params["W_out"].shape[-2]
+    if sizes != (task.input_size, task.output_size):
+        raise UserError(
+            f"the networks have {sizes[0]} inputs and {sizes[1]} outputs, the task '{task.name}' has"
+            f" {task.input_size} and {task.output_size}"
+        )
 
 
 class _Recorder:
