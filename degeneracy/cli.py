@@ -1,7 +1,7 @@
 """The command line: each command is a function of its parsed arguments; what is heavy is imported only inside.
 
 The table goes to standard output, progress and messages to standard error. Exit codes: 0 done, 2 a mistake of
-the user's (one line says what, where and what would be right), 130 stopped by Ctrl-C.
+the user's (one line says what, where and what would be right), 130 stopped by Ctrl-C (143 by SIGTERM).
 """
 
 import argparse
@@ -11,7 +11,9 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import tomllib
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -263,6 +265,10 @@ def _print(text: str) -> None:
 @contextlib.contextmanager
 def _messages(quiet: bool) -> Iterator[None]:
     """Messages of the package as plain lines on standard error while a command runs."""
+    # joblib says so where a failure cuts its work short; the failure itself is said in one line.
+    warnings.filterwarnings(
+        "ignore", message=".*tasks which were still being processed", category=UserWarning
+    )
     handler = logging.StreamHandler(sys.stderr)
     before = log.level
     log.addHandler(handler)
@@ -282,10 +288,10 @@ def _stop_workers() -> None:
         get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
-def _stopped(args: argparse.Namespace, argv: Sequence[str]) -> int:
-    """What is said after Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not leave workers behind
-    _stop_workers()
+def _stopped(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    """End the workers and say how to go on."""
+    with _signals_as(signal.SIG_IGN):  # a second Ctrl-C must not leave workers behind
+        _stop_workers()
     kept = getattr(args, "kept", None)
     if kept is None:
         print("\ndegeneracy: stopped", file=sys.stderr)
@@ -294,7 +300,24 @@ def _stopped(args: argparse.Namespace, argv: Sequence[str]) -> int:
         print(
             f"\ndegeneracy: stopped; what is finished is kept in {kept}. To go on: {again}", file=sys.stderr
         )
-    return 130
+
+
+@contextlib.contextmanager
+def _signals_as(handler: Any) -> Iterator[None]:
+    """Another handling of Ctrl-C and of a batch system's SIGTERM while the block runs."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may set it
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:  # noqa: ARG001
+    raise KeyboardInterrupt(number)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -309,10 +332,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args.command:
             parser.print_help()
             return 0
-        with _messages(getattr(args, "quiet", False)):
+        with _messages(getattr(args, "quiet", False)), _signals_as(_interrupt):
             COMMANDS[args.command](args)
-    except KeyboardInterrupt:
-        return _stopped(args, given)
+    except KeyboardInterrupt as stop:
+        _stopped(args, given)
+        return 128 + int(stop.args[0] if stop.args else signal.SIGINT)
     except UserError as error:
         print(f"degeneracy: {error}", file=sys.stderr)
         return 2
