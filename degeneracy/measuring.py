@@ -34,7 +34,8 @@ def build_measures(
         The measures by name.
 
     Raises:
-        UserError: an unknown name or option (with the closest known one), a value out of range.
+        UserError: an unknown name or option (with the closest known one), a value out of range, two measures of one
+            name.
     """
     given = dict(options or {})
     built: dict[str, Measure] = {}
@@ -44,6 +45,8 @@ def build_measures(
             kind = kind if wanted in MEASURES else own_measure(wanted, kind)
         else:
             kind = own_measure(getattr(wanted, "__name__", type(wanted).__name__), wanted)
+        if kind.name in built:  # the later one would take the place of the other
+            raise UserError(f"measure '{kind.name}' is asked for twice")
         key = wanted if isinstance(wanted, str) and wanted in given else kind.name
         built[kind.name] = kind(**given.pop(key, {}))
     if not built:
