@@ -1,0 +1,206 @@
+"""Measuring: which measures, with which options, on which members; what cannot be measured is said, not guessed."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+import degeneracy as dg
+from degeneracy.analysis import MEASURES, Measured
+from degeneracy.errors import UserError
+from degeneracy.measuring import build_measures, example_trials, lacking, measure_recording, split_outcome
+from degeneracy.record import Probe, record
+
+TASK = dg.tasks.FlipFlop(channels=1, n_steps=10, threshold=9.0)
+PROBE = Probe(n_trials=6)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "dsa": {"rank": 3, "n_delays": 3, "n_starts": 4},
+    "pif": {"n_restarts": 2},
+    "signed_pif": {"n_restarts": 2},
+    "fixed_points": {"n_starts": 16},
+}
+
+
+def trained(seeds=(0, 1, 2), threshold: float = 9.0, **fields) -> dg.Ensemble:
+    """Networks that converge at once, the threshold being above chance."""
+    training = dg.Training(batch_size=4, steps_per_epoch=4, max_epochs=1, patience=0, learning_rate=0.02)
+    network = dg.Network(hidden_size=6, **fields)
+    return dg.train(TASK.replace(threshold=threshold), network, training, seeds=seeds, jobs=1, progress=False)
+
+
+@pytest.fixture(scope="module")
+def ensemble() -> dg.Ensemble:
+    return trained()
+
+
+def same(a: Measured, b: Measured) -> None:
+    for mine, theirs in zip(a.findings, b.findings, strict=True):
+        assert (mine.variant, mine.note, mine.scale) == (theirs.variant, theirs.note, theirs.scale)
+        for name in ("value", "floor", "reference"):
+            x, y = getattr(mine, name), getattr(theirs, name)
+            assert (x is None) == (y is None)
+            if x is not None:
+                assert np.array_equal(
+                    [x.value, *x.leave_one_out], [y.value, *y.leave_one_out], equal_nan=True
+                )
+    for kind in ("distances", "arrays", "diagnostics"):
+        x, y = getattr(a, kind), getattr(b, kind)
+        assert x.keys() == y.keys()
+        for name in x:
+            assert np.array_equal(x[name], y[name], equal_nan=True), (kind, name)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.05], ids=["clean", "noisy"])
+def test_a_measure_finds_the_same_with_all_that_was_recorded_and_with_what_it_needs(sigma: float) -> None:
+    """Little travels to the processes: nothing that a measure looks at may be left behind."""
+    recording = record(trained(sigma_rec=sigma), TASK, PROBE)
+    measures = build_measures(options=OPTIONS)
+    found, missing = split_outcome(dict(measure_recording(recording, measures)))
+    assert missing == {}
+    assert set(found) == set(MEASURES)
+    for name, measure in measures.items():
+        same(found[name], measure(recording))
+
+
+def test_results_do_not_depend_on_the_number_of_processes(ensemble: dg.Ensemble) -> None:
+    one = dg.measure(ensemble, TASK, options=OPTIONS, probe=PROBE, jobs=1)
+    two = dg.measure(ensemble, TASK, options=OPTIONS, probe=PROBE, jobs=2)
+    assert list(one.measured) == list(two.measured) == list(MEASURES), "in the order asked for"
+    for name in one.measured:
+        same(one.measured[name], two.measured[name])
+    assert one.table.equals(two.table)
+
+
+def test_options_reach_the_measure(ensemble: dg.Ensemble) -> None:
+    angle = dg.measure(ensemble, TASK, measures=["procrustes"], probe=PROBE)
+    linear = dg.measure(
+        ensemble, TASK, measures=["procrustes"], options={"procrustes": {"alpha": 0.0}}, probe=PROBE
+    )
+    assert not np.allclose(angle.distances["procrustes"], linear.distances["procrustes"])
+    assert linear.spec["measures"] == {"procrustes": {"alpha": 0.0}}
+    assert linear.spec["probe"]["n_trials"] == 6
+
+
+@pytest.mark.parametrize(
+    ("measures", "options", "message"),
+    [
+        (["procrusts"], {}, "unknown measure 'procrusts'; did you mean 'procrustes'?"),
+        (
+            ["procrustes"],
+            {"procrustes": {"alfa": 1}},
+            "Procrustes: unknown key 'alfa'; did you mean 'alpha'?",
+        ),
+        (["procrustes"], {"procrustes": {"alpha": 2}}, "Procrustes: alpha = 2 is wrong"),
+        (["procrustes"], {"dsa": {"rank": 2}}, "options: unknown measure 'dsa'"),
+        ([], {}, "no measure was asked for"),
+        (["pif", "pif"], {}, "measure 'pif' is asked for twice"),
+        ([3], {}, "a subclass of Measure, a function of a recording or an object with fit_score is needed"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_measured(
+    measures, options, message: str, ensemble, monkeypatch
+) -> None:
+    monkeypatch.setattr("degeneracy.measuring.record", lambda *_: pytest.fail("recorded before checking"))
+    with pytest.raises(UserError) as caught:
+        dg.measure(ensemble, TASK, measures=measures, options=options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_members_that_did_not_converge_are_counted_and_left_out(ensemble: dg.Ensemble) -> None:
+    from dataclasses import replace
+
+    last = replace(ensemble.members[1], status="not converged")
+    mixed = replace(ensemble, members=(ensemble.members[0], last, ensemble.members[2]))
+    result = dg.measure(mixed, TASK, measures=["procrustes"], probe=PROBE)
+    assert result.distances["procrustes"].shape == (2, 2)
+    assert result.measured_members == ("0", "2")
+    assert (result.n_members, result.n_converged) == (3, 2)
+    row = result.table.iloc[0]
+    assert (row.n_members, row.n_converged) == (3, 2)
+    assert [member.status for member in result.members] == ["converged", "not converged", "converged"]
+    whole = dg.measure(ensemble, TASK, measures=["procrustes"], probe=PROBE)
+    assert result.distances["procrustes"][0, 1] == pytest.approx(
+        whole.distances["procrustes"][0, 2], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("n_converged", [0, 1])
+def test_too_few_converged_members_make_rows_with_the_reason(n_converged: int, ensemble: dg.Ensemble) -> None:
+    from dataclasses import replace
+
+    members = tuple(
+        replace(m, status="converged" if k < n_converged else "diverged")
+        for k, m in enumerate(ensemble.members)
+    )
+    result = dg.measure(replace(ensemble, members=members), TASK)
+    assert set(result.table.measure) == set(MEASURES)
+    assert set(result.table.note) == {f"needs 2 converged members, {n_converged} of 3 converged"}
+    assert result.table["value"].isna().all()
+    assert result.measured == {}
+    assert len(result.distances) == 0
+    assert result.examples is None
+
+
+def test_one_network_is_no_ensemble(ensemble: dg.Ensemble) -> None:
+    with pytest.raises(UserError, match="needs 2 members or more, the ensemble has 1"):
+        dg.measure(trained(seeds=[0]), TASK)
+
+
+def test_what_is_needed_and_missing_is_listed_with_its_reason() -> None:
+    given = dg.Ensemble.from_modules([(nn.RNN(1, 6), nn.Linear(6, 1)) for _ in range(3)])
+    result = dg.measure(given, TASK, options=OPTIONS, probe=PROBE)
+    reason = "needs initial weights: the members before training were not given"
+    assert result.missing == {"weight_change": reason}
+    row = result.table[result.table.measure == "weight_change"]
+    assert row.note.tolist() == [reason]
+    assert row["value"].isna().all()
+    dsa = result.table[result.table.measure == "dsa"].iloc[0]
+    assert np.isnan(dsa.reference)
+    assert "no reference" in dsa.note
+
+
+def test_every_need_of_every_measure_is_asked_for(ensemble: dg.Ensemble) -> None:
+    from dataclasses import replace
+
+    recording = record(ensemble, TASK, PROBE)
+    for name, measure in build_measures(options=OPTIONS).items():
+        assert lacking(measure, recording) == ""
+        for need in measure.needs:
+            nothing: Any = {} if need == "behavior" else None
+            poorer = replace(recording, **{need: nothing}, missing={need: "for a reason"})
+            words = need.replace("_", " ")
+            assert lacking(measure, poorer) == f"needs {words}: for a reason"
+            found = dict(measure_recording(poorer, {name: measure}))
+            assert found == {name: f"needs {words}: for a reason"}
+
+
+def test_a_task_not_trained_on_may_be_measured_on(ensemble: dg.Ensemble) -> None:
+    longer = TASK.replace(n_steps=16, switch_probability=0.5)
+    result = dg.measure(
+        ensemble, longer, measures=["output_distance"], probe=PROBE, condition="longer", factors={"p": 1}
+    )
+    assert result.spec["task"]["n_steps"] == 16
+    assert result.condition == "longer"
+    assert result.table.p.tolist() == [1] * len(result.table)
+
+
+def test_examples_are_the_first_probe_trials(ensemble: dg.Ensemble) -> None:
+    examples = example_trials(ensemble, TASK, Probe(n_trials=6, seed=2))
+    trials = TASK.sample(dg.Streams([2], "probe"), 6)
+    assert np.array_equal(examples.inputs, trials.inputs[0].numpy())
+    assert np.array_equal(examples.targets, trials.targets[0].numpy())
+    assert examples.states.shape == (3, 6, 10, 6)
+    assert np.array_equal(examples.outputs, ensemble.rollout(trials.inputs[0])[1])
+    assert examples.members == ("0", "1", "2")
+
+
+def test_nothing_that_was_recorded_is_changed(ensemble: dg.Ensemble) -> None:
+    recording = record(ensemble, TASK, PROBE)
+    assert recording.states is not None
+    assert recording.weights is not None
+    before = [x.copy() for x in recording.states], [w.recurrent.copy() for w in recording.weights]
+    dict(measure_recording(recording, build_measures(options=OPTIONS)))
+    assert all(np.array_equal(a, b) for a, b in zip(before[0], recording.states, strict=True))
+    assert all(np.array_equal(a, b.recurrent) for a, b in zip(before[1], recording.weights, strict=True))
