@@ -160,9 +160,9 @@ def test_leaving_a_member_out_is_measuring_without_it(name: str, noisy: Recordin
                     assert found == pytest.approx(expected, rel=tolerance, abs=1e-12), finding.variant
 
 
-def changed_states(change: Any) -> Recording:
+def changed_states(change: Any, n_members: int = 4) -> Recording:
     """Random networks, the last member's states made from the first one's."""
-    plain = example_recording()
+    plain = example_recording(n_members=n_members)
     assert plain.states is not None
     assert plain.autonomous_states is not None
     return replace(
@@ -200,13 +200,13 @@ def floor_of(finding: Finding, k: int) -> float:
 def test_dsa_has_a_copy_at_its_floor(change: str) -> None:
     """Halves of the trials are compared, so a copy is as far away as the member from itself."""
     recordings = {
-        ROTATION: lambda: changed_states(lambda x: x @ ROTATED),
-        SCALE: lambda: changed_states(lambda x: 3 * x),
-        PERMUTATION: lambda: example_recording(twin=relabelled_twin(signs=False)),
-        SIGNS: lambda: example_recording(twin=relabelled_twin(signs=True)),
+        ROTATION: lambda: changed_states(lambda x: x @ ROTATED, 3),
+        SCALE: lambda: changed_states(lambda x: 3 * x, 3),
+        PERMUTATION: lambda: example_recording(n_members=3, twin=relabelled_twin(signs=False)),
+        SIGNS: lambda: example_recording(n_members=3, twin=relabelled_twin(signs=True)),
     }
     assert set(MEASURES["dsa"].ignores) == set(recordings)
-    found = quick("dsa").replace(n_starts=96)(recordings[change]())  # with 8, some searches end 1% higher
+    found = quick("dsa").replace(n_starts=64)(recordings[change]())  # with 8, some searches end 1% higher
     for finding in found.findings:
         copy = found.distances[finding.variant][0, -1]
         # A search in floating point: another order of sums ends elsewhere by 1e-6 of the angle or less.
