@@ -6,6 +6,7 @@ the user's (one line says what, where and what would be right), 130 stopped by C
 
 import argparse
 import contextlib
+import io
 import logging
 import os
 import shlex
@@ -253,13 +254,10 @@ COMMANDS = {
 
 
 def _print(text: str) -> None:
-    """Print to standard output; a reader who has seen enough (`| head`) is no error."""
-    try:
-        print(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        with contextlib.suppress(OSError):  # else Python complains again when it flushes at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Print to standard output; a sign that its encoding lacks becomes "?"."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    print(text)
 
 
 @contextlib.contextmanager
@@ -325,26 +323,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else list(argv)
     args = argparse.Namespace()
     try:
-        if given and not given[0].startswith("-") and given[0] not in COMMANDS:
-            raise unknown_name("command", given[0], COMMANDS)
-        parser = _parser()
-        parser.parse_args(given, args)
-        if not args.command:
-            parser.print_help()
-            return 0
-        with _messages(getattr(args, "quiet", False)), _signals_as(_interrupt):
-            COMMANDS[args.command](args)
+        try:
+            _command(given, args)
+        finally:
+            sys.stdout.flush()  # here, where what goes wrong with it can be said
+    except SystemExit as end:  # --help and --version
+        return int(end.code or 0)
     except KeyboardInterrupt as stop:
         _stopped(args, given)
         return 128 + int(stop.args[0] if stop.args else signal.SIGINT)
     except UserError as error:
         print(f"degeneracy: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # a reader who has seen enough (`| head`) is no error
+        with contextlib.suppress(OSError):  # else Python complains again when it flushes at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full disk, a file that vanished: the machine's, not a fault of the program
         place = f"{error.filename}: " if error.filename else ""
         print(f"degeneracy: {place}{error.strerror or error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _command(given: Sequence[str], args: argparse.Namespace) -> None:
+    """Parse and do one command."""
+    if given and not given[0].startswith("-") and given[0] not in COMMANDS:
+        raise unknown_name("command", given[0], COMMANDS)
+    parser = _parser()
+    parser.parse_args(given, args)
+    if not args.command:
+        parser.print_help()
+        return
+    with _messages(getattr(args, "quiet", False)), _signals_as(_interrupt):
+        COMMANDS[args.command](args)
 
 
 if __name__ == "__main__":

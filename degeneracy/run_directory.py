@@ -76,7 +76,10 @@ class RunDirectory:
         """
         if not (root / "study.json").is_file():
             raise UserError(f"{root} is no run directory (it has no study.json)")
-        return cls(root=root, study=read_json(root / "study.json")["study"])
+        found = read_json(root / "study.json")
+        if not isinstance(found, Mapping) or found.get("format") != FORMAT:
+            raise UserError(f"{root} is no run directory of this version (study.json has not format {FORMAT})")
+        return cls(root=root, study=found["study"])
 
     @property
     def study_file(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from degeneracy.store import read_arrays
 
 STUDY = """
 name = "killed"
-seeds = "0:12"
+seeds = "0:20"
 measures = ["procrustes", "cka", "output_distance", "ood_log_error_sd", "weight_change"]
 vary.task.channels = [1, 2]
 [task]
@@ -124,7 +124,7 @@ def main() -> int:
         print(f"left alone: {whole:.1f} s, {len(members(alone))} members", flush=True)
         again = 0
         for k in range(args.kills):
-            before, n_files, seconds = stamps(killed), moments.randrange(8), moments.uniform(0, 0.6)
+            before, n_files, seconds = stamps(killed), moments.randrange(6), moments.uniform(0, 0.6)
             was_killed = kill(study, killed, args.jobs, n_files, seconds)
             now = stamps(killed)
             again += sum(now.get(name) != stamp for name, stamp in before.items())

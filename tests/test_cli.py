@@ -1,0 +1,440 @@
+"""The command line: what each command writes and prints, where, and with which exit code."""
+
+import ast
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import degeneracy
+from degeneracy import progress, results
+from degeneracy.analysis import MEASURES
+from degeneracy.cells import CELLS
+from degeneracy.cli import main, parse_setting
+from degeneracy.study import load_study
+from degeneracy.tasks import TASKS
+
+STUDY = """
+name = "tiny"
+seeds = "0:3"
+measures = ["procrustes", "ood_log_error_sd", "ood_error_cv"]
+vary.task.channels = [1, 2]
+task = { name = "flip_flop", n_steps = 10, threshold = 2.0 }
+network = { hidden_size = 8 }
+training = { batch_size = 8, steps_per_epoch = 2, max_epochs = 5, patience = 1 }
+probe = { n_trials = 8 }
+"""
+STATES = np.random.default_rng(0).normal(size=(3, 6, 10, 4))  # (member, trial, time, unit)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with a small study in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(STUDY)
+    return tmp_path
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Reports are one line of text (the report has its own tests); the list fills with their paths."""
+    written: list[Path] = []
+
+    def report(self: Any, path: Any) -> Path:
+        written.append(Path(path))
+        Path(path).write_text("a report")
+        return Path(path)
+
+    monkeypatch.setattr(results.StudyResult, "report", report)
+    return written
+
+
+# --- What is printed without a run ------------------------------------------------------------------------------
+
+
+def test_help_and_version_do_not_wait_for_torch() -> None:
+    script = (
+        "import sys; from degeneracy.cli import main; codes = [main([a]) for a in ('--version', '--help')];"
+        "print(codes, sorted(m for m in ('torch', 'numpy', 'pandas', 'matplotlib', 'pydantic') if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    first, *_, last = done.stdout.splitlines()
+    assert first == f"degeneracy {degeneracy.__version__}"
+    assert last == "[0, 0] []"
+
+
+def test_every_public_name_is_there_and_has_one_home() -> None:
+    tree = ast.parse(Path(degeneracy.__file__).read_text())
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    for_readers = {  # what type checkers and editors see
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    rooms = {"analysis", "tasks"}
+    assert {name: home for name, home in for_readers.items() if name not in rooms} == {
+        name: f"degeneracy.{home}" for name, home in degeneracy._HOMES.items()
+    }
+    assert set(degeneracy.__all__) == {*for_readers, "__version__"}
+    for name in degeneracy.__all__:
+        assert getattr(degeneracy, name) is not None
+        assert name in dir(degeneracy)
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        degeneracy.trian  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["measure"], ["report"], ["tasks"], ["cells"], ["measures"]]
+)
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: {' '.join(['degeneracy', *command])}")
+    if command in ([], ["run"], ["measure"]):
+        examples = [line for line in text.splitlines() if line.startswith("  degeneracy ")]
+        assert len(examples) >= 3
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_no_command_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "commands:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("command", "table"), [("tasks", TASKS), ("cells", CELLS), ("measures", MEASURES)])
+def test_lists_name_everything(
+    command: str, table: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    entries = {entry.partition(":")[0]: " ".join(entry.split()) for entry in out.split("\n\n")[:-1]}
+    assert list(entries) == list(table)
+    for name, kind in table.items():
+        said = [
+            getattr(kind, field, "")
+            for field in ("summary", "citation", "source", "meaning", "zero", "level")
+        ]
+        for text in said:
+            assert " ".join(text.split()) in entries[name]
+        for field, info in kind.model_fields.items():
+            assert f" {field} " in entries[name]
+            assert (info.description or "") in entries[name]
+    assert max(map(len, out.splitlines())) <= 110
+
+
+def test_defaults_are_written_as_a_study_file_takes_them(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["measures"])
+    text = capsys.readouterr().out
+    for line in (
+        'score      = "angular"  angular, frobenius, wasserstein',
+        "autonomous = true",
+        '= ["recurrent", "joint"]',
+    ):
+        assert line in text
+
+
+# --- Settings ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a.b=3", 3),
+        ("a.b = 3e-3", 3e-3),
+        ("a.b=true", True),
+        ("a.b=gru", "gru"),
+        ("a.b='gru'", "gru"),
+        ("a.b=[2, 3]", [2, 3]),
+        ('a.b={name = "x"}', {"name": "x"}),
+        ("a.b=0:8", "0:8"),
+        ("a.b=x=y", "x=y"),
+        ("a.b=", ""),
+        ("a.b=1\nc = 2", "1\nc = 2"),  # one value, not a second key
+    ],
+)
+def test_settings_are_toml_or_text(text: str, value: Any) -> None:
+    assert parse_setting(text) == ("a.b", value)
+
+
+@pytest.mark.parametrize("key", ["vary.task.channels", 'vary."task.channels"', "vary . task . channels"])
+def test_the_levels_of_a_factor_can_be_set(key: str, here: Path) -> None:
+    study = load_study("tiny.toml", [(key, [3]), ("vary.network.hidden_size", [4, 5])][:1])
+    assert dict(study.vary) == {"task.channels": (3,)}
+    both = load_study("tiny.toml", [(key, [3]), ("network", {}), ("vary.network.hidden_size", [4, 5])])
+    assert dict(both.vary) == {"task.channels": (3,), "network.hidden_size": (4, 5)}
+    assert [condition.label for condition in both.conditions()] == [
+        "channels=3, hidden_size=4",
+        "channels=3, hidden_size=5",
+    ]
+
+
+def test_settings_go_over_the_file(here: Path) -> None:
+    settings = [("seeds", "5:7"), ("training.learning_rate", 0.5), ("options.procrustes.alpha", 0.5)]
+    study = load_study("tiny.toml", settings)
+    assert study.seeds == (5, 6)
+    assert [c.training.learning_rate for c in study.conditions()] == [0.5, 0.5]
+    assert [c.training.batch_size for c in study.conditions()] == [8, 8]
+    assert study.build_measures()["procrustes"].model_dump() == {"alpha": 0.5}
+
+
+# --- run, report, measure ----------------------------------------------------------------------------------------
+
+
+def test_run(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["run", "tiny.toml", "--jobs", "1", "--seeds", "0:4", "--set", "options.procrustes.alpha=0.5"]
+    assert main(command) == 0
+    out, err = capsys.readouterr()
+    run = Path("runs/tiny")
+    assert no_figures == [run / "report.html"]
+    stored = json.loads((run / "study.json").read_text())["study"]
+    assert (stored["seeds"], stored["options"]) == ([0, 1, 2, 3], {"procrustes": {"alpha": 0.5}})
+    assert len(list(run.glob("conditions/*/members/*.safetensors"))) == 8
+    # Progress and messages to standard error, the table to standard output, the report named last.
+    assert err.splitlines()[0] == "channels=1: training, 0 of 4 networks"
+    assert err.splitlines()[-1] == "Report: runs/tiny/report.html"
+    assert_is_table(
+        out, pd.read_csv(run / "degeneracy.csv"), {"procrustes": "driven", "ood_log_error_sd": "length_2x"}
+    )
+    # Once more: nothing to do, the same table; quiet: nothing else.
+    assert main([*command, "--quiet"]) == 0
+    again, silent = capsys.readouterr()
+    assert (again, silent) == (out, "")
+
+
+def assert_is_table(out: str, csv: pd.DataFrame, shown: dict[str, str]) -> None:
+    """One row a measure shown and condition, with the numbers of degeneracy.csv."""
+    lines = out.split("\n\n")[0].splitlines()[2:]
+    assert len(lines) == len(shown) * csv["condition"].nunique()
+    assert max(map(len, out.splitlines())) <= 120
+    for line in lines:
+        condition, measure, variant, value, *_ = (cell.strip() for cell in line.split("  ") if cell.strip())
+        assert shown[measure] == variant
+        of_line = (csv["condition"] == condition) & (csv["measure"] == measure) & (csv["variant"] == variant)
+        [row] = csv[of_line].to_dict("records")
+        point, low, high = (float(x.strip("[],").replace("−", "-")) for x in value.split())
+        width = row["ci_high"] - row["ci_low"]
+        for printed, exact in ((point, row["value"]), (low, row["ci_low"]), (high, row["ci_high"])):
+            assert abs(printed - exact) <= 0.05 * width  # two digits of the half-width, so half of 1/10 of it
+        assert line.endswith("4 of 4")
+
+
+def test_what_could_not_be_measured_is_said_under_the_table(
+    here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "tiny.toml", "--jobs", "1", "--set", "task.threshold=1e-9", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("\nWithout a number:\n  procrustes: needs 2 converged members, 0 of 3 converged\n")
+    assert out.count("procrustes") == 1  # once, though it holds in both conditions
+
+
+def test_report_again(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", "tiny.toml", "--jobs", "1", "--quiet"])
+    (here / "runs/tiny/report.html").unlink()
+    assert main(["report", "runs/tiny"]) == 0
+    assert (here / "runs/tiny/report.html").exists()
+    assert main(["report", "runs/tiny", "--out", "elsewhere.html"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "Report: elsewhere.html"
+    assert no_figures[-1] == Path("elsewhere.html")
+
+
+def test_measure_a_run_again(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", "tiny.toml", "--jobs", "1", "--quiet"])
+    members = {file: file.stat().st_mtime_ns for file in here.glob("runs/tiny/conditions/*/members/*")}
+    capsys.readouterr()
+    assert main(["measure", "runs/tiny", "--measures", "cka, procrustes", "--jobs", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == "Report: runs/tiny/report.html"
+    assert "training" not in err.replace("training, 3 of 3", "")
+    table = pd.read_csv("runs/tiny/degeneracy.csv")
+    assert list(table["measure"].unique()) == ["cka", "procrustes"]
+    assert "cka" in out
+    assert {
+        file: file.stat().st_mtime_ns for file in here.glob("runs/tiny/conditions/*/members/*")
+    } == members
+    assert len(no_figures) == 2
+
+
+def test_measure_arrays(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("mine.npz", states=STATES)
+    command = ["measure", "mine.npz", "--out", "out", "--measures", "procrustes,pif", "--jobs", "1"]
+    assert main([*command, "--set", "options.procrustes.alpha=0.5"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "Report: out/report.html\n"
+    assert "pif: needs weights: not given" in out
+    assert sorted(file.name for file in Path("out").iterdir()) == [
+        "arrays.json",
+        "degeneracy.csv",
+        "distances.npz",
+        "report.html",
+    ]
+    expected = degeneracy.measure_arrays(
+        states=STATES, measures=["procrustes"], options={"procrustes": {"alpha": 0.5}}
+    )
+    with np.load("out/distances.npz", allow_pickle=False) as distances:
+        assert list(distances) == ["members", "procrustes/driven"]
+        assert list(distances["members"]) == ["0", "1", "2"]
+        np.testing.assert_array_equal(distances["procrustes/driven"], expected.distances["procrustes"])
+    assert json.loads(Path("out/arrays.json").read_text())["measures"]["procrustes"] == {"alpha": 0.5}
+    table = pd.read_csv("out/degeneracy.csv")
+    assert table["condition"].unique().tolist() == ["mine"]
+    assert table["value"][0] == pytest.approx(expected.table["value"][0], rel=1e-12)  # decimals of the CSV
+    # What this command wrote may be written again, and without --out it is runs/ARRAYS.
+    assert main(command) == 0
+    assert pd.read_csv("out/degeneracy.csv")["value"][0] != table["value"][0]
+    assert main(["measure", "mine.npz", "--measures", "cka", "--quiet"]) == 0
+    assert Path("runs/mine/degeneracy.csv").exists()
+
+
+def test_the_report_of_a_run_in_earnest(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("mine.npz", states=STATES)
+    assert main(["measure", "mine.npz", "--out", "out", "--measures", "cka", "--jobs", "1"]) == 0
+    assert "<html" in Path("out/report.html").read_text()
+    assert list(Path("out/figures").glob("*.png"))
+
+
+# --- Streams, signals -------------------------------------------------------------------------------------------
+
+
+def test_a_reader_who_leaves_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "degeneracy.cli", "cells"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_standard_output_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["cells"]) == 2
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="No space"):
+            full.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # so that it can be closed
+    assert capsys.readouterr().err == "degeneracy: No space left on device\n"
+
+
+def test_signs_that_the_terminal_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from degeneracy import cli
+
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    cli._print("−0.5 [—]")
+    sys.stdout.flush()
+    assert raw.getvalue() == b"?0.5 [?]\n"
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="counts processes in /proc")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_keeps_what_is_done_and_says_how_to_go_on(number: int, code: int, here: Path) -> None:
+    command = [
+        "run",
+        "tiny.toml",
+        "--jobs",
+        "2",
+        "--set",
+        "network.hidden_size=64",
+        "--set",
+        "task.n_steps=100",
+    ]
+    endless = [*command, "--set", "task.threshold=1e-9", "--set", "training.max_epochs=1000000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "degeneracy.cli", *endless],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "channels=1: training, 0 of 3 networks\n"
+    deadline = time.monotonic() + 60
+    while len(session(process.pid)) < 3 and time.monotonic() < deadline:  # itself and two workers at least
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert out == ""
+    again = " ".join(["degeneracy", *endless])
+    assert err == f"\ndegeneracy: stopped; what is finished is kept in runs/tiny. To go on: {again}\n"
+    deadline = time.monotonic() + 20
+    while session(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert session(process.pid) == []  # no worker is left
+
+
+def session(leader: int) -> list[int]:
+    """The living processes of a session."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+# --- Progress ---------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, in seconds, as the bar sees it."""
+    now = [1000.0]
+    monkeypatch.setattr(progress.tqdm, "monitor_interval", 0)
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_bar_reads_as_a_sentence(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress.Progress(20, show=True) as shown:
+        shown.begin("channels=2: training", "networks", done=10, of=16)
+        clock[0] += 60
+        shown.step()
+        shown.step()
+    lines = [line.strip() for line in terminal.getvalue().replace("\n", "\r").split("\r") if line.strip()]
+    # 2 in 60 s and 8 left of 20: 240 s; the 10 that were there already say nothing about the rate.
+    bar = "############        "  # 12 of 20
+    assert (
+        lines[-1]
+        == f"channels=2: training, 12 of 16 networks |{bar}|  60% of all, 01:00 gone, about 04:00 to go"
+    )
+
+
+def test_without_a_terminal_progress_is_lines_of_a_log(
+    clock: list[float], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.INFO, "degeneracy"), progress.Progress(20, show=True) as shown:
+        shown.begin("a: training", "networks", done=0, of=16)
+        for _ in range(15):
+            clock[0] += 5
+            shown.step()
+    # One line at the start and then one in 20 s.
+    counts = [line.split()[2] for line in caplog.messages]
+    assert counts == ["0", "5", "10", "15"]
+    assert capsys.readouterr().err == ""
