@@ -68,6 +68,7 @@ def render(study: StudyResult, plates: Iterable[Plate], left_out: Iterable[str] 
         summary=report_text.summary(study),
         trained=report_text.trained(study),
         settings=report_text.settings(study),
+        variants=report_text.variants(study),
         levels=report_text.levels(study),
         missing=report_text.missing(study),
         left_out=list(left_out),

@@ -175,14 +175,15 @@ def _ends(study: StudyResult) -> tuple[Result, Result] | None:
 
 def trained(study: StudyResult) -> list[dict[str, str]]:
     """What was trained, a row a condition."""
-    return [_trained_row(result) for result in study.results]
+    return [_trained_row(number, result) for number, result in enumerate(study.results, start=1)]
 
 
-def _trained_row(result: Result) -> dict[str, str]:
+def _trained_row(number: int, result: Result) -> dict[str, str]:
     updates = [m.n_updates for m in result.members if m.status == "converged"]
     seconds = sum(m.seconds for m in result.members)
     statuses = [m.status for m in result.members]
     return {
+        "number": str(number),
         "condition": condition_name(result),
         "members": str(result.n_members),
         "converged": numbers.DASH if "given" in statuses else str(statuses.count("converged")),
@@ -195,7 +196,7 @@ def _trained_row(result: Result) -> dict[str, str]:
 
 
 def settings(study: StudyResult) -> dict[str, Any]:
-    """The resolved specs: what is the same in all conditions, and what differs, key by key."""
+    """The resolved specs: what is the same in all conditions, and what differs, by condition."""
     flat = [_flat(result.spec) for result in study.results]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     same = [
@@ -207,9 +208,23 @@ def settings(study: StudyResult) -> dict[str, Any]:
     return {
         "task": [TASKS[name] for name in _tasks(study) if name in TASKS],
         "same": same,
-        "conditions": [condition_name(result) for result in study.results],
-        "differing": [(key, [one.get(key, numbers.DASH) for one in flat]) for key in differing],
+        "differing": [
+            (condition_name(result), [(key, one.get(key, numbers.DASH)) for key in differing])
+            for result, one in zip(study.results, flat, strict=True)
+        ]
+        if differing
+        else [],
     }
+
+
+def variants(study: StudyResult) -> list[tuple[str, str]]:
+    """The task variants and what they change, where all conditions say the same of one."""
+    seen: dict[str, set[str]] = {}
+    for result in study.results:
+        described = result.spec.get("variants")
+        for name, words in described.items() if isinstance(described, Mapping) else ():
+            seen.setdefault(str(name), set()).add(str(words))
+    return [(variant_name(name), " / ".join(sorted(words))) for name, words in seen.items()]
 
 
 def _tasks(study: StudyResult) -> list[str]:

@@ -47,6 +47,7 @@ def condition(n_members: int = 12, channels: int = 3, n_failed: int = 0) -> Resu
         spec={
             "task": {"name": "flip_flop", **task.model_dump(mode="json")},
             "network": {"name": "tanh", "hidden_size": 24},
+            "variants": {"length_2x": "100 steps instead of 50; the same rule throughout"},
             "training": {"learning_rate": 0.001, "batch_size": 64},
         },
         members=tuple(_member(rng, label, channels, failed=label not in converged) for label in labels),

@@ -13,6 +13,7 @@ from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics import interval
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.plots.names import (
+    SHORT_UNITS,
     distance_unit,
     distances_of_level,
     finding_of,
@@ -26,9 +27,9 @@ from degeneracy.plots.style import (
     COLOURS,
     GREY,
     SEQUENTIAL,
+    brief_name,
     condition_axis,
     condition_colours,
-    condition_name,
     legend_below,
     marker,
     panels,
@@ -98,9 +99,10 @@ def mds_maps(source: StudyResult | Result, names: Sequence[str] = ()) -> Figure:
         result, name = cell
         found = _map(ax, _matrix(result, name))
         ax.set_title(f"{_panel_title(results, result, name, columns)}\n{found}")
-        unit = distance_unit(result.measured[split(name)[0]]) if name in result.distances else ""
+        unit = _unit_in(results, name)
         ax.set_xlabel(with_unit("MDS 1", unit))
-        ax.set_ylabel(with_unit("MDS 2", unit))
+        if _leftmost(ax):
+            ax.set_ylabel(with_unit("MDS 2", unit))
     return figure
 
 
@@ -185,11 +187,15 @@ def _cells(results: Sequence[Result], names: Sequence[str], columns: int) -> lis
 
 
 def _panel_title(results: Sequence[Result], result: Result, name: str, columns: int) -> str:
-    width = 96 // max(columns, 2)
+    width = 84 // max(columns, 2)
+    n = f"n = {result.n_converged}"
     if len(results) == 1:
-        return f"{short(full_name(*split(name)), width - 2)}\nn = {result.n_converged}"
-    condition = f"{short(condition_name(result), width - 10)} (n = {result.n_converged})"
-    return f"{short(full_name(*split(name)), width - 2)}\n{condition}"
+        return f"{short(full_name(*split(name)), width)}\n{n}"
+    measure = stacked_name(*split(name)) if columns == MAX_COLUMNS else short(full_name(*split(name)), width)
+    condition = brief_name(result, width - 9)
+    if "…" in condition:  # cut, so maybe no longer its own
+        condition = f"condition {results.index(result) + 1}"
+    return f"{measure}\n{condition} ({n})"
 
 
 def _unit_in(results: Sequence[Result], name: str) -> str:
@@ -231,11 +237,12 @@ def _heatmap(
     axes.set_xticks(range(0, len(labels), every), labels[::every], rotation=90)
     axes.set_yticks(range(0, len(labels), every), labels[::every])
     axes.set_xlabel("network")
-    axes.set_ylabel("network")
-    unit = distance_unit(result.measured[split(name)[0]])
+    if _leftmost(axes):
+        axes.set_ylabel("network")
     bar = figure.colorbar(image, cax=axes.inset_axes((1.04, 0, 0.06, 1)))  # as tall as the square it explains
     bar.outline.set_visible(False)
-    bar.set_label(with_unit("distance", unit))
+    unit = distance_unit(result.measured[split(name)[0]])
+    bar.ax.set_xlabel(SHORT_UNITS.get(unit, unit), loc="left")
     axes.spines[["left", "bottom"]].set_visible(False)
 
 
@@ -260,7 +267,9 @@ def _map(axes: Axes, matrix: Array | None) -> str:
     if not np.isfinite(matrix).all():
         _say(axes, "some distances\nare not defined")
         return ""
-    picture, families = mds(matrix), solution_families(matrix)
+    # Clouds to compare with cost as n^2: fewer for large ensembles, where 199 would take most of a minute.
+    picture = mds(matrix)
+    families = solution_families(matrix, n_null=199 if len(matrix) <= 100 else 59)
     for k in range(families.n_families):
         own = families.labels == k
         axes.plot(
@@ -274,6 +283,12 @@ def _map(axes: Axes, matrix: Array | None) -> str:
     axes.locator_params(nbins=3)
     n = families.n_families
     return f"{n} {'family' if n == 1 else 'families'}, stress {picture.stress:.2f}"
+
+
+def _leftmost(axes: Axes) -> bool:
+    """Whether a panel begins a row, where the vertical axis is named for all."""
+    place = axes.get_subplotspec()
+    return place is None or place.is_first_col()
 
 
 def _say(axes: Axes, text: str) -> None:

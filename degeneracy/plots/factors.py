@@ -24,8 +24,8 @@ from degeneracy.plots.names import (
 from degeneracy.plots.style import (
     COLOURS,
     GREY,
+    brief_name,
     condition_colours,
-    condition_name,
     factor_name,
     factor_value,
     legend_below,
@@ -99,7 +99,7 @@ def overview(study: StudyResult | Result) -> Figure:
     figure.set_figwidth(6.7)
     for k, (result, colour) in enumerate(zip(results, condition_colours(len(results)), strict=True)):
         shift = 0.7 * ((k + 0.5) / len(results) - 0.5)
-        label = f"{short(condition_name(result), 30)} (n = {result.n_converged})"
+        label = f"{brief_name(result, 30)} (n = {result.n_converged})"
         for row, name in enumerate(rows):
             _bar(ax, _calibrated(finding_of(result, *name)), row + shift, colour, marker(k), label, flat=True)
     ax.axvline(0, color=GREY, ls=":", lw=1.2)
@@ -180,7 +180,7 @@ def _width(
         return 100 * relative
 
     axes.plot(sizes, percent(sizes), color=colour)
-    label = f"{short(condition_name(result), 26)} (n = {n})"
+    label = f"{brief_name(result, 30)} (n = {n})"
     axes.plot([n], percent([n]), shape, color=colour, ms=6, label=label)
 
 

@@ -16,32 +16,21 @@ def number(value: float, digits: int = 3) -> str:
     return _fixed(value, digits - 1 - size) if -4 <= size < 6 else _power(value, digits - 1)
 
 
-def interval(low: float, high: float) -> str:
-    """'[low, high]' with two significant digits of its half-width; '—' where there is none."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return DASH
-    return f"[{_like(low, low, high)}, {_like(high, low, high)}]"
-
-
-def value_in(value: float, low: float, high: float) -> str:
-    """A value with the digits of its interval, or three significant ones without."""
-    if not (math.isfinite(value) and math.isfinite(low) and math.isfinite(high)):
-        return number(value)
-    return _like(value, low, high)
-
-
 def with_interval(value: float, low: float, high: float) -> str:
     """'value [low, high]'; the value alone where it has no interval."""
-    bracket = interval(low, high)
-    return value_in(value, low, high) if bracket == DASH else f"{value_in(value, low, high)} {bracket}"
-
-
-def _like(value: float, low: float, high: float) -> str:
-    """Rounded to two significant digits of the interval's half-width."""
-    half = abs(high - low) / 2
-    if half == 0 or not 1e-4 <= max(abs(low), abs(high)) < 1e6:
+    if not (math.isfinite(value) and math.isfinite(low) and math.isfinite(high)):
         return number(value)
-    return _fixed(value, 1 - math.floor(math.log10(half)))
+    return (
+        f"{_like(value, value, low, high)} [{_like(low, value, low, high)}, {_like(high, value, low, high)}]"
+    )
+
+
+def _like(number_: float, value: float, low: float, high: float) -> str:
+    """Rounded to two significant digits of the shorter arm of the interval (they differ on the log scale)."""
+    arm = min(value - low, high - value)
+    if arm <= 0 or not 1e-4 <= max(abs(low), abs(high)) < 1e6:
+        return number(number_)
+    return _fixed(number_, 1 - math.floor(math.log10(arm)))
 
 
 def _fixed(value: float, decimals: int) -> str:

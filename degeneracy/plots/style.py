@@ -110,7 +110,7 @@ def condition_colours(n_conditions: int) -> list[str]:
     """A colour a condition: distinct hues while there are few, a sequence of lightness beyond."""
     if n_conditions <= len(COLOURS):
         return list(COLOURS[:n_conditions])
-    shades = mpl.colormaps[SEQUENTIAL](np.linspace(0.05, 0.9, n_conditions))
+    shades = mpl.colormaps[SEQUENTIAL](np.linspace(0.0, 0.82, n_conditions))
     return [to_hex(shade) for shade in shades]
 
 
@@ -153,26 +153,33 @@ def short(text: str, limit: int = 28) -> str:
     return f"{text[:keep]}…{text[-keep:]}"
 
 
+def brief_name(result: Result, limit: int) -> str:
+    """A condition's name where there is room for so many characters; else the factors' values alone."""
+    name = condition_name(result)
+    if len(name) <= limit or not result.factors:
+        return short(name, limit)
+    return short(", ".join(map(factor_value, result.factors.values())), limit)
+
+
 def condition_title(result: Result, limit: int = 28) -> str:
     """A condition with its number of measured members."""
-    return f"{short(condition_name(result), limit)} (n = {result.n_converged})"
+    return f"{brief_name(result, limit)} (n = {result.n_converged})"
 
 
-def condition_axis(axes: Axes, results: Sequence[Result]) -> None:
-    """Conditions side by side along the horizontal axis."""
+def condition_axis(axes: Axes, results: Sequence[Result], room: int = 22) -> None:
+    """Conditions side by side: by their factors' values, or by number where these take too many characters."""
     axes.set_xlim(-0.6, len(results) - 0.4)
     factors = tuple(results[0].factors)
-    if len(factors) == 1:
-        labels = [factor_value(result.factors[factors[0]]) for result in results]
-        axes.set_xlabel(factor_name(factors[0]))
+    if factors:
+        labels = [", ".join(factor_value(result.factors[name]) for name in factors) for result in results]
     else:
-        labels = [short(condition_name(result), 24) for result in results]
-    crowded = max(map(len, labels)) * len(labels) > 22
-    axes.set_xticks(range(len(results)), labels)
-    if crowded:
-        axes.tick_params(axis="x", labelrotation=90 if len(labels) > 5 else 30)
-        for tick in axes.get_xticklabels():
-            tick.set_horizontalalignment("center" if len(labels) > 5 else "right")
+        labels = [result.condition for result in results]
+    axes.set_xlabel(", ".join(map(factor_name, factors)) if factors else "condition")
+    if sum(len(label) + 2 for label in labels) > room:
+        labels = [str(k + 1) for k in range(len(results))]
+        axes.set_xlabel("condition (by number)")
+    every = -(-sum(len(label) + 2 for label in labels) // (room + 12))
+    axes.set_xticks(range(0, len(results), every), labels[::every])
 
 
 def results_of(source: StudyResult | Result) -> tuple[Result, ...]:

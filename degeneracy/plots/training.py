@@ -13,14 +13,13 @@ from degeneracy.plots.style import (
     COLOURS,
     GREY,
     PALE,
+    brief_name,
     condition_axis,
     condition_colours,
-    condition_name,
     legend_below,
     marker,
     panels,
     results_of,
-    short,
     spread,
     styled,
 )
@@ -122,7 +121,7 @@ def training_curves(study: StudyResult | Result) -> Figure:
         if threshold is not None:
             ax.axhline(threshold, color="black", ls="--", lw=0.9)
         ax.set_yscale("log")
-        ax.set_title(f"{short(condition_name(result), 22)} (n = {result.n_members})")
+        ax.set_title(f"{brief_name(result, 22)} (n = {result.n_members})")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=2))
     for ax in axes[:: min(columns, len(axes))]:
         ax.set_ylabel("training loss (MSE)")
@@ -184,7 +183,7 @@ def _counts(axes: Axes, results: tuple[Result, ...]) -> None:
             axes.annotate(
                 f"{done}/{result.n_members}", (k, left[k]), (0, 2), textcoords="offset points", ha="center"
             )
-    condition_axis(axes, results)
+    condition_axis(axes, results, 36)
     axes.set_ylim(0, 1.12 * max(left.max(), 1))
     axes.set_ylabel("networks")
     axes.set_title("Networks converged / trained")
@@ -208,7 +207,7 @@ def _updates(axes: Axes, results: tuple[Result, ...]) -> None:
         if len(updates):
             axes.hlines(np.median(updates), k - 0.38, k + 0.38, color="black", lw=1.2)
         highest = max(highest, updates.max(initial=0))
-    condition_axis(axes, results)
+    condition_axis(axes, results, 36)
     axes.set_ylim(0, 1.12 * highest or 1)
     axes.set_ylabel("updates")
     axes.set_title("Updates to threshold (line: median)")

