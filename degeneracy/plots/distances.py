@@ -91,13 +91,14 @@ def mds_maps(source: StudyResult | Result, names: Sequence[str] = ()) -> Figure:
     names = _known(results, names)
     columns = min(len(results), MAX_COLUMNS) if len(results) > 1 else min(len(names), 3)
     cells = _cells(results, names, columns)
-    figure, axes = panels(len(cells), columns, height=2.3 if columns < 4 else 2.1)
+    figure, axes = panels(len(cells), columns, height=2.3 if columns < 4 else 2.25)
     for ax, cell in zip(axes, cells, strict=True):
         if cell is None:
             ax.set_visible(False)
             continue
         result, name = cell
         found = _map(ax, _matrix(result, name))
+        found = found.replace(", ", "\n") if columns == MAX_COLUMNS else found  # narrow
         ax.set_title(f"{_panel_title(results, result, name, columns)}\n{found}")
         unit = _unit_in(results, name)
         ax.set_xlabel(with_unit("MDS 1", unit))
