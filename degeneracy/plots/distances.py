@@ -98,8 +98,9 @@ def mds_maps(source: StudyResult | Result, names: Sequence[str] = ()) -> Figure:
             continue
         result, name = cell
         found = _map(ax, _matrix(result, name))
-        found = found.replace(", ", "\n") if columns == MAX_COLUMNS else found  # narrow
-        ax.set_title(f"{_panel_title(results, result, name, columns)}\n{found}")
+        # Narrow panels: the number of families beside n, the stress below.
+        joint, found = (", ", found.replace(", ", "\n")) if columns == MAX_COLUMNS else ("\n", found)
+        ax.set_title(_panel_title(results, result, name, columns) + joint + found)
         unit = _unit_in(results, name)
         ax.set_xlabel(with_unit("MDS 1", unit))
         if _leftmost(ax):
@@ -192,11 +193,13 @@ def _panel_title(results: Sequence[Result], result: Result, name: str, columns: 
     n = f"n = {result.n_converged}"
     if len(results) == 1:
         return f"{short(full_name(*split(name)), width)}\n{n}"
-    measure = stacked_name(*split(name)) if columns == MAX_COLUMNS else short(full_name(*split(name)), width)
-    condition = brief_name(result, width - 9)
+    measure = full_name(*split(name))
+    if len(measure) > width:
+        measure = stacked_name(*split(name))
+    condition = brief_name(result, width - (9 if columns < MAX_COLUMNS else 3))
     if "…" in condition:  # cut, so maybe no longer its own
         condition = f"condition {results.index(result) + 1}"
-    return f"{measure}\n{condition} ({n})"
+    return f"{measure}\n{condition} ({n})" if columns < MAX_COLUMNS else f"{measure}\n{condition}\n{n}"
 
 
 def _unit_in(results: Sequence[Result], name: str) -> str:
