@@ -284,7 +284,8 @@ def _map(axes: Axes, matrix: Array | None) -> str:
     axes.set_xlim(-half, half)
     axes.set_ylim(-half, half)
     axes.set_aspect("equal")
-    axes.locator_params(nbins=3)
+    axes.locator_params(axis="y", nbins=3)
+    axes.locator_params(axis="x", nbins=2)  # side by side, three would touch
     n = families.n_families
     return f"{n} {'family' if n == 1 else 'families'}, stress {picture.stress:.2f}"
 
