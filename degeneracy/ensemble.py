@@ -136,7 +136,7 @@ class Ensemble:
         try:
             return cls(
                 network=Network(**spec["network"]),
-                task=None if spec["task"] is None else build("task", spec["task"], TASKS),
+                task=None if spec["task"] is None else build("task", spec["task"], TASKS, Task),
                 training=None if spec["training"] is None else Training(**spec["training"]),
                 members=tuple(load_member(folder / member_file(seed)) for seed in spec["seeds"]),
             )

@@ -10,16 +10,18 @@ from degeneracy.errors import UserError, unknown_name
 from degeneracy.specs import Spec
 
 
-def look_up(kind: str, name: str, table: Mapping[str, Any]) -> Any:
+def look_up(kind: str, name: str, table: Mapping[str, Any], base: type = object) -> Any:
     """The entry of a table, or the user's own object for a name of the form `module:Name`.
 
     Args:
         kind: what is looked for ("task", "cell", "measure"), for the message.
         name: a key of `table`, or `module:Name`; the module may lie in the working directory.
         table: the visible table of known entries.
+        base: what the user's own must be a subclass of; `object` lets anything through.
 
     Raises:
-        UserError: a name that is not in the table (says the closest), or a module or object that is not there.
+        UserError: a name that is not in the table (says the closest), a module or object that is not there, or one
+            of another kind.
     """
     if name in table:
         return table[name]
@@ -30,24 +32,38 @@ def look_up(kind: str, name: str, table: Mapping[str, Any]) -> Any:
     if not hasattr(module, attribute):
         names = [key for key in vars(module) if not key.startswith("_")]
         raise unknown_name(f"{kind} in module {module_name}", attribute, names)
-    return getattr(module, attribute)
+    found = getattr(module, attribute)
+    if base is not object and not (isinstance(found, type) and issubclass(found, base)):
+        raise UserError(f"'{name}' is no {kind}: a subclass of degeneracy.{base.__name__} is needed")
+    return found
 
 
 def _import_own(kind: str, name: str, module_name: str) -> Any:
-    """Import a module of the user's, from the working directory as well as from where Python looks."""
+    """Import a module of the user's, from the working directory as well as from where Python looks.
+
+    Where that finds it, the working directory stays first on Python's path, as it is for a script: the processes
+    that train and measure have to find the module too.
+    """
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise UserError(
+            f"{kind} '{name}' is wrong: write module:Name, as in 'my_{kind}s:Mine' for my_{kind}s.py"
+        )
     here = str(Path.cwd())
     added = here not in sys.path
     if added:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name.split(".")[0] and error.name != module_name:
-            raise
-        raise UserError(f"{kind} '{name}': no module '{module_name}' here or on Python's path") from None
-    finally:
+    except BaseException as error:
         if added:
             sys.path.remove(here)
+        missing = isinstance(error, ModuleNotFoundError) and error.name in (
+            module_name.split(".")[0],
+            module_name,
+        )
+        if not missing:
+            raise
+        raise UserError(f"{kind} '{name}': no module '{module_name}' here or on Python's path") from None
 
 
 def describe(spec: Spec, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,13 +74,13 @@ def describe(spec: Spec, table: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, **spec.model_dump(mode="json")}
 
 
-def build(kind: str, fields: Mapping[str, Any], table: Mapping[str, Any]) -> Any:
+def build(kind: str, fields: Mapping[str, Any], table: Mapping[str, Any], base: type = object) -> Any:
     """The spec that `describe` described: `name` says which, the other fields are its own.
 
     Raises:
-        UserError: no name, an unknown one, or fields the spec does not take.
+        UserError: no name, an unknown one, one of another kind than `base`, or fields the spec does not take.
     """
     own = dict(fields)
     if "name" not in own:
         raise UserError(f"{kind}: 'name' is missing (known: {', '.join(sorted(table))})")
-    return look_up(kind, own.pop("name"), table)(**own)
+    return look_up(kind, own.pop("name"), table, base)(**own)

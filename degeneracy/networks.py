@@ -34,7 +34,7 @@ class Network(Spec):
 
     def build_cell(self) -> Cell:
         """The cell with its options checked."""
-        cell: Cell = look_up("cell", self.cell, CELLS)(**self.cell_options)
+        cell: Cell = look_up("cell", self.cell, CELLS, Cell)(**self.cell_options)
         return cell
 
 

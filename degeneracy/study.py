@@ -35,7 +35,7 @@ from degeneracy.results import Result, StudyResult
 from degeneracy.run_directory import RunDirectory
 from degeneracy.settings import flat_factors, key_parts, override, parse_seeds, set_field
 from degeneracy.specs import Spec
-from degeneracy.tasks import TASKS
+from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Training, resolve_device, resolve_jobs, train_members
 from degeneracy.version import __version__
 
@@ -112,7 +112,7 @@ class Study(Spec):
             fields = {"task": dict(self.task), "network": dict(self.network), "training": dict(self.training)}
             for factor, level in zip(self.vary, levels, strict=True):
                 set_field(fields, factor.split("."), level)
-            task = build("task", fields["task"], TASKS)
+            task = build("task", fields["task"], TASKS, Task)
             made.append(
                 Condition(
                     factors=dict(zip(self.vary, levels, strict=True)),
