@@ -171,6 +171,8 @@ def measure(
         reason = f"needs 2 converged members, {len(kept)} of {len(ensemble)} converged"
         missing = dict.fromkeys(built, reason)
     else:
+        for one in built.values():  # before the work, as a study does
+            one.check(n_units=kept.network.hidden_size, n_steps=task.n_steps, n_trials=used.n_trials)
         recording = record(kept, task, used)
         examples = example_trials(kept, task, used)
         outcome = dict(measure_recording(recording, built, jobs=n_jobs))

@@ -93,6 +93,11 @@ def test_options_reach_the_measure(ensemble: dg.Ensemble) -> None:
         ),
         (["procrustes"], {"procrustes": {"alpha": 2}}, "Procrustes: alpha = 2 is wrong"),
         (["procrustes"], {"dsa": {"rank": 2}}, "options: unknown measure 'dsa'"),
+        (
+            ["dsa"],
+            {"dsa": {"n_delays": 10}},
+            "dsa: n_delays = 10 is wrong: fewer than the 10 steps of a trial",
+        ),
         ([], {}, "no measure was asked for"),
         (["pif", "pif"], {}, "measure 'pif' is asked for twice"),
         ([3], {}, "a subclass of Measure, a function of a recording or an object with fit_score is needed"),
