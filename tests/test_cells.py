@@ -8,6 +8,7 @@ from torch import nn
 
 from degeneracy.analysis.symmetry import SYMMETRIES, Weights, cell_symmetry, random_copy, transform
 from degeneracy.cells import CELLS, Cell, GRUCell, LeakyTanhCell, LSTMCell, Params, ReluCell, TanhCell
+from degeneracy.checks import CELL_CLAIMS
 from degeneracy.errors import UserError
 from degeneracy.networks import Network, draw_noise, forward, initial_params
 from degeneracy.record import member_weights
@@ -191,6 +192,12 @@ def test_what_the_cells_symmetry_leaves_out_is_another_network(name: str) -> Non
     shuffled = [transform(w, np.roll(order, 1)) for w in weights]
     half = back(cell, shuffled) | {"W_out": torch.from_numpy(np.stack([w.readout for w in weights]))}
     assert (forward(cell, half, inputs, {})[1] - outputs).abs().max() > 1e-2, "the readout goes along"
+
+
+@pytest.mark.parametrize("claim", CELL_CLAIMS)
+@pytest.mark.parametrize("name", ALL)
+def test_every_cell_keeps_its_claims(name: str, claim: str) -> None:
+    CELL_CLAIMS[claim](ALL[name])
 
 
 @pytest.mark.parametrize("name", CELLS)
