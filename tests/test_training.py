@@ -10,9 +10,9 @@ import torch
 import degeneracy.training as training_module
 from degeneracy.cells import CELLS
 from degeneracy.errors import UserError
-from degeneracy.networks import Network, initial_params
+from degeneracy.networks import Network, draw_noise, initial_params
 from degeneracy.optimisation import CosineWarmRestarts, ReduceOnPlateau
-from degeneracy.streams import Streams
+from degeneracy.streams import Streams, generator
 from degeneracy.tasks import DelayedDiscrimination, FlipFlop, PathIntegration, Task, Trials
 from degeneracy.training import (
     Member,
@@ -215,6 +215,20 @@ def test_noise_does_not_disturb_the_trials(monkeypatch: pytest.MonkeyPatch) -> N
     assert torch.equal(quiet, noisy)
     assert not torch.equal(quiet[0], quiet[1]), "trials are fresh at every update"
     assert not torch.equal(quiet[:, 0], quiet[:, 1]), "each member has its own"
+
+
+def test_trials_and_noise_come_from_streams_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = seen_inputs(NETWORK, SHORT, [0, 5], monkeypatch)[0]
+    assert torch.equal(first, TASK.sample(Streams([0, 5], "data"), 8).inputs)
+    seeds = []
+
+    def watched(network, streams, *shapes):
+        seeds.append([gen.initial_seed() for gen in streams.generators])
+        return draw_noise(network, streams, *shapes)
+
+    monkeypatch.setattr(training_module, "draw_noise", watched)
+    train_stack(TASK, NETWORK.replace(sigma_rec=0.1), SHORT, [0, 5])
+    assert seeds == [[generator(seed, "noise").initial_seed() for seed in (0, 5)]] * 12
 
 
 def test_initial_weights_and_trials_do_not_depend_on_what_is_trained() -> None:
