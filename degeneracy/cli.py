@@ -288,8 +288,7 @@ def _stop_workers() -> None:
 
 def _stopped(args: argparse.Namespace, argv: Sequence[str]) -> None:
     """End the workers and say how to go on."""
-    with _signals_as(signal.SIG_IGN):  # a second Ctrl-C must not leave workers behind
-        _stop_workers()
+    _stop_workers()
     kept = getattr(args, "kept", None)
     if kept is None:
         print("\ndegeneracy: stopped", file=sys.stderr)
@@ -301,20 +300,24 @@ def _stopped(args: argparse.Namespace, argv: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _signals_as(handler: Any) -> Iterator[None]:
-    """Another handling of Ctrl-C and of a batch system's SIGTERM while the block runs."""
-    if threading.current_thread() is not threading.main_thread():  # only that one may set it
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C and a batch system's SIGTERM raise KeyboardInterrupt(number) while the block runs, the first time."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may handle signals
         yield
         return
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+        for number, handler in before.items():
+            if signal.getsignal(number) is _interrupt:
+                signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:  # noqa: ARG001
+    # A second one must not disturb the end of the workers, nor the exit code: the process stays deaf to its end.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt(number)
 
 
@@ -354,7 +357,7 @@ def _command(given: Sequence[str], args: argparse.Namespace) -> None:
     if not args.command:
         parser.print_help()
         return
-    with _messages(getattr(args, "quiet", False)), _signals_as(_interrupt):
+    with _messages(getattr(args, "quiet", False)), _stoppable():
         COMMANDS[args.command](args)
 
 

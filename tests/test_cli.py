@@ -341,8 +341,14 @@ def test_signs_that_the_terminal_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="counts processes in /proc")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stop_keeps_what_is_done_and_says_how_to_go_on(number: int, code: int, here: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "times"),
+    [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)],
+    ids=["Ctrl-C twice", "SIGTERM"],
+)
+def test_a_stop_keeps_what_is_done_and_says_how_to_go_on(
+    number: int, code: int, times: int, here: Path
+) -> None:
     command = [
         "run",
         "tiny.toml",
@@ -364,18 +370,29 @@ def test_a_stop_keeps_what_is_done_and_says_how_to_go_on(number: int, code: int,
     assert process.stderr is not None
     assert process.stderr.readline() == "channels=1: training, 0 of 3 networks\n"
     deadline = time.monotonic() + 60
-    while len(session(process.pid)) < 3 and time.monotonic() < deadline:  # itself and two workers at least
+    while len(workers(process.pid)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    assert len(workers(process.pid)) == 2
+    for _ in range(times):
+        process.send_signal(number)
+        time.sleep(0.1)
+    err = process.stderr.readline() + process.stderr.readline()
+    assert workers(process.pid) == []  # they are gone before it says so
+    out, rest = process.communicate(timeout=60)
     assert process.returncode == code
-    assert out == ""
+    assert (out, rest) == ("", "")
     again = " ".join(["degeneracy", *endless])
     assert err == f"\ndegeneracy: stopped; what is finished is kept in runs/tiny. To go on: {again}\n"
     deadline = time.monotonic() + 20
     while session(process.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert session(process.pid) == []  # no worker is left
+    assert session(process.pid) == []
+
+
+def workers(leader: int) -> list[int]:
+    """The worker processes of a session."""
+    lines = {number: Path(f"/proc/{number}/cmdline") for number in session(leader)}
+    return [number for number, line in lines.items() if line.exists() and b"LokyProcess" in line.read_bytes()]
 
 
 def session(leader: int) -> list[int]:
