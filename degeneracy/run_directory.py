@@ -78,7 +78,9 @@ class RunDirectory:
             raise UserError(f"{root} is no run directory (it has no study.json)")
         found = read_json(root / "study.json")
         if not isinstance(found, Mapping) or found.get("format") != FORMAT:
-            raise UserError(f"{root} is no run directory of this version (study.json has not format {FORMAT})")
+            raise UserError(
+                f"{root} is no run directory of this version (study.json has not format {FORMAT})"
+            )
         return cls(root=root, study=found["study"])
 
     @property
