@@ -209,6 +209,7 @@ def test_dsa_has_a_copy_at_its_floor(change: str) -> None:
     found = quick("dsa").replace(n_starts=64)(recordings[change]())  # with 8, some searches end 1% higher
     for finding in found.findings:
         copy = found.distances[finding.variant][0, -1]
+        assert floor_of(finding, 0) > 1e-3, "no two halves of the trials are the same"
         # A search in floating point: another order of sums ends elsewhere by 1e-6 of the angle or less.
         assert copy == pytest.approx(floor_of(finding, 0), rel=1e-4), finding.variant
         assert copy < 0.9 * found.distances[finding.variant][0, 1], "another network is farther"

@@ -1,6 +1,5 @@
 """The user's own task, cell and measure: as objects in Python, and as `module:Name` in a study file."""
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -233,6 +232,9 @@ def test_wrong_names_are_said(name: str, message: str, folder: Path) -> None:
         build_measures([name])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert (str(folder) in sys.path) == ("mine_own" in sys.modules), (
+        "the folder is on the path once it has served"
+    )
 
 
 def test_an_object_of_another_kind_is_no_task_and_no_cell(folder: Path) -> None:
@@ -295,8 +297,5 @@ def test_several_processes_find_the_users_own_parts(folder: Path) -> None:
         table = dg.run_study("study.toml", jobs=2, progress=False).table
         assert table["value"].notna().all(), table
     """)
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=folder
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr[-2000:]
