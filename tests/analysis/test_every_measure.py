@@ -296,15 +296,6 @@ def test_output_distance_sees_outputs_alone() -> None:
     assert found[0, -1] == pytest.approx(0.25, rel=1e-12)  # the root of the mean of 0.25^2
 
 
-def test_weight_change_by_hand() -> None:
-    # A 6 x 6 change of 0.5 everywhere has norm 0.5 * 6 = 3.
-    plain = example_recording()
-    assert plain.weights is not None
-    before = [replace(w, recurrent=w.recurrent - 0.5) for w in plain.weights]
-    found = quick("weight_change")(replace(plain, initial_weights=before))
-    assert found.findings[0].value.value == pytest.approx(3, rel=1e-12)
-
-
 class Sound(Measure):
     """Distance of the mean state's norm: a measure that keeps all claims."""
 
