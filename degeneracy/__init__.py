@@ -14,19 +14,18 @@ from typing import TYPE_CHECKING, Any
 from degeneracy.version import __version__
 
 if TYPE_CHECKING:
-    from degeneracy import analysis, tasks
+    from degeneracy import analysis, checks, plots, tasks
     from degeneracy.analysis import MEASURES, Measure, Recording
     from degeneracy.arrays import load_arrays, measure_arrays
-    from degeneracy.cells import CELLS, Cell
     from degeneracy.ensemble import Ensemble, train
     from degeneracy.errors import UserError
     from degeneracy.measuring import measure
-    from degeneracy.networks import Network
+    from degeneracy.networks import CELLS, Cell, Network
     from degeneracy.record import Probe
     from degeneracy.results import Result, StudyResult, compare
     from degeneracy.streams import Streams
     from degeneracy.study import STUDIES, Study, load_run, load_study, run_study
-    from degeneracy.tasks import TASKS, Task, Trials
+    from degeneracy.tasks import TASKS, Task, Trials, Variant
     from degeneracy.training import Training
 
 __all__ = [
@@ -48,14 +47,17 @@ __all__ = [
     "Training",
     "Trials",
     "UserError",
+    "Variant",
     "__version__",
     "analysis",
+    "checks",
     "compare",
     "load_arrays",
     "load_run",
     "load_study",
     "measure",
     "measure_arrays",
+    "plots",
     "run_study",
     "tasks",
     "train",
@@ -68,8 +70,8 @@ _HOMES = {
     "Recording": "analysis",
     "load_arrays": "arrays",
     "measure_arrays": "arrays",
-    "CELLS": "cells",
-    "Cell": "cells",
+    "CELLS": "networks",
+    "Cell": "networks",
     "Ensemble": "ensemble",
     "train": "ensemble",
     "UserError": "errors",
@@ -88,13 +90,14 @@ _HOMES = {
     "TASKS": "tasks",
     "Task": "tasks",
     "Trials": "tasks",
+    "Variant": "tasks",
     "Training": "training",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use."""
-    if name in ("analysis", "tasks"):
+    if name in ("analysis", "checks", "plots", "tasks"):
         value: Any = importlib.import_module(f"degeneracy.{name}")
     elif name in _HOMES:
         value = getattr(importlib.import_module(f"degeneracy.{_HOMES[name]}"), name)

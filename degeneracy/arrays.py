@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 
 from degeneracy.analysis import MEASURES, Recording, StepFunction, Variant, Weights
 from degeneracy.analysis.recording import Array
-from degeneracy.cells import CELLS, Cell
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.measuring import build_measures, measure_recording, split_outcome
+from degeneracy.networks.cells import CELLS, Cell
 from degeneracy.record import step_function
 from degeneracy.results import MemberSummary, Result
 from degeneracy.training import resolve_jobs
@@ -104,7 +104,8 @@ def load_arrays(path: str | Path) -> dict[str, Any]:
         UserError: no such file, a damaged one, one with Python objects in it, or an unknown name.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here and not by numpy, which leaves a damaged file open.
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             stored = {name: file[name] for name in file.files}
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or 'not an .npz file'}") from error

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from tqdm import tqdm
 
-from degeneracy.cells import CELLS, Cell, Params
 from degeneracy.errors import UserError
 from degeneracy.named import build, describe
 from degeneracy.networks import Network, forward
+from degeneracy.networks.cells import CELLS, Cell, Params
 from degeneracy.store import load_member, public_params, read_json, save_member, write_json
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import (

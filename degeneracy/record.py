@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from degeneracy.analysis.recording import Recording, StepFunction, Variant, Weights
-from degeneracy.cells import Cell, Params
 from degeneracy.ensemble import Ensemble
 from degeneracy.errors import UserError
 from degeneracy.networks import draw_noise, forward, input_drive, read_out
+from degeneracy.networks.cells import Cell, Params
 from degeneracy.specs import Spec
 from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials, trial_errors

@@ -35,7 +35,9 @@ class Spec(pydantic.BaseModel):
 
 def _first_mistake(spec: type[Spec], error: pydantic.ValidationError) -> UserError:
     """One line for the first thing pydantic found wrong."""
-    detail = error.errors()[0]
+    mistakes = error.errors()
+    # A misspelt key is also a missing one; the spelling is what helps.
+    detail = next((one for one in mistakes if one["type"] == "extra_forbidden"), mistakes[0])
     inner = detail.get("ctx", {}).get("error")
     if isinstance(inner, UserError):  # a spec inside this one has said it already
         return inner

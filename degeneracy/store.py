@@ -19,8 +19,8 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
-from degeneracy.cells import Cell, Params
 from degeneracy.errors import UserError
+from degeneracy.networks.cells import Cell, Params
 from degeneracy.training import History, Member
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -7,9 +7,9 @@ from torch import nn
 
 import degeneracy as dg
 from degeneracy.analysis.recording import Recording
-from degeneracy.cells import CELLS
 from degeneracy.errors import UserError
 from degeneracy.networks import forward
+from degeneracy.networks.cells import CELLS
 from degeneracy.record import Probe, probe_descriptions, record
 from degeneracy.streams import Streams
 

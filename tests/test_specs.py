@@ -5,8 +5,8 @@ import pytest
 
 import degeneracy as dg
 from degeneracy.errors import UserError, unknown_name
-from degeneracy.optimisation import CosineWarmRestarts
 from degeneracy.specs import Spec
+from degeneracy.training.optimisation import CosineWarmRestarts
 
 
 class Inner(Spec):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from degeneracy.cells import CELLS
 from degeneracy.errors import UserError
 from degeneracy.networks import Network, initial_params
+from degeneracy.networks.cells import CELLS
 from degeneracy.store import (
     load_member,
     lock,

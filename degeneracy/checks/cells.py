@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from degeneracy.analysis.symmetry import SYMMETRIES, random_copy
-from degeneracy.cells import Cell, Params
 from degeneracy.checks.claim import require
 from degeneracy.networks import forward
+from degeneracy.networks.cells import Cell, Params
 from degeneracy.record import member_weights
 from degeneracy.streams import Streams
 

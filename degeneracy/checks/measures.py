@@ -9,10 +9,10 @@ import torch
 
 from degeneracy.analysis import Measure, Recording
 from degeneracy.analysis.measure import PERMUTATION, ROTATION, SCALE, SIGNS, TRANSLATION
-from degeneracy.cells import Params
 from degeneracy.checks.claim import require
 from degeneracy.ensemble import Ensemble
 from degeneracy.networks import Network, initial_params
+from degeneracy.networks.cells import Params
 from degeneracy.record import Probe, record
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import History, Member

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from degeneracy import store, training
+from degeneracy import store
 from degeneracy.cli import main
+from degeneracy.training import members as training
 
 STUDY = """
 name = "tiny"

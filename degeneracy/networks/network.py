@@ -7,8 +7,8 @@ import pydantic
 import torch
 from torch import Tensor
 
-from degeneracy.cells import CELLS, Cell, Params
 from degeneracy.named import look_up
+from degeneracy.networks.cells import CELLS, Cell, Params
 from degeneracy.specs import Spec
 from degeneracy.streams import Streams
 

@@ -7,10 +7,19 @@ import torch
 from torch import nn
 
 from degeneracy.analysis.symmetry import SYMMETRIES, Weights, cell_symmetry, random_copy, transform
-from degeneracy.cells import CELLS, Cell, GRUCell, LeakyTanhCell, LSTMCell, Params, ReluCell, TanhCell
 from degeneracy.checks import CELL_CLAIMS
 from degeneracy.errors import UserError
 from degeneracy.networks import Network, draw_noise, forward, initial_params
+from degeneracy.networks.cells import (
+    CELLS,
+    Cell,
+    GRUCell,
+    LeakyTanhCell,
+    LSTMCell,
+    Params,
+    ReluCell,
+    TanhCell,
+)
 from degeneracy.record import member_weights
 from degeneracy.streams import Streams
 

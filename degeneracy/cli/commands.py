@@ -156,7 +156,7 @@ def _jobs(text: str) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from degeneracy.cli_text import table_text
+    from degeneracy.cli.text import table_text
     from degeneracy.run_directory import RunDirectory
     from degeneracy.study import load_study, run_study
 
@@ -188,7 +188,7 @@ def _measure(args: argparse.Namespace) -> None:
 def _measure_run(
     args: argparse.Namespace, source: Path, names: Sequence[str], settings: list[tuple[str, Any]]
 ) -> None:
-    from degeneracy.cli_text import table_text
+    from degeneracy.cli.text import table_text
     from degeneracy.run_directory import RunDirectory
     from degeneracy.study import remeasured, run_study
 
@@ -208,7 +208,7 @@ def _measure_arrays(
     args: argparse.Namespace, source: Path, names: Sequence[str], settings: list[tuple[str, Any]]
 ) -> None:
     from degeneracy.arrays_folder import measure_to_folder
-    from degeneracy.cli_text import table_text
+    from degeneracy.cli.text import table_text
 
     out = Path(args.out) if args.out else Path("runs") / source.stem
     result, report = measure_to_folder(source, out, measures=names, settings=settings, jobs=_jobs(args.jobs))
@@ -226,19 +226,19 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _tasks(args: argparse.Namespace) -> None:  # noqa: ARG001
-    from degeneracy.cli_text import tasks_text
+    from degeneracy.cli.text import tasks_text
 
     _print(tasks_text())
 
 
 def _cells(args: argparse.Namespace) -> None:  # noqa: ARG001
-    from degeneracy.cli_text import cells_text
+    from degeneracy.cli.text import cells_text
 
     _print(cells_text())
 
 
 def _measures(args: argparse.Namespace) -> None:  # noqa: ARG001
-    from degeneracy.cli_text import measures_text
+    from degeneracy.cli.text import measures_text
 
     _print(measures_text())
 
@@ -359,7 +359,3 @@ def _command(given: Sequence[str], args: argparse.Namespace) -> None:
         return
     with _messages(getattr(args, "quiet", False)), _stoppable():
         COMMANDS[args.command](args)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

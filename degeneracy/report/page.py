@@ -1,6 +1,6 @@
 """The report: one HTML file that needs nothing else, and its figures beside it as PNG and SVG.
 
-What it says in words comes from `report_text`, what it shows from `report_figures`; here both are put into the
+What it says in words comes from `text`, what it shows from `plates`; here both are put into the
 template and written.
 """
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import jinja2
 
-from degeneracy import report_text
 from degeneracy.errors import UserError
-from degeneracy.report_figures import MARK, Plate, draw_plates
+from degeneracy.report import text as report_text
+from degeneracy.report.plates import MARK, Plate, draw_plates
 from degeneracy.results import StudyResult
 from degeneracy.store import write_bytes
 
@@ -57,7 +57,7 @@ def render(study: StudyResult, plates: Iterable[Plate], left_out: Iterable[str] 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+    template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     by_section: dict[str, list[tuple[int, Plate]]] = {}
     for number, plate in enumerate(plates, start=1):
         by_section.setdefault(plate.section, []).append((number, plate))

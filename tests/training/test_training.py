@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-import degeneracy.training as training_module
-from degeneracy.cells import CELLS
+import degeneracy.training.members as training_module
 from degeneracy.errors import UserError
 from degeneracy.networks import Network, draw_noise, initial_params
-from degeneracy.optimisation import CosineWarmRestarts, ReduceOnPlateau
+from degeneracy.networks.cells import CELLS
 from degeneracy.streams import Streams, generator
 from degeneracy.tasks import DelayedDiscrimination, FlipFlop, PathIntegration, Task, Trials
-from degeneracy.training import (
+from degeneracy.training.members import (
     Member,
     Training,
     _Stack,
@@ -23,6 +22,7 @@ from degeneracy.training import (
     train_members,
     train_stack,
 )
+from degeneracy.training.optimisation import CosineWarmRestarts, ReduceOnPlateau
 
 TASK = FlipFlop(channels=2, n_steps=12)
 SHORT = Training(batch_size=8, steps_per_epoch=4, max_epochs=3, learning_rate=0.01)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from degeneracy.errors import UserError
-from degeneracy.optimisation import (
+from degeneracy.streams import Streams
+from degeneracy.training.optimisation import (
     SCHEDULES,
     Adam,
     Constant,
@@ -17,7 +18,6 @@ from degeneracy.optimisation import (
     flatten,
     views,
 )
-from degeneracy.streams import Streams
 
 
 def test_adam_is_torchs_with_a_rate_of_each_members_own() -> None:

@@ -19,8 +19,9 @@ import pytest
 import degeneracy
 from degeneracy import progress, results
 from degeneracy.analysis import MEASURES
-from degeneracy.cells import CELLS
-from degeneracy.cli import main, parse_setting
+from degeneracy.cli import main
+from degeneracy.cli.commands import parse_setting
+from degeneracy.networks.cells import CELLS
 from degeneracy.study import load_study
 from degeneracy.tasks import TASKS
 
@@ -82,7 +83,7 @@ def test_every_public_name_is_there_and_has_one_home() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    rooms = {"analysis", "tasks"}
+    rooms = {"analysis", "checks", "plots", "tasks"}
     assert {name: home for name, home in for_readers.items() if name not in rooms} == {
         name: f"degeneracy.{home}" for name, home in degeneracy._HOMES.items()
     }
@@ -331,7 +332,7 @@ def test_a_full_disk_under_standard_output_is_said(
 
 
 def test_signs_that_the_terminal_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from degeneracy import cli
+    from degeneracy.cli import commands as cli
 
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))

@@ -14,7 +14,7 @@ from degeneracy.networks import Network
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import Training, train_stack
 
-GOLDEN = Path(__file__).parent / "data" / "golden_losses.json"
+GOLDEN = Path(__file__).parents[1] / "data" / "golden_losses.json"
 TASK = FlipFlop(channels=2, n_steps=20)
 TRAINING = Training(learning_rate=0.01, batch_size=16, steps_per_epoch=10, max_epochs=4)
 NETWORKS = {

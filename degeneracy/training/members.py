@@ -18,14 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degeneracy.backpropagation import PATHS, path_for
-from degeneracy.cells import Params
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.networks import Network, draw_noise, initial_params
-from degeneracy.optimisation import SCHEDULES, Adam, Constant, Schedule, clip_norms, flatten, views
+from degeneracy.networks.cells import Params
 from degeneracy.specs import Spec
 from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials
+from degeneracy.training.backpropagation import PATHS, path_for
+from degeneracy.training.optimisation import SCHEDULES, Adam, Constant, Schedule, clip_norms, flatten, views
 
 Status = Literal["converged", "not converged", "diverged", "given"]  # given: trained elsewhere
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic_core import PydanticUndefined
 
 from degeneracy.analysis import MEASURES
-from degeneracy.cells import CELLS
+from degeneracy.networks.cells import CELLS
 from degeneracy.plots import numbers
 from degeneracy.plots.names import LEVELS, primary
 from degeneracy.results import Result, StudyResult

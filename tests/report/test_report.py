@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from synthetic import LEVELS, condition, study
 
-from degeneracy import report_figures, report_text
 from degeneracy.analysis.measure import Estimate, Finding, Measured
 from degeneracy.analysis.statistics import calibrate, contrast, interval, member_mean, pair_mean
 from degeneracy.errors import UserError
 from degeneracy.plots import numbers
+from degeneracy.report import plates as report_figures
 from degeneracy.report import render, write_report
+from degeneracy.report import text as report_text
 from degeneracy.results import Result, StudyResult
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from degeneracy.cells import Cell, LeakyTanhCell, Params, ReluCell, TanhCell
 from degeneracy.networks import forward, input_drive
+from degeneracy.networks.cells import Cell, LeakyTanhCell, Params, ReluCell, TanhCell
 from degeneracy.tasks import Trials, mean_squared_error
 
 Gradients = tuple[Tensor, Params]  # the loss of each member (member,), and its gradient by parameter

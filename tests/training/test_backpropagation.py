@@ -3,7 +3,11 @@
 import pytest
 import torch
 
-from degeneracy.backpropagation import (
+from degeneracy.networks import Network, draw_noise, forward, initial_params
+from degeneracy.networks.cells import CELLS, Cell, LeakyTanhCell, Params, ReluCell, TanhCell
+from degeneracy.streams import Streams
+from degeneracy.tasks import Trials, mean_squared_error
+from degeneracy.training.backpropagation import (
     PATHS,
     _stacked_autograd,
     _stacked_gradients,
@@ -11,10 +15,6 @@ from degeneracy.backpropagation import (
     bptt_gradients,
     path_for,
 )
-from degeneracy.cells import CELLS, Cell, LeakyTanhCell, Params, ReluCell, TanhCell
-from degeneracy.networks import Network, draw_noise, forward, initial_params
-from degeneracy.streams import Streams
-from degeneracy.tasks import Trials, mean_squared_error
 
 N, IN, OUT, B, T = 6, 3, 2, 5, 9
 ONE_GATE: dict[str, Cell] = {

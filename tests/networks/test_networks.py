@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from degeneracy.cells import CELLS
 from degeneracy.networks import Network, draw_noise, forward, initial_params, input_drive, read_out
+from degeneracy.networks.cells import CELLS
 from degeneracy.streams import Streams
 
 IN, OUT = 3, 2
