@@ -1,13 +1,14 @@
 """Loss and gradients of stacked members: by autograd (the reference), or by a hand-written backward through time.
 
 The hand-written path serves the one-gate cells. It stores one state a step, multiplies each weight's gradient
-once for all steps. On the CPU both go member after member: the work of one member fits the cache, and a member's
+once for all steps, and works in arrays kept from one update to the next. On the CPU both go member after member: the work of one member fits the cache, and a member's
 numbers are then the same bits beside any companions.
 
 Shape suffixes: T time, M member, B trial, N unit, I in, O out.
 """
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -17,21 +18,26 @@ from degeneracy.networks.cells import Cell, LeakyTanhCell, Params, ReluCell, Tan
 from degeneracy.tasks import Trials, mean_squared_error
 
 Gradients = tuple[Tensor, Params]  # the loss of each member (member,), and its gradient by parameter
-Path = Callable[[Cell, Params, Trials, Mapping[str, Tensor]], Gradients]
+Buffers = dict[str, Tensor]  # arrays kept from one update to the next, filled at the first
+Path = Callable[[Cell, Params, Trials, Mapping[str, Tensor], Buffers], Gradients]
 
 
-def autograd_gradients(cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor]) -> Gradients:
+def autograd_gradients(
+    cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
+) -> Gradients:
     """Loss and gradients by automatic differentiation: any cell, the reference for every other path."""
-    return _each_member(_stacked_autograd, cell, params, trials, noise)
+    return _each_member(_stacked_autograd, cell, params, trials, noise, buffers)
 
 
-def bptt_gradients(cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor]) -> Gradients:
+def bptt_gradients(
+    cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
+) -> Gradients:
     """Loss and gradients by the hand-written backward through time; one-gate cells only."""
-    return _each_member(_stacked_gradients, cell, params, trials, noise)
+    return _each_member(_stacked_gradients, cell, params, trials, noise, buffers)
 
 
 def _each_member(
-    stacked: Path, cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor]
+    stacked: Path, cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
 ) -> Gradients:
     """All members in one pass on a GPU; member after member on a CPU.
 
@@ -39,7 +45,7 @@ def _each_member(
     members), so on a CPU a member would otherwise not be the same bits in any company.
     """
     if trials.inputs.is_cuda or trials.inputs.shape[0] == 1:
-        return stacked(cell, params, trials, noise)
+        return stacked(cell, params, trials, noise, buffers)
     losses, grads = [], []
     for k in range(trials.inputs.shape[0]):
         loss, grad = stacked(
@@ -47,14 +53,18 @@ def _each_member(
             {name: value[k : k + 1] for name, value in params.items()},
             Trials(**{name: value[k : k + 1] for name, value in vars(trials).items()}),
             {name: value[k : k + 1] for name, value in noise.items()},
+            buffers,
         )
         losses.append(loss)
         grads.append(grad)
     return torch.cat(losses), {name: torch.cat([grad[name] for grad in grads]) for name in params}
 
 
-def _stacked_autograd(cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor]) -> Gradients:
+def _stacked_autograd(
+    cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
+) -> Gradients:
     """Losses are summed over members, so that each member's gradient is that of its own loss alone."""
+    del buffers
     leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
     with torch.enable_grad():
         _, outputs = forward(cell, leaves, trials.inputs, noise)
@@ -64,36 +74,63 @@ def _stacked_autograd(cell: Cell, params: Params, trials: Trials, noise: Mapping
 
 
 @torch.no_grad()
-def _stacked_gradients(cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor]) -> Gradients:
+def _stacked_gradients(
+    cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
+) -> Gradients:
     """Loss and gradients of all members in one pass of batched products."""
-    inputs, targets = trials.inputs, trials.targets
+    inputs = trials.inputs + noise["input"] if "input" in noise else trials.inputs
     n_members, n_trials, n_steps, _ = inputs.shape
+    n = params["W_rec"].shape[-1]
+    inputs_MRI = _rows(inputs.permute(2, 0, 1, 3))
+    # Activations phi and what W and the readout see at steps 0 ... T; first they hold what the inputs drive.
+    rates = _buffer(buffers, "rates", (n_steps + 1, n_members, n_trials, n), inputs)
+    _drive(cell, params, inputs, inputs_MRI, noise, rates[1:])
     run, run_back = _recurrence(cell)
-    drive_TMBN = input_drive(cell, params, inputs, noise).contiguous()
-    active_TMBN, rates_TMBN = run(cell, params["W_rec"], drive_TMBN)
+    active_TMBN = run(cell, params["W_rec"], rates, buffers)
 
-    rates_MRN = _rows(rates_TMBN[1:])
-    outputs_MRO = torch.baddbmm(params["b_out"].unsqueeze(1), rates_MRN, params["W_out"].mT)
-    error_MRO = outputs_MRO - _rows(targets.permute(2, 0, 1, 3))
+    rates_MRN = _rows(rates[1:])
+    error_MRO = torch.baddbmm(params["b_out"].unsqueeze(1), rates_MRN, params["W_out"].mT)
+    error_MRO -= _rows(trials.targets.permute(2, 0, 1, 3))
     weights_MR1 = _rows(trials.loss_weights.permute(2, 0, 1).unsqueeze(-1))
     scale = 1 / (weights_MR1.sum((1, 2), keepdim=True) * error_MRO.shape[-1])
-    weighted_MRO = error_MRO * weights_MR1 * scale
+    weighted_MRO = error_MRO * (weights_MR1 * scale)
     loss = (weighted_MRO * error_MRO).sum((1, 2))
 
     weighted_MRO *= 2
-    out_grad = torch.bmm(weighted_MRO, params["W_out"])
-    out_grad_TMBN = out_grad.view(n_members, n_steps, n_trials, -1).transpose(0, 1).contiguous()
-    drive_grad_MRN = _rows(run_back(cell, params["W_rec"], out_grad_TMBN, active_TMBN))
-    noisy = inputs + noise["input"] if "input" in noise else inputs
-    inputs_MRI = _rows(noisy.permute(2, 0, 1, 3))
+    grad = _buffer(buffers, "grad", (n_steps, n_members, n_trials, n), inputs)
+    if n_members == 1:
+        torch.mm(weighted_MRO[0], params["W_out"][0], out=grad.view(-1, n))
+    else:
+        grad.copy_(torch.bmm(weighted_MRO, params["W_out"]).unflatten(1, (n_steps, -1)).transpose(0, 1))
+    run_back(cell, params["W_rec"], grad, active_TMBN)
+    grad_MRN = _rows(grad)
     return loss, {
-        "W_rec": torch.bmm(drive_grad_MRN.mT, _rows(rates_TMBN[:-1])),
+        "W_rec": torch.bmm(grad_MRN.mT, _rows(rates[:-1])),
         # (x^T Z)^T: the transposed product runs several times faster for a narrow x.
-        "W_in": torch.bmm(inputs_MRI.mT, drive_grad_MRN).mT,
-        "bias": drive_grad_MRN.sum(1),
+        "W_in": torch.bmm(inputs_MRI.mT, grad_MRN).mT,
+        "bias": grad_MRN.sum(1),
         "W_out": torch.bmm(weighted_MRO.mT, rates_MRN),
         "b_out": weighted_MRO.sum(1),
     }
+
+
+def _buffer(buffers: Buffers, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """An array that is used again at the next update: fresh memory costs more than the arithmetic done in it."""
+    kept = buffers.get(name)
+    if kept is None or kept.shape != shape or kept.dtype != like.dtype or kept.device != like.device:
+        kept = buffers[name] = like.new_zeros(shape)
+    return kept
+
+
+def _drive(
+    cell: Cell, params: Params, inputs: Tensor, inputs_MRI: Tensor, noise: Mapping[str, Tensor], out_TMBN: Tensor
+) -> None:
+    """Write what the (already noisy) inputs drive, `W_in x + b` and the units' noise, to `out_TMBN`."""
+    if "unit" in noise or len(inputs) > 1:
+        out_TMBN.copy_(input_drive(cell, params, inputs, {k: v for k, v in noise.items() if k == "unit"}))
+    else:
+        flat = out_TMBN.view(-1, out_TMBN.shape[-1])
+        torch.addmm(params["bias"][0], inputs_MRI[0], params["W_in"][0].mT, out=flat)
 
 
 def _rows(x_TMB: Tensor) -> Tensor:
@@ -101,78 +138,90 @@ def _rows(x_TMB: Tensor) -> Tensor:
     return x_TMB.transpose(0, 1).flatten(1, 2)
 
 
-def _product(x: Tensor, w: Tensor, add: Tensor, out: Tensor, *, alpha: float = 1.0) -> None:
-    """out = add + alpha x w for stacked matrices; one member goes through the two-dimensional kernel."""
-    if x.shape[0] == 1:
-        torch.addmm(add[0], x[0], w[0], alpha=alpha, out=out[0])
+def _steps(x: Tensor) -> list[Tensor]:
+    """The matrices of all steps; of one member two-dimensional, for the faster kernel."""
+    return list((x.squeeze(1) if x.shape[1] == 1 else x).unbind(0))
+
+
+def _matrix(w_rec: Tensor) -> Tensor:
+    return w_rec[0] if w_rec.shape[0] == 1 else w_rec
+
+
+def _add_product(to: Tensor, x: Tensor, w: Tensor, alpha: float = 1.0) -> None:
+    """to += alpha x w, of stacked matrices or of one."""
+    if to.ndim == 2:
+        to.addmm_(x, w, alpha=alpha)
     else:
-        torch.baddbmm(add, x, w, alpha=alpha, out=out)
+        to.baddbmm_(x, w, alpha=alpha)
 
 
-def _forward_rate(cell: Cell, w_rec: Tensor, drive: Tensor) -> tuple[Tensor, Tensor]:
-    """Run h_t = (1 - alpha) h_{t-1} + alpha phi(W h_{t-1} + drive_t); overwrites `drive`.
+def _forward_rate(cell: Cell, w_rec: Tensor, rates: Tensor, buffers: Buffers) -> Tensor:
+    """Run h_t = (1 - alpha) h_{t-1} + alpha phi(W h_{t-1} + drive_t); `rates` goes from drive to h.
 
     Returns:
-        phi at steps 1 ... T, and what W and the readout see at steps 0 ... T, here h itself.
+        phi at steps 1 ... T.
     """
     alpha, activate = _alpha(cell), _ACTIVATIONS[type(cell)][0]
-    states = drive.new_zeros(drive.shape[0] + 1, *drive.shape[1:])
-    transposed = w_rec.mT.contiguous()
-    for step in range(drive.shape[0]):
-        active = drive[step] if alpha < 1 else states[step + 1]
-        _product(states[step], transposed, drive[step], active)
-        activate(active)
+    states, transposed = _steps(rates), _matrix(w_rec).mT.contiguous()
+    if alpha == 1:
+        for before, state in pairwise(states):
+            _add_product(state, before, transposed)
+            activate(state)
+        return rates[1:]
+    active = _buffer(buffers, "active", tuple(rates[1:].shape), rates)
+    for (before, state), phi in zip(pairwise(states), _steps(active), strict=True):
+        _add_product(state, before, transposed)
+        phi.copy_(state)
+        activate(phi)
+        torch.lerp(before, phi, alpha, out=state)
+    return active
+
+
+def _backward_rate(cell: Cell, w_rec: Tensor, grad: Tensor, active: Tensor) -> None:
+    """Turn `grad` from d loss / d h_t through the readout into d loss / d drive_t, all steps."""
+    alpha, back = _alpha(cell), _ACTIVATIONS[type(cell)][1]
+    grads, phis, w = _steps(grad), _steps(active), _matrix(w_rec)
+    for step in reversed(range(len(grads))):
+        if alpha < 1 and step > 0:
+            grads[step - 1].add_(grads[step], alpha=1 - alpha)
+        back(grads[step], phis[step])
         if alpha < 1:
-            torch.lerp(states[step], active, alpha, out=states[step + 1])
-    return (drive if alpha < 1 else states[1:]), states
-
-
-def _backward_rate(cell: Cell, w_rec: Tensor, out_grad: Tensor, active: Tensor) -> Tensor:
-    """d loss / d drive at all steps from `out_grad`, d loss / d h_t through the readout; overwrites `out_grad`."""
-    alpha = _alpha(cell)
-    slope = _ACTIVATIONS[type(cell)][1](active).mul_(alpha)
-    drive_grad = torch.empty_like(out_grad)
-    for step in reversed(range(out_grad.shape[0])):
-        torch.mul(out_grad[step], slope[step], out=drive_grad[step])
+            grads[step].mul_(alpha)
         if step > 0:
-            if alpha < 1:
-                out_grad[step - 1].add_(out_grad[step], alpha=1 - alpha)
-            _product(drive_grad[step], w_rec, out_grad[step - 1], out_grad[step - 1])
-    return drive_grad
+            _add_product(grads[step - 1], grads[step], w)
 
 
-def _forward_current(cell: Cell, w_rec: Tensor, drive: Tensor) -> tuple[Tensor, Tensor]:
-    """Run h_t = (1 - alpha) h_{t-1} + alpha (W tanh(h_{t-1}) + drive_t).
+def _forward_current(cell: Cell, w_rec: Tensor, rates: Tensor, buffers: Buffers) -> Tensor:
+    """Run h_t = (1 - alpha) h_{t-1} + alpha (W tanh(h_{t-1}) + drive_t); `rates` goes from drive to tanh(h).
 
     Returns:
-        tanh(h) at steps 1 ... T, and what W and the readout see at steps 0 ... T, here tanh(h) too.
+        tanh(h) at steps 1 ... T.
     """
-    alpha = _alpha(cell)
-    rates = drive.new_zeros(drive.shape[0] + 1, *drive.shape[1:])
-    transposed = w_rec.mT.contiguous()
-    state, target = torch.zeros_like(drive[0]), torch.empty_like(drive[0])
-    for step in range(drive.shape[0]):
-        _product(rates[step], transposed, drive[step], target)
-        state.lerp_(target, alpha)
-        torch.tanh(state, out=rates[step + 1])
-    return rates[1:], rates
+    del buffers
+    alpha, transposed = _alpha(cell), _matrix(w_rec).mT.contiguous()
+    states = _steps(rates)
+    current = torch.zeros_like(states[0])
+    for before, state in pairwise(states):
+        _add_product(state, before, transposed)
+        current.lerp_(state, alpha)
+        torch.tanh(current, out=state)
+    return rates[1:]
 
 
-def _backward_current(cell: Cell, w_rec: Tensor, out_grad: Tensor, active: Tensor) -> Tensor:
-    """d loss / d drive at all steps from `out_grad`, d loss / d tanh(h_t) through the readout; overwrites it."""
+def _backward_current(cell: Cell, w_rec: Tensor, grad: Tensor, active: Tensor) -> None:
+    """Turn `grad` from d loss / d tanh(h_t) through the readout into d loss / d drive_t, all steps."""
     alpha = _alpha(cell)
-    slope = _tanh_slope(active)
-    drive_grad = torch.empty_like(out_grad)
-    state_grad = torch.zeros_like(out_grad[0])
-    for step in reversed(range(out_grad.shape[0])):
-        state_grad.mul_(1 - alpha).addcmul_(out_grad[step], slope[step])
-        torch.mul(state_grad, alpha, out=drive_grad[step])
+    grads, rates, w = _steps(grad), _steps(active), _matrix(w_rec)
+    carried = torch.zeros_like(grads[0])
+    for step in reversed(range(len(grads))):
+        _tanh_back(grads[step], rates[step])
+        carried.mul_(1 - alpha).add_(grads[step])
+        torch.mul(carried, alpha, out=grads[step])
         if step > 0:
-            _product(drive_grad[step], w_rec, out_grad[step - 1], out_grad[step - 1])
-    return drive_grad
+            _add_product(grads[step - 1], grads[step], w)
 
 
-def _recurrence(cell: Cell) -> tuple[Callable[..., tuple[Tensor, Tensor]], Callable[..., Tensor]]:
+def _recurrence(cell: Cell) -> tuple[Callable[..., Tensor], Callable[..., None]]:
     """The forward and backward recurrences of a one-gate cell."""
     if isinstance(cell, LeakyTanhCell) and cell.form == "current":
         return _forward_current, _backward_current
@@ -183,15 +232,20 @@ def _alpha(cell: Cell) -> float:
     return cell.alpha if isinstance(cell, LeakyTanhCell) else 1.0
 
 
-def _tanh_slope(active: Tensor) -> Tensor:
-    """tanh' from tanh: 1 - tanh^2."""
-    return torch.square(active).neg_().add_(1)
+def _tanh_back(grad: Tensor, active: Tensor) -> None:
+    """grad *= tanh' from tanh: 1 - tanh^2, one pass."""
+    torch.ops.aten.tanh_backward.grad_input(grad, active, grad_input=grad)
 
 
-_ACTIVATIONS: dict[type[Cell], tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    TanhCell: (torch.Tensor.tanh_, _tanh_slope),
-    LeakyTanhCell: (torch.Tensor.tanh_, _tanh_slope),
-    ReluCell: (torch.Tensor.relu_, lambda active: (active > 0).to(active.dtype)),
+def _relu_back(grad: Tensor, active: Tensor) -> None:
+    torch.ops.aten.threshold_backward.grad_input(grad, active, 0, grad_input=grad)
+
+
+# In place: the activation, and the gradient through it from the activation's value.
+_ACTIVATIONS: dict[type[Cell], tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], None]]] = {
+    TanhCell: (torch.Tensor.tanh_, _tanh_back),
+    LeakyTanhCell: (torch.Tensor.tanh_, _tanh_back),
+    ReluCell: (torch.Tensor.relu_, _relu_back),
 }
 
 

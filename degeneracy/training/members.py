@@ -188,12 +188,13 @@ class _Stack:
         device_rates = torch.tensor(rates, dtype=self.flat.dtype, device=self.flat.device)
         cell, params, gradients = network.build_cell(), views(self.flat, self.like), PATHS[path]
         losses, norms = [], []
+        buffers: dict[str, Tensor] = {}
         for _ in range(training.steps_per_epoch):
             trials = self._batch(task, training)
             noise = draw_noise(
                 network, self.noise, (trials.n_trials, trials.inputs.shape[2]), task.input_size
             )
-            loss, grads = gradients(cell, params, trials, noise)
+            loss, grads = gradients(cell, params, trials, noise, buffers)
             flat_grads = flatten({name: grads[name] for name in self.like})
             norms.append(clip_norms(flat_grads, training.clip_norm))
             self.adam.update(self.flat, flat_grads, device_rates)
