@@ -16,7 +16,7 @@ from degeneracy.streams import Streams
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import one_thread, resolve_jobs
 
-LONG = ("dsa", "signed_pif", "pif", "fixed_points")  # the measures that take longest, the longest first
+LONG = ("dsa", "fixed_points", "signed_pif", "pif")  # the measures that take longest, the longest first
 N_EXAMPLE_MEMBERS, N_EXAMPLE_TRIALS = 4, 16
 
 

@@ -208,11 +208,11 @@ class StudyResult:
             raise unknown_name("condition", condition, by_name)
         return by_name[condition]
 
-    def report(self, path: str | Path) -> Path:
-        """Write a self-contained HTML report, its figures beside it; returns its path."""
+    def report(self, path: str | Path, *, jobs: int = 1) -> Path:
+        """Write a self-contained HTML report, its figures beside it, drawn by `jobs` processes; returns its path."""
         from degeneracy.report import write_report
 
-        return write_report(self, Path(path))
+        return write_report(self, Path(path), jobs=jobs)
 
 
 def compare(result: Result, other: Result) -> pd.DataFrame:

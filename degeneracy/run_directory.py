@@ -172,11 +172,11 @@ class RunDirectory:
             write_json(self.root / "provenance.json", provenance)
         return replace(result, provenance=provenance)
 
-    def report(self, result: StudyResult) -> Path:
-        """Write report.html and its figures; returns the report's path."""
+    def report(self, result: StudyResult, *, jobs: int = 1) -> Path:
+        """Write report.html and its figures, drawn by `jobs` processes; returns the report's path."""
         with lock(self.root / "lock", wait=True):
             _clean(self.root / "figures")
-            return result.report(self.root / "report.html")
+            return result.report(self.root / "report.html", jobs=jobs)
 
 
 def _check_folder(root: Path, names: Sequence[str]) -> None:

@@ -159,6 +159,7 @@ def _run(args: argparse.Namespace) -> None:
     from degeneracy.cli.text import table_text
     from degeneracy.run_directory import RunDirectory
     from degeneracy.study import load_study, run_study
+    from degeneracy.training import resolve_jobs
 
     settings = [parse_setting(text) for text in args.settings]
     if args.seeds is not None:
@@ -166,9 +167,10 @@ def _run(args: argparse.Namespace) -> None:
     plan = load_study(args.study, settings)
     out = Path(args.out) if args.out else Path("runs") / plan.name
     args.kept = out
-    result = run_study(plan, out=out, device=args.device, jobs=_jobs(args.jobs), progress=not args.quiet)
+    jobs = resolve_jobs(_jobs(args.jobs))
+    result = run_study(plan, out=out, device=args.device, jobs=jobs, progress=not args.quiet)
     log.info("writing the report")
-    report = RunDirectory.at(out).report(result)
+    report = RunDirectory.at(out).report(result, jobs=jobs)
     _print(table_text(result, out / "degeneracy.csv"))
     log.info("Report: %s", report)
 
@@ -191,6 +193,7 @@ def _measure_run(
     from degeneracy.cli.text import table_text
     from degeneracy.run_directory import RunDirectory
     from degeneracy.study import remeasured, run_study
+    from degeneracy.training import resolve_jobs
 
     if args.out:
         raise UserError(
@@ -198,8 +201,9 @@ def _measure_run(
         )
     plan = remeasured(source, names, settings)
     args.kept = source
-    result = run_study(plan, out=source, device="cpu", jobs=_jobs(args.jobs), progress=not args.quiet)
-    report = RunDirectory.at(source).report(result)
+    jobs = resolve_jobs(_jobs(args.jobs))
+    result = run_study(plan, out=source, device="cpu", jobs=jobs, progress=not args.quiet)
+    report = RunDirectory.at(source).report(result, jobs=jobs)
     _print(table_text(result, source / "degeneracy.csv"))
     log.info("Report: %s", report)
 

@@ -18,7 +18,7 @@ from degeneracy.store import write_bytes
 _HEAD_BYTES = 4096  # the mark of a report, a PNG or an SVG of ours stands within these
 
 
-def write_report(study: StudyResult, path: Path) -> Path:
+def write_report(study: StudyResult, path: Path, *, jobs: int = 1) -> Path:
     """Write the report of a study; its figures stand in `figures/` beside it, as PNG and SVG.
 
     Reports and figures written earlier by this function are replaced; nothing else is. Every file appears whole
@@ -27,6 +27,7 @@ def write_report(study: StudyResult, path: Path) -> Path:
     Args:
         study: one condition or many.
         path: the HTML file, or a folder, in which it is then called report.html.
+        jobs: processes that draw figures; what they draw does not depend on it.
 
     Returns:
         The path of the HTML file.
@@ -36,7 +37,7 @@ def write_report(study: StudyResult, path: Path) -> Path:
             written then.
     """
     target = path if path.suffix.lower() in (".html", ".htm") and not path.is_dir() else path / "report.html"
-    plates, left_out = draw_plates(study)
+    plates, left_out = draw_plates(study, jobs)
     files = {target.parent / "figures" / name: data for plate in plates for name, data in plate.files.items()}
     _refuse_foreign((target, *files))
     html = render(study, plates, left_out)

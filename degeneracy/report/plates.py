@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 
+import joblib
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -56,34 +57,50 @@ class _Wanted:
     draw: Callable[[], Figure]
 
 
-def draw_plates(study: StudyResult) -> tuple[list[Plate], list[str]]:
-    """All figures that can be drawn, and a line for each that cannot, with the reason."""
+@dataclass(frozen=True, kw_only=True)
+class _Drawn:
+    png: bytes
+    svg: bytes
+    width: float  # inches
+
+
+def draw_plates(study: StudyResult, jobs: int = 1) -> tuple[list[Plate], list[str]]:
+    """All figures that can be drawn, and a line for each that cannot, with the reason; `jobs` processes draw."""
+    asked = list(_wanted(study))
+    pool = joblib.Parallel(n_jobs=min(jobs, len(asked)), batch_size=1, max_nbytes=None)
     plates: list[Plate] = []
     left_out: dict[str, None] = {}
     spent = 0
-    for wanted in _wanted(study):
-        try:
-            figure = wanted.draw()
-        except UserError as error:
-            left_out[str(error)] = None
+    for wanted, drawn in zip(asked, pool(joblib.delayed(_draw)(one) for one in asked), strict=True):
+        if isinstance(drawn, str):
+            left_out[drawn] = None
             continue
-        plate = _plate(wanted, figure, BUDGET - spent)
+        plate = _plate(wanted, drawn, BUDGET - spent)
         spent += len(plate.source) * 3 // 4
         plates.append(plate)
     return plates, list(left_out)
 
 
-def _plate(wanted: _Wanted, figure: Figure, budget: int) -> Plate:
+def _draw(wanted: _Wanted) -> _Drawn | str:
+    """The files of a figure, or why it cannot be drawn."""
+    try:
+        figure = wanted.draw()
+    except UserError as error:
+        return str(error)
     png, svg = image_bytes(figure, "png"), image_bytes(figure, "svg")
-    kind, image = ("svg+xml", svg) if len(svg) <= LARGEST_SVG else ("png", png)
+    return _Drawn(png=png, svg=svg, width=figure.get_figwidth())
+
+
+def _plate(wanted: _Wanted, drawn: _Drawn, budget: int) -> Plate:
+    kind, image = ("svg+xml", drawn.svg) if len(drawn.svg) <= LARGEST_SVG else ("png", drawn.png)
     source = f"data:image/{kind};base64,{base64.b64encode(image).decode()}" if len(image) <= budget else ""
     return Plate(
         section=wanted.section,
         title=wanted.title,
         caption=wanted.caption,
-        width=round(min(figure.get_figwidth() / WIDTH, 1.0), 3),
+        width=round(min(drawn.width / WIDTH, 1.0), 3),
         source=source,
-        files={f"{wanted.name}.png": png, f"{wanted.name}.svg": svg},
+        files={f"{wanted.name}.png": drawn.png, f"{wanted.name}.svg": drawn.svg},
     )
 
 

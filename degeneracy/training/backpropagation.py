@@ -123,7 +123,12 @@ def _buffer(buffers: Buffers, name: str, shape: tuple[int, ...], like: Tensor) -
 
 
 def _drive(
-    cell: Cell, params: Params, inputs: Tensor, inputs_MRI: Tensor, noise: Mapping[str, Tensor], out_TMBN: Tensor
+    cell: Cell,
+    params: Params,
+    inputs: Tensor,
+    inputs_MRI: Tensor,
+    noise: Mapping[str, Tensor],
+    out_TMBN: Tensor,
 ) -> None:
     """Write what the (already noisy) inputs drive, `W_in x + b` and the units' noise, to `out_TMBN`."""
     if "unit" in noise or len(inputs) > 1:

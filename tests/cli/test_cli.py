@@ -51,7 +51,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Reports are one line of text (the report has its own tests); the list fills with their paths."""
     written: list[Path] = []
 
-    def report(self: Any, path: Any) -> Path:
+    def report(self: Any, path: Any, *, jobs: int = 1) -> Path:
         written.append(Path(path))
         Path(path).write_text("a report")
         return Path(path)
