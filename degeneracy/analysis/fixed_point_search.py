@@ -139,11 +139,16 @@ def jacobians(step: StepFunction, h: Tensor, x: Tensor) -> Tensor:
 
 def distinct(points: Array, tolerance: float) -> Array:
     """The points, in order, that are farther than the tolerance (root mean square per unit) from all before."""
-    kept, rest = [], points
-    while len(rest):
-        kept.append(rest[0])
-        rest = rest[np.sqrt(np.mean((rest - rest[0]) ** 2, axis=1)) > tolerance]
-    return np.array(kept).reshape(-1, points.shape[1])
+    # |a - b|^2 from products: its rounding, 1e-16 |a|^2, is far below any tolerance in use.
+    squares = (points**2).sum(axis=1)
+    limit = tolerance**2 * points.shape[1]
+    kept, far = [], np.ones(len(points), dtype=bool)
+    while far.any():
+        first = int(far.argmax())
+        kept.append(first)
+        far &= squares + squares[first] - 2 * (points @ points[first]) > limit
+        far[first] = False
+    return points[kept]
 
 
 def midpoints(points: Array, n_old: int, tolerance: float) -> Array:
