@@ -189,7 +189,7 @@ def _cells(results: Sequence[Result], names: Sequence[str], columns: int) -> lis
 
 
 def _panel_title(results: Sequence[Result], result: Result, name: str, columns: int) -> str:
-    width = 84 // max(columns, 2)
+    width = 78 // max(columns, 2)
     n = f"n = {result.n_converged}"
     if len(results) == 1:
         return f"{short(full_name(*split(name)), width)}\n{n}"

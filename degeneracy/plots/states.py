@@ -45,7 +45,7 @@ def fixed_points(result: Result, members: Sequence[int] = (0, 1, 2)) -> Figure:
         position = result.measured_members.index(labels[k])
         points, index = _points_of(arrays, position)
         _phase_plane(ax, result.examples.states[k], points, index)
-        ax.set_title(f"network {labels[k]}: {int((index == 0).sum())} stable of {len(index)}")
+        ax.set_title(f"network {labels[k]}\n{int((index == 0).sum())} stable of {len(index)}")
     legend_below(figure, axes)
     return figure
 
@@ -61,9 +61,6 @@ def _index(arrays: Mapping[str, Array]) -> NDArray[np.int64]:
     for name in ("index", "n_unstable"):
         if name in arrays:
             return np.asarray(arrays[name]).astype(np.int64)
-    if "eigenvalue_real" in arrays:
-        modulus = np.hypot(arrays["eigenvalue_real"], arrays["eigenvalue_imag"])
-        return (modulus > 1).sum(axis=-1).astype(np.int64)
     if "eigenvalues" in arrays:
         return (np.abs(arrays["eigenvalues"]) > 1).sum(axis=-1).astype(np.int64)
     return np.zeros(len(arrays["position"]), dtype=np.int64)

@@ -145,8 +145,7 @@ def test_fixed_points_are_marked_by_stability() -> None:
 def test_stability_is_counted_from_eigenvalues_where_no_index_is_given() -> None:
     arrays = dict(RESULT.measured["fixed_points"].arrays)
     index = arrays.pop("index")
-    arrays["eigenvalue_real"] = np.where(np.arange(5) < index[:, None], 1.5, 0.5)
-    arrays["eigenvalue_imag"] = np.zeros((len(index), 5))
+    arrays["eigenvalues"] = np.where(np.arange(5) < index[:, None], 1.5, 0.5) + 0j
     measured = {"fixed_points": Measured(findings=(), arrays=arrays)}
     figure = plots.fixed_points(replace(RESULT, measured=measured))
     assert "8 stable of 27" in figure.axes[0].get_title("left")
