@@ -209,6 +209,10 @@ def _match_units(name: str, values: list[Array], weights: list[Array]) -> None:
 def _recording(
     arrays: Mapping[str, list[Array]], errors: Array | None, names: tuple[str, ...], cell: Cell, n: int
 ) -> Recording:
+    if errors is None and names:
+        raise UserError("ood_variants: names without ood_errors")
+    if len(set(names)) < len(names):
+        raise UserError(f"ood_variants: {', '.join(names)}: each name is needed once")
     if errors is not None and names and len(names) != errors.shape[1]:
         raise UserError(f"ood_variants: {len(names)} names for {errors.shape[1]} variants")
     behavior = {}
@@ -269,6 +273,11 @@ def _step(arrays: Mapping[str, list[Array]], cell: Cell) -> tuple[StepFunction |
     lacking = [name for name in ("weights", "bias", "states") if name not in arrays]
     if lacking:
         return None, f"{', '.join(lacking)} not given"
+    if type(cell).model_fields:
+        return (
+            None,
+            f"the options of a cell '{cell.name}' ({', '.join(type(cell).model_fields)}) are not known",
+        )
     if cell.states > 1:
         return None, f"the full state of a cell '{cell.name}' is not among the arrays"
     if len({(w.shape, s.shape) for w, s in zip(arrays["weights"], arrays["states"], strict=True)}) > 1:
@@ -288,7 +297,7 @@ def _step(arrays: Mapping[str, list[Array]], cell: Cell) -> tuple[StepFunction |
     for k, name in enumerate(cell.biases):
         params[name] = per_bias[:, :, k].reshape(n_members, -1)
     visited = torch.from_numpy(np.stack(arrays["states"])).flatten(1, 2)
-    return step_function(cell, params, visited, torch.zeros(2, 1, dtype=torch.float64)), ""
+    return step_function(cell, params, visited, torch.zeros(1, 1, dtype=torch.float64)), ""
 
 
 def _summary(k: int) -> MemberSummary:

@@ -154,7 +154,7 @@ class Ensemble:
             UserError: a module of another kind, more than one layer, two directions or a projection, or members
                 that differ in kind or size.
         """
-        read = [_read_module(k, core, readout) for k, (core, readout) in enumerate(modules)]
+        read = [_read_module(k, *_pair(k, given)) for k, given in enumerate(modules)]
         if not read:
             raise UserError("from_modules: no modules given")
         kinds = {(kind, *(tuple(value.shape) for value in params.values())) for kind, params in read}
@@ -183,6 +183,16 @@ def _given_member(k: int, params: Params) -> Member:
     return Member(seed=k, status="given", initial={}, final=params, history=history)
 
 
+def _pair(k: int, given: object) -> tuple[Any, Any]:
+    """A recurrent module and its readout."""
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise UserError(
+            f"from_modules: member {k} is a {type(given).__name__}; needed is a pair"
+            " (nn.RNN, nn.GRU or nn.LSTM, nn.Linear)"
+        )
+    return given[0], given[1]
+
+
 def _read_module(k: int, core: nn.Module, readout: nn.Module) -> tuple[str, Params]:
     """The kind and parameters of one PyTorch module and its readout."""
     kinds = {nn.RNN: "", nn.GRU: "gru", nn.LSTM: "lstm"}
@@ -199,15 +209,16 @@ def _read_module(k: int, core: nn.Module, readout: nn.Module) -> tuple[str, Para
         )
     kind = kinds[type(core)] or str(getattr(core, "nonlinearity", "tanh"))
     own = {name: value.detach().cpu().clone() for name, value in core.named_parameters()}
-    zeros = own["weight_ih_l0"].new_zeros(len(own["weight_ih_l0"]))
+    into, out = own["weight_ih_l0"], readout.weight.detach().cpu().clone()
+    zeros = into.new_zeros(len(into))
     biases = [own.get("bias_ih_l0", zeros), own.get("bias_hh_l0", zeros)]
     names = CELLS[kind].biases
-    out_bias = zeros[: readout.out_features] if readout.bias is None else readout.bias.detach().cpu().clone()
+    out_bias = out.new_zeros(len(out)) if readout.bias is None else readout.bias.detach().cpu().clone()
     params = {
         "W_rec": own["weight_hh_l0"],
-        "W_in": own["weight_ih_l0"],
+        "W_in": into,
         **(dict(zip(names, biases, strict=True)) if len(names) == 2 else {names[0]: biases[0] + biases[1]}),
-        "W_out": readout.weight.detach().cpu().clone(),
+        "W_out": out,
         "b_out": out_bias,
     }
     return kind, params
@@ -217,8 +228,10 @@ def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
     """The seeds as a tuple.
 
     Raises:
-        UserError: none, a negative or fractional one, or one twice.
+        UserError: none, a negative or fractional one, one twice, or no sequence.
     """
+    if not isinstance(seeds, Iterable):
+        raise UserError(f"seeds = {seeds!r} is wrong: one a member is needed, such as range(8)")
     checked = tuple(seeds)
     whole = all(isinstance(seed, int | np.integer) and not isinstance(seed, bool) for seed in checked)
     if not checked or not whole or min(checked) < 0 or len(set(checked)) < len(checked):

@@ -37,6 +37,10 @@ def build_measures(
         UserError: an unknown name or option (with the closest known one), a value out of range, two measures of one
             name.
     """
+    if isinstance(measures, str):
+        raise UserError(
+            f"measures = '{measures}' is wrong: a list of names is needed, such as ['{measures}']"
+        )
     given = dict(options or {})
     built: dict[str, Measure] = {}
     for wanted in measures:

@@ -5,6 +5,7 @@ hall joins tasks and networks: what only a network can be asked (kicks, lesions,
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,9 @@ def record(ensemble: Ensemble, task: Task, probe: Probe) -> Recording:
             missing = dict.fromkeys(("untrained", "initial_weights"), reason)
             return recorder.record(initial=False, untrained=None, missing=missing)
         untrained = recorder.record(initial=True, untrained=None, missing={})
+        if not all(np.isfinite(one).all() for one in untrained.states or ()):
+            # Rectified units before training may grow without bound: then they are no reference.
+            untrained = replace(untrained, states=None, autonomous_states=None)
         return recorder.record(initial=False, untrained=untrained, missing={})
 
 

@@ -29,8 +29,9 @@ class Spec(pydantic.BaseModel):
             raise _first_mistake(type(self), error) from None
 
     def replace(self, **changes: Any) -> "Any":
-        """The same spec with some fields changed, checked like a new one."""
-        return type(self)(**{**dict(self), **changes})
+        """The same spec with some fields changed, checked like a new one; what was not set stays so."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self)(**{**given, **changes})
 
 
 def _first_mistake(spec: type[Spec], error: pydantic.ValidationError) -> UserError:

@@ -93,6 +93,10 @@ class Study(Spec):
             raise unknown_name("part", part, PARTS, where=f"Study: vary '{factor}'")
         if not levels:
             raise UserError(f"Study: vary '{factor}' = [] is wrong: it needs one level or more")
+        if not fields and not all(isinstance(level, Mapping) for level in levels):
+            raise UserError(
+                f"Study: vary '{factor}' takes tables of fields; to vary one field write '{factor}.FIELD'"
+            )
         found: Any = getattr(self, part) if fields else None  # a whole part may be replaced
         for field in fields:
             found = found.get(field) if isinstance(found, Mapping) else None

@@ -175,6 +175,7 @@ def test_modules_are_copied() -> None:
         ([], "no modules given"),
         ([(nn.Linear(3, 6), nn.Linear(6, 2))], r"member 0 is \(Linear, Linear\)"),
         ([(nn.RNN(3, 6), nn.RNN(3, 6))], r"member 0 is \(RNN, RNN\)"),
+        ([nn.RNN(3, 6)], "member 0 is a RNN; needed is a pair"),
         ([(nn.RNN(3, 6, num_layers=2), nn.Linear(6, 2))], "one layer"),
         ([(nn.GRU(3, 6, bidirectional=True), nn.Linear(12, 2))], "one direction"),
         ([(nn.LSTM(3, 6, proj_size=2), nn.Linear(2, 2))], "no projection"),
@@ -252,6 +253,19 @@ def test_damaged_folders_are_named(tmp_path: Path) -> None:
     (folder / "members" / member_file(1)).unlink()
     with pytest.raises(UserError, match=r"seed-000001\.safetensors"):
         Ensemble.load(folder)
+
+
+def test_a_readout_without_bias_may_have_more_outputs_than_units() -> None:
+    core, readout = nn.RNN(3, 2, batch_first=True), nn.Linear(2, 5, bias=False)
+    inputs = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(0))
+    outputs = Ensemble.from_modules([(core, readout)]).rollout(inputs)[1][0]
+    # 1e-6: float32 rounding.
+    np.testing.assert_allclose(outputs, readout(core(inputs)[0]).detach().numpy(), atol=1e-6)
+
+
+def test_a_number_of_seeds_is_no_seeds() -> None:
+    with pytest.raises(UserError, match="one a member is needed"):
+        check_seeds(8)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seeds", [[], [-1], [0, 0], [0.5], [True], ["0"]])

@@ -1,9 +1,11 @@
 """Measuring: which measures, with which options, on which members; what cannot be measured is said, not guessed."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import degeneracy as dg
@@ -199,6 +201,48 @@ def test_examples_are_the_first_probe_trials(ensemble: dg.Ensemble) -> None:
     assert examples.states.shape == (3, 6, 10, 6)
     assert np.array_equal(examples.outputs, ensemble.rollout(trials.inputs[0])[1])
     assert examples.members == ("0", "1", "2")
+
+
+def test_a_network_that_grows_without_bound_costs_one_row_and_not_the_measurement() -> None:
+    class Growing(dg.tasks.FlipFlop):
+        def variants(self):
+            return {**super().variants(), "long": dg.Variant(description="", sample=self._long)}
+
+        def _long(self, streams, n_trials):
+            return self.replace(n_steps=300).sample(streams, n_trials)
+
+    modules = []
+    for k in range(4):
+        core, readout = torch.nn.RNN(1, 4, nonlinearity="relu"), torch.nn.Linear(4, 1)
+        with torch.no_grad():
+            # One unit doubles at each step: 2^10 after a trial, past float32 (2^128) after 300 steps.
+            core.weight_hh_l0.copy_((2.0 if k == 0 else 0.5) * torch.eye(4))
+            core.bias_ih_l0.fill_(0.1)
+        modules.append((core, readout))
+    ensemble = dg.Ensemble.from_modules(modules)
+    measures = ["ood_log_error_sd", "ood_error_mean", "output_distance"]
+    result = dg.measure(ensemble, Growing(channels=1, n_steps=10), measures=measures)
+    table = result.table.set_index(["measure", "variant"])
+    for name in measures:
+        assert np.isnan(table.loc[(name, "long"), "value"])
+        assert "member 0" in table.loc[(name, "long"), "note"]
+        assert np.isfinite(table.loc[(name, "length_2x"), "value"])
+
+
+def test_untrained_networks_that_grow_without_bound_are_no_reference() -> None:
+    task, network = dg.tasks.FlipFlop(channels=1, n_steps=60), dg.Network(hidden_size=8, cell="relu")
+    ensemble = dg.train(
+        task, network, dg.Training(max_epochs=1, steps_per_epoch=1), seeds=range(3), jobs=1, progress=False
+    )
+    members = tuple(
+        replace(m, status="given", initial=m.initial | {"W_rec": 100 * m.initial["W_rec"].abs()})
+        for m in ensemble.members
+    )
+    result = dg.measure(
+        replace(ensemble, members=members), task, measures=["procrustes", "dsa"], options={"dsa": {"rank": 3}}
+    )
+    assert result.table["value"].notna().all()
+    assert result.table["reference"].isna().all()
 
 
 def test_nothing_that_was_recorded_is_changed(ensemble: dg.Ensemble) -> None:

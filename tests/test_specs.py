@@ -58,6 +58,25 @@ def test_specs_are_frozen_and_replaced() -> None:
     assert "unknown key" in line(lambda: spec.replace(neded=1))
 
 
+def test_what_was_not_set_is_still_taken_from_the_recipe_after_a_replacement() -> None:
+    task = dg.tasks.SineWave()
+    training = dg.Training(batch_size=7).replace(clip_norm=2.0).for_task(task)
+    assert (training.batch_size, training.clip_norm) == (7, 2.0)
+    assert training.learning_rate == task.recipe["learning_rate"] != dg.Training().learning_rate
+
+
+@pytest.mark.parametrize("given", [3, {"name": ["constant"]}, {"period": 3}])
+def test_a_schedule_of_another_kind_is_refused(given: object) -> None:
+    assert "schedule" in line(lambda: dg.Training(schedule=given))
+
+
+@pytest.mark.parametrize("part", ["task", "network", "training"])
+def test_a_whole_part_is_varied_by_tables(part: str) -> None:
+    task = {} if part == "task" else {"name": "flip_flop"}
+    made = line(lambda: dg.Study(name="a", seeds="0:2", task=task, vary={part: ["gru", "lstm"]}))
+    assert f"'{part}.FIELD'" in made
+
+
 def test_an_unknown_name_lists_the_known_and_the_closest() -> None:
     error = unknown_name("measure", "procrusts", ["dsa", "procrustes"], where="options")
     assert (

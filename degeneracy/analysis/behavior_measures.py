@@ -3,6 +3,8 @@
 from abc import abstractmethod
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from degeneracy.analysis import behavior
 from degeneracy.analysis import statistics as st
 from degeneracy.analysis.measure import (
@@ -43,15 +45,16 @@ class _OODError(Measure):
         """One finding a variant of the task, with each member's error."""
         findings, arrays = [], {}
         for name, variant in recording.behavior.items():
-            arrays[f"errors/{name}"] = behavior.member_errors(variant.errors)
             findings.append(self._finding(name, variant.errors))
+            if np.isfinite(variant.errors).all():
+                arrays[f"errors/{name}"] = behavior.member_errors(variant.errors)
         return Measured(findings=tuple(findings), arrays=arrays)
 
     def _finding(self, name: str, errors: Array) -> Finding:
         try:
             value = self.statistic(errors)
             floor = self.noise(errors) if errors.shape[1] >= 2 else None
-        except UserError as error:  # an error of exactly 0 has no logarithm
+        except UserError as error:  # exactly 0, which has no logarithm, or a network that grew without bound
             return nan_finding(name, len(errors), str(error))
         return Finding(variant=name, value=value, floor=floor, scale=self.scale, unit=self.unit)
 
@@ -149,7 +152,11 @@ class OutputDistance(Measure):
         for name, variant in recording.behavior.items():
             if variant.outputs is None or variant.mask is None:
                 continue
-            matrix = behavior.output_distances(variant.outputs, variant.mask)
+            try:
+                matrix = behavior.output_distances(variant.outputs, variant.mask)
+            except UserError as error:  # a network that grew without bound
+                findings.append(nan_finding(name, len(recording), str(error)))
+                continue
             distances[name] = matrix
             findings.append(
                 Finding(
@@ -174,5 +181,7 @@ class OutputDistance(Measure):
     def _reference(self, untrained: Recording | None, name: str) -> Estimate | None:
         variant = untrained.behavior.get(name) if untrained is not None else None
         if variant is None or variant.outputs is None or variant.mask is None:
+            return None
+        if not np.isfinite(variant.outputs).all():
             return None
         return st.pair_mean(behavior.output_distances(variant.outputs, variant.mask))

@@ -46,7 +46,7 @@ class DSA(Measure):
     rank: int = pydantic.Field(20, ge=1, description="rank of the operators")
     n_delays: int = pydantic.Field(10, ge=1, description="delays of the embedding")
     score: Literal["angular", "frobenius", "wasserstein"] = "angular"
-    n_starts: int = pydantic.Field(24, ge=1, description="starts of each fit")
+    n_starts: int = pydantic.Field(24, ge=2, description="starts of each fit, of both determinants")
     autonomous: bool = pydantic.Field(True, description="also measure runs without input")
     seed: int = pydantic.Field(0, ge=0, description="of the random starts")
 
@@ -204,6 +204,8 @@ class FixedPointCensus(Measure):
 
     def __call__(self, recording: Recording) -> Measured:
         """Counts and distances, with the points themselves."""
+        if self.input == "mean" and recording.step is not None and len(recording.step.inputs) < 2:
+            raise UserError("fixed_points: input = 'mean' needs the inputs of the task, which were not given")
         points, repeated = self._search(recording, self.seed), self._search(recording, self.seed + 1)
         stable = np.array([float((p.index == 0).sum()) for p in points])
         total = np.array([float(len(p)) for p in points])

@@ -1,5 +1,6 @@
 """A measure of the user's own: a function of a recording, or an object with netrep's `fit_score`."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -24,6 +25,24 @@ class _Own(Measure):
     zero: ClassVar[str] = "as its author says"
     source: ClassVar[str] = "the user's own"
     thing: ClassVar[Any]
+
+    @pydantic.model_validator(mode="after")
+    def _options_are_taken(self) -> "_Own":
+        given = self.model_extra or {}
+        thing: Any = type(self).thing
+        if given and hasattr(thing, "fit_score"):
+            raise UserError(
+                f"measure '{self.name}': a metric with fit_score takes no options; set them in the metric"
+            )
+        if hasattr(thing, "fit_score"):
+            return self
+        try:
+            inspect.signature(thing).bind(None, **given)
+        except TypeError as error:
+            raise UserError(f"measure '{self.name}': {error}") from None
+        except ValueError:  # a function of C, which does not say what it takes
+            pass
+        return self
 
     def __call__(self, recording: Recording) -> Measured:
         """(member, member): a pairwise distance; (member,): a number a member, of which the mean is taken."""

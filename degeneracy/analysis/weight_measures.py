@@ -40,7 +40,7 @@ class PIF(Measure):
         "Huang et al. (2025), arXiv 2410.03972; solver after FAQ, Vogelstein et al. (2015), PLoS ONE 10:e0121002"
     )
 
-    variants: tuple[Literal["recurrent", "joint"], ...] = ("recurrent", "joint")
+    variants: tuple[Literal["recurrent", "joint"], ...] = pydantic.Field(("recurrent", "joint"), min_length=1)
     n_restarts: int = pydantic.Field(8, ge=1, description="starts of each alignment")
     seed: int = pydantic.Field(0, ge=0, description="of the random starts, copies and shuffles")
 
@@ -80,12 +80,18 @@ class PIF(Measure):
         value = st.pair_mean(matrix)
         findings = [Finding(variant=variant, value=value, floor=floor, reference=shuffled)]
         if untrained is not None and untrained.weights is not None:
-            before = st.pair_mean(self._pairs(list(untrained.weights), scales)[0])
-            note = "reference: untrained members"
+            before, note = self._untrained(list(untrained.weights), scales)
             findings.append(
                 Finding(variant=f"{variant}/untrained", value=value, floor=floor, reference=before, note=note)
             )
         return findings, matrix, fit
+
+    def _untrained(self, weights: list[Weights], scales: dict[str, float]) -> tuple[st.Estimate | None, str]:
+        """The same over untrained members, and what to say of it; none where they lack a block that counts."""
+        lacking = [block for block in scales if any(getattr(w, block) is None for w in weights)]
+        if lacking:
+            return None, f"untrained members without their {', '.join(lacking)} weights"
+        return st.pair_mean(self._pairs(weights, scales)[0]), "reference: untrained members"
 
     def _align(self, pairs: list[tuple[Weights, Weights]], scales: dict[str, float]) -> list[pif.Alignment]:
         return pif.pif_pairs(

@@ -53,9 +53,11 @@ class Training(Spec):
     def _named_schedule(cls, value: Any) -> Any:
         if isinstance(value, Schedule):
             return value
+        if not isinstance(value, str | Mapping):
+            raise ValueError("a name, or a table with a name and fields, is needed")
         fields = {"name": value} if isinstance(value, str) else dict(value)
         name = fields.pop("name", None)
-        if name not in SCHEDULES:
+        if not isinstance(name, str) or name not in SCHEDULES:
             raise unknown_name("schedule", name, SCHEDULES)
         return SCHEDULES[name](**fields)
 

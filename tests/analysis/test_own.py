@@ -299,3 +299,18 @@ def test_several_processes_find_the_users_own_parts(folder: Path) -> None:
     """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_options_that_a_measure_does_not_take_are_refused() -> None:
+    class Metric:
+        def fit_score(self, x, y):
+            return float(np.abs(x - y).max())
+
+    def spread(recording, factor=1.0):
+        return factor * np.ones(len(recording))
+
+    with pytest.raises(UserError, match="'Metric': a metric with fit_score takes no options"):
+        build_measures([Metric()], {"Metric": {"alpha": 0.5}})
+    with pytest.raises(UserError, match="'spread': got an unexpected keyword argument 'facter'"):
+        build_measures([spread], {"spread": {"facter": 2.0}})
+    assert build_measures([spread], {"spread": {"factor": 2.0}})["spread"].model_extra == {"factor": 2.0}
