@@ -52,7 +52,10 @@ def build_measures(
         if kind.name in built:  # the later one would take the place of the other
             raise UserError(f"measure '{kind.name}' is asked for twice")
         key = wanted if isinstance(wanted, str) and wanted in given else kind.name
-        built[kind.name] = kind(**given.pop(key, {}))
+        fields = given.pop(key, {})
+        if not isinstance(fields, Mapping):
+            raise UserError(f"options: {key} = {fields!r} is wrong: a table of its fields is needed")
+        built[kind.name] = kind(**fields)
     if not built:
         raise UserError(f"no measure was asked for (known: {', '.join(MEASURES)})")
     for name in given:

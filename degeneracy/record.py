@@ -171,7 +171,7 @@ class _Recorder:
 
     def _kicked(self, params: Params, trials: Trials, states: Tensor, outputs: Tensor) -> Variant:
         """Push all states once at the middle step, in a direction drawn anew for each trial."""
-        at = states.shape[2] // 2
+        at = min(states.shape[2] // 2, states.shape[2] - 2)  # one step or more is left
         direction = Streams([self.probe.seed], "kick").normal((states.shape[1], states.shape[3]))
         direction = direction / direction.norm(dim=-1, keepdim=True)
         size = self.probe.kick * states.square().sum(-1).mean((1, 2), keepdim=True).sqrt()

@@ -96,6 +96,11 @@ def test_options_reach_the_measure(ensemble: dg.Ensemble) -> None:
         (["procrustes"], {"procrustes": {"alpha": 2}}, "Procrustes: alpha = 2 is wrong"),
         (["procrustes"], {"dsa": {"rank": 2}}, "options: unknown measure 'dsa'"),
         (
+            ["procrustes"],
+            {"procrustes": 2},
+            "options: procrustes = 2 is wrong: a table of its fields is needed",
+        ),
+        (
             ["dsa"],
             {"dsa": {"n_delays": 10}},
             "dsa: n_delays = 10 is wrong: fewer than the 10 steps of a trial",

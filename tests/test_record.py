@@ -125,6 +125,16 @@ def test_a_kick_of_no_size_changes_nothing(cell: str) -> None:
     np.testing.assert_allclose(kicked.errors, (squared * after).sum(-1) / after.sum(-1), rtol=1e-4)
 
 
+def test_trials_of_two_steps_can_be_kicked() -> None:
+    task = dg.tasks.FlipFlop(channels=1, n_steps=2, threshold=9.0)
+    training = dg.Training(batch_size=2, steps_per_epoch=1, max_epochs=1, patience=0)
+    short = dg.train(task, dg.Network(hidden_size=4), training, seeds=(0, 1), jobs=1, progress=False)
+    kicked = record(short, task, Probe(n_trials=4)).behavior["state_kick"]
+    assert np.isfinite(kicked.errors).all()
+    assert kicked.mask is not None
+    assert kicked.mask.tolist() == [[False, True]] * 4
+
+
 def test_a_kick_has_its_size(ensemble: dg.Ensemble, recording: Recording, monkeypatch) -> None:
     """By the one step after it: the state that it starts from is found from what `forward` is given."""
     import degeneracy.record as module

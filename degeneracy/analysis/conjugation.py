@@ -53,6 +53,8 @@ def _starts(a: Tensor, b: Tensor, n_starts: int, seed: int) -> Tensor:
     normal = torch.randn((n_starts - n_matched, rank, rank), generator=generator, dtype=a.dtype)
     random = _with_determinants(torch.linalg.qr(normal)[0])
     random[0] = torch.eye(rank, dtype=a.dtype)
+    if n_matched == 1:  # of determinant 1: the other sign has to come from here
+        random[0, -1, -1] = -1
     return torch.cat([matched, random.expand(pairs, -1, -1, -1)], dim=1)
 
 

@@ -255,6 +255,14 @@ def test_rank_four_is_the_least_of_many_direct_minimisations():
     assert fit.distance[0] == pytest.approx(np.sqrt(least), abs=1e-6)  # BFGS's own gradient tolerance is 1e-5
 
 
+@pytest.mark.parametrize("n_starts", [2, 3])
+def test_few_starts_are_of_both_determinants(n_starts):
+    a, b = (torch.from_numpy(random_operators(3, 5, seed=k)) for k in (1, 2))
+    signs = torch.linalg.det(conjugation._starts(a, b, n_starts, 0)).sign()
+    assert (signs == 1).any(1).all()
+    assert (signs == -1).any(1).all()
+
+
 def test_search_starts_from_both_determinants():
     """Rotations and reflections are not connected: a search never crosses."""
     a, b = (torch.from_numpy(random_operators(3, 7, seed=seed)) for seed in (1, 2))
