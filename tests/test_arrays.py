@@ -71,3 +71,15 @@ def test_the_mean_input_is_not_taken_to_be_0() -> None:
 def test_nothing_given_is_dropped_in_silence(given: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         dg.measure_arrays(**given)
+
+
+def test_a_reference_that_cannot_be_aligned_costs_the_reference_alone() -> None:
+    # A ring of rectified units has scales to normalise; shuffled, some unit has no weights in or none out.
+    ring = np.roll(np.eye(N_UNITS), 1, axis=1) * RNG.uniform(1, 2, size=(N_MEMBERS, N_UNITS, N_UNITS))
+    result = dg.measure_arrays(
+        weights=ring, cell="relu", measures=["pif"], options={"pif": {"n_restarts": 1}}
+    )
+    found = row(result, "recurrent")
+    assert np.isfinite(found["value"])
+    assert np.isnan(found["reference"])
+    assert "shuffled members: scales cannot be normalised" in found["note"]

@@ -76,22 +76,28 @@ class PIF(Measure):
         matrix, fit = self._pairs(weights, scales)
         copies = [(w, random_copy(w, rng) if self.signed else permuted_copy(w, rng)) for w in weights]
         floor = st.member_mean(np.array([found.distance for found in self._align(copies, scales)]))
-        shuffled = st.pair_mean(self._pairs([pif.shuffled(w, rng) for w in weights], scales)[0])
+        shuffled, note = self._reference("shuffled", [pif.shuffled(w, rng) for w in weights], scales)
         value = st.pair_mean(matrix)
-        findings = [Finding(variant=variant, value=value, floor=floor, reference=shuffled)]
+        findings = [Finding(variant=variant, value=value, floor=floor, reference=shuffled, note=note)]
         if untrained is not None and untrained.weights is not None:
-            before, note = self._untrained(list(untrained.weights), scales)
+            before, note = self._reference("untrained", list(untrained.weights), scales)
+            note = note or "reference: untrained members"
             findings.append(
                 Finding(variant=f"{variant}/untrained", value=value, floor=floor, reference=before, note=note)
             )
         return findings, matrix, fit
 
-    def _untrained(self, weights: list[Weights], scales: dict[str, float]) -> tuple[st.Estimate | None, str]:
-        """The same over untrained members, and what to say of it; none where they lack a block that counts."""
+    def _reference(
+        self, kind: str, weights: list[Weights], scales: dict[str, float]
+    ) -> tuple[st.Estimate | None, str]:
+        """The same over other members; none, and why, where they lack a block that counts or cannot be aligned."""
         lacking = [block for block in scales if any(getattr(w, block) is None for w in weights)]
         if lacking:
-            return None, f"untrained members without their {', '.join(lacking)} weights"
-        return st.pair_mean(self._pairs(weights, scales)[0]), "reference: untrained members"
+            return None, f"{kind} members without their {', '.join(lacking)} weights"
+        reason = self._cannot(weights)
+        if reason:
+            return None, f"{kind} members: {reason}"
+        return st.pair_mean(self._pairs(weights, scales)[0]), ""
 
     def _align(self, pairs: list[tuple[Weights, Weights]], scales: dict[str, float]) -> list[pif.Alignment]:
         return pif.pif_pairs(
