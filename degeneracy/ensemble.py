@@ -268,6 +268,8 @@ def train(
     Raises:
         UserError: impossible seeds, jobs or device.
     """
+    if not isinstance(task, Task):
+        raise UserError(f"train takes a Task such as dg.tasks.FlipFlop(), got {type(task).__name__}")
     wanted, place, n_jobs = check_seeds(seeds), resolve_device(device), resolve_jobs(jobs)
     found: dict[int, Member] = {}
     stream = train_members(task, network, training, wanted, device=place, jobs=n_jobs)

@@ -11,7 +11,7 @@ from degeneracy.ensemble import Ensemble
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.named import describe, look_up
 from degeneracy.record import Probe, probe_descriptions, record
-from degeneracy.results import Examples, MemberSummary, Result
+from degeneracy.results import COLUMNS_AFTER_FACTORS, Examples, MemberSummary, Result
 from degeneracy.streams import Streams
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import one_thread, resolve_jobs
@@ -168,6 +168,12 @@ def measure(
     Raises:
         UserError: unknown measures or options, or under 2 members in the ensemble.
     """
+    if not isinstance(ensemble, Ensemble) or not isinstance(task, Task):
+        given = f"({type(ensemble).__name__}, {type(task).__name__})"
+        raise UserError(f"measure takes an Ensemble and a Task, got {given}; arrays go to measure_arrays")
+    taken = {"condition", *COLUMNS_AFTER_FACTORS} & set(factors or {})
+    if taken:
+        raise UserError(f"factors: '{min(taken)}' is a column of the table already; use another name")
     if len(ensemble) < 2:
         raise UserError(f"measuring needs 2 members or more, the ensemble has {len(ensemble)}")
     built, n_jobs, used = build_measures(measures, options), resolve_jobs(jobs), probe or Probe()

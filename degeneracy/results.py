@@ -225,8 +225,9 @@ def compare(result: Result, other: Result) -> pd.DataFrame:
         difference is one of logarithms), n, n_other.
 
     Raises:
-        UserError: the two have no finding in common.
+        UserError: the two have no finding in common, or were measured with other options or probe trials.
     """
+    _same_options(result, other)
     rows = []
     for name in result.measured:
         theirs = {f.variant: f for f in other.measured[name].findings} if name in other.measured else {}
@@ -239,6 +240,17 @@ def compare(result: Result, other: Result) -> pd.DataFrame:
             f" (known: {', '.join(MEASURES)})"
         )
     return pd.DataFrame(rows)
+
+
+def _same_options(result: Result, other: Result) -> None:
+    """Refuse to compare what was measured in different ways."""
+    for name in result.measured.keys() & other.measured.keys():
+        mine, theirs = (one.spec.get("measures", {}).get(name) for one in (result, other))
+        if mine != theirs:
+            raise UserError(f"compare: '{name}' was measured with other options: {mine} and {theirs}")
+    mine, theirs = (one.spec.get("probe") for one in (result, other))
+    if mine != theirs:
+        raise UserError(f"compare: the probe trials differ: {mine} and {theirs}")
 
 
 def _difference(result: Result, other: Result, name: str, mine: Finding, theirs: Finding) -> dict[str, Any]:

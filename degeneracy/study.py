@@ -5,6 +5,7 @@ what is not trained yet, measures what is not measured yet, and writes the table
 done, so a run that was stopped anyhow goes on where it was and ends with the same results.
 """
 
+import inspect
 import itertools
 import time
 import tomllib
@@ -261,7 +262,21 @@ def measured_key(name: str, measure: Measure, members: Sequence[int], probe: Pro
         "probe": probe.model_dump(mode="json"),
         "version": __version__,
     }
+    if type(measure) not in MEASURES.values():
+        made_with["source"] = own_source(measure)
     return digest(made_with)
+
+
+def own_source(measure: Measure) -> str:
+    """The text of the file that a measure of the user's own comes from, so that an edited one is taken anew."""
+    thing = getattr(type(measure), "thing", type(measure))
+    try:
+        found = inspect.getsourcefile(
+            thing if inspect.isroutine(thing) or isinstance(thing, type) else type(thing)
+        )
+        return Path(found).read_text() if found else ""
+    except (OSError, TypeError):  # made in a console, or no Python source
+        return ""
 
 
 def load_run(path: str | Path) -> StudyResult:

@@ -258,3 +258,14 @@ def test_nothing_that_was_recorded_is_changed(ensemble: dg.Ensemble) -> None:
     dict(measure_recording(recording, build_measures(options=OPTIONS)))
     assert all(np.array_equal(a, b) for a, b in zip(before[0], recording.states, strict=True))
     assert all(np.array_equal(a, b.recurrent) for a, b in zip(before[1], recording.weights, strict=True))
+
+
+def test_objects_of_another_kind_and_taken_names_are_said() -> None:
+    task = dg.tasks.FlipFlop(channels=1, n_steps=4)
+    with pytest.raises(UserError, match=r"takes an Ensemble and a Task, got \(list, FlipFlop\)"):
+        dg.measure([], task)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"takes a Task such as .*, got str"):
+        dg.train("flip_flop", dg.Network(), dg.Training(), seeds=[0, 1])  # type: ignore[arg-type]
+    ensemble = dg.Ensemble(network=dg.Network(), members=())
+    with pytest.raises(UserError, match="'level' is a column of the table already"):
+        dg.measure(ensemble, task, factors={"level": 1})

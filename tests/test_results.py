@@ -198,3 +198,13 @@ def test_a_measured_ensemble_differs_from_itself_by_nothing() -> None:
     a, b = (dg.measure(ensemble, task, measures=measures, probe=dg.Probe(n_trials=4)) for _ in range(2))
     assert (dg.compare(a, b).difference == 0).all()
     assert list(a.table.columns) == ["condition", *SCHEMA]
+
+
+def test_what_was_measured_in_another_way_is_not_compared() -> None:
+    name = next(iter(some_result().measured))
+    spec = {"measures": {name: {"rank": 3}}, "probe": {"n_trials": 8}}
+    assert len(compare(some_result(spec=spec), some_result(spec=spec)))
+    with pytest.raises(UserError, match=f"'{name}' was measured with other options: .*3.* and .*5"):
+        compare(some_result(spec=spec), some_result(spec=spec | {"measures": {name: {"rank": 5}}}))
+    with pytest.raises(UserError, match=r"the probe trials differ: .*8.* and .*9"):
+        compare(some_result(spec=spec), some_result(spec=spec | {"probe": {"n_trials": 9}}))

@@ -314,3 +314,12 @@ def test_options_that_a_measure_does_not_take_are_refused() -> None:
     with pytest.raises(UserError, match="'spread': got an unexpected keyword argument 'facter'"):
         build_measures([spread], {"spread": {"facter": 2.0}})
     assert build_measures([spread], {"spread": {"factor": 2.0}})["spread"].model_extra == {"factor": 2.0}
+
+
+def test_an_edited_measure_is_taken_anew(folder: Path) -> None:
+    from degeneracy.study import own_source
+
+    before = own_source(build_measures(["mine_own:state_distance"])["state_distance"])
+    assert "def state_distance" in before
+    (folder / "mine_own.py").write_text(before + "\n# edited\n")
+    assert own_source(build_measures(["mine_own:state_distance"])["state_distance"]) != before
