@@ -21,6 +21,13 @@ from degeneracy.training import resolve_jobs
 Members = ArrayLike | Sequence[ArrayLike]  # one array with a leading member axis, or a list of arrays
 
 NUMERIC = ("states", "weights", "input_weights", "bias", "readout", "untrained_states", "initial_weights")
+# What to give so that a recording has it.
+GIVE = {
+    "states": "not given (states)",
+    "weights": "not given (weights)",
+    "initial_weights": "not given (initial_weights)",
+    "behavior": "not given (ood_errors)",
+}
 KEYS = (*NUMERIC, "ood_errors", "ood_variants", "cell")
 
 
@@ -235,7 +242,7 @@ def _recording(
         behavior=behavior,
         step=step,
         untrained=untrained,
-        missing={} if step is not None else {"step": reason},
+        missing=GIVE | ({} if step is not None else {"step": reason}),
     )
 
 

@@ -30,7 +30,7 @@ from degeneracy.training import (
 Module = tuple[nn.RNN | nn.GRU | nn.LSTM, nn.Linear]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Ensemble:
     """Trained networks of one architecture: the members, and how they came to be."""
 
@@ -41,6 +41,10 @@ class Ensemble:
 
     def __len__(self) -> int:
         return len(self.members)
+
+    def __repr__(self) -> str:
+        n, kind = len(self), f"{self.network.cell} {self.network.hidden_size}"
+        return f"Ensemble({n} members of {kind}, {len(self.converged.members)} converged or given)"
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -90,7 +90,7 @@ class Distances(Mapping[str, Array]):
         return len(self._matrices)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
     """All that was measured of one condition."""
 
@@ -106,6 +106,9 @@ class Result:
     missing: Mapping[str, str] = field(default_factory=dict)  # measure -> why it says nothing here
     examples: Examples | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Result({self.condition}, {self.n_converged} of {self.n_members} members, {', '.join(self.measured)})"
 
     @property
     def n_members(self) -> int:
@@ -183,7 +186,7 @@ class Result:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class StudyResult:
     """The conditions of a study, measured with the same options."""
 
@@ -191,6 +194,10 @@ class StudyResult:
     results: tuple[Result, ...]
     description: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        names = "; ".join(result.condition for result in self.results)
+        return f"StudyResult({self.name}, {len(self.results)} conditions: {names})"
 
     @property
     def table(self) -> pd.DataFrame:

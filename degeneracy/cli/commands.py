@@ -169,9 +169,9 @@ def _run(args: argparse.Namespace) -> None:
     args.kept = out
     jobs = resolve_jobs(_jobs(args.jobs))
     result = run_study(plan, out=out, device=args.device, jobs=jobs, progress=not args.quiet)
+    _print(table_text(result, out / "degeneracy.csv"))
     log.info("writing the report")
     report = RunDirectory.at(out).report(result, jobs=jobs)
-    _print(table_text(result, out / "degeneracy.csv"))
     log.info("Report: %s", report)
 
 

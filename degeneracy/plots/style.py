@@ -17,6 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from degeneracy.errors import UserError
 from degeneracy.results import Result, StudyResult
 
 # Okabe & Ito (2008), Color universal design; without the yellow, which is too light for lines on white.
@@ -94,7 +95,12 @@ def panels(
 
     Returns:
         The figure and its axes; places left over in the last row are hidden.
+
+    Raises:
+        UserError: there is nothing to draw.
     """
+    if n_panels < 1:
+        raise UserError("nothing was measured that this figure could show")
     columns = max(1, min(n_panels, n_columns))
     rows = -(-n_panels // columns)
     width = WIDTH if columns > 1 else 0.72 * WIDTH

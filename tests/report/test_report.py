@@ -260,3 +260,22 @@ def test_figures_over_the_budget_stand_beside(monkeypatch, tmp_path: Path) -> No
     assert "img" not in page.tags
     assert "figures/example_trials_1.png" in page.text
     assert (tmp_path / "figures" / "example_trials_1.png").exists()
+
+
+def test_a_study_in_which_no_network_converged_has_a_report(tmp_path: Path) -> None:
+    reason = "needs 2 converged members, 0 of 3 converged"
+    results = tuple(
+        replace(
+            condition(3, channels, n_failed=3),
+            condition=f"channels={channels}",
+            factors={"task.channels": channels},
+            measured_members=(),
+            measured={},
+            missing=dict.fromkeys(LEVELS, reason),
+            examples=None,
+        )
+        for channels in (2, 3)
+    )
+    page = write_report(StudyResult(name="none", results=results), tmp_path / "report.html").read_text()
+    assert reason in page
+    assert (tmp_path / "figures" / "training_curves.png").exists()
