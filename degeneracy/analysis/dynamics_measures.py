@@ -83,33 +83,44 @@ class DSA(Measure):
         self, recording: Recording, which: str
     ) -> tuple[Array, Estimate, Estimate, Estimate | None, dict[str, float]]:
         matrix, floor, fit = self._distances(getattr(recording, which))
-        reference = None
-        if recording.untrained is not None and getattr(recording.untrained, which) is not None:
-            reference = st.pair_mean(self._distances(getattr(recording.untrained, which))[0])
+        untrained = getattr(recording.untrained, which) if recording.untrained is not None else None
+        reference = None if untrained is None else self._reference(untrained)
         return matrix, st.pair_mean(matrix), st.member_mean(floor), reference, fit
 
     def _distances(self, states: Sequence[Array]) -> tuple[Array, Array, dict[str, float]]:
         """½[d(x_A, y_B) + d(x_B, y_A)] of all pairs, d(x_A, x_B) of all members, and how the fits went."""
+        n = len(states)
+        fit = self._across(states, *np.divmod(np.arange(n * n), n))
+        across = fit.distance.reshape(n, n)
+        matrix = (across + across.T) / 2
+        floor = np.diag(matrix).copy()
+        np.fill_diagonal(matrix, 0.0)
+        return matrix, floor, fit_diagnostics(fit.spread, fit.converged)
+
+    def _reference(self, states: Sequence[Array]) -> Estimate:
+        """The mean over pairs of d(x_A, y_B) alone: which half is whose makes no difference on average."""
+        first, second = np.triu_indices(len(states), k=1)
+        matrix = np.zeros((len(states), len(states)))
+        matrix[first, second] = matrix[second, first] = self._across(states, first, second).distance
+        return st.pair_mean(matrix)
+
+    def _across(
+        self, states: Sequence[Array], first: NDArray[np.int64], second: NDArray[np.int64]
+    ) -> dsa.DSAFit:
+        """d(x_A, y_B) of the pairs (first, second), A and B halves of the trials."""
         if min(len(x) for x in states) < 2:
             raise UserError("dsa: 2 trials or more are needed, to compare halves")
         halves = [
             dsa.delay_operators([x[half::2] for x in states], rank=self.rank, n_delays=self.n_delays)
             for half in (0, 1)
         ]
-        n = len(states)
-        first, second = np.divmod(np.arange(n * n), n)
-        fit = dsa.fit_pairs(
+        return dsa.fit_pairs(
             halves[0].operators[first],
             halves[1].operators[second],
             score=self.score,
             n_starts=self.n_starts,
             seed=self.seed,
         )
-        across = fit.distance.reshape(n, n)
-        matrix = (across + across.T) / 2
-        floor = np.diag(matrix).copy()
-        np.fill_diagonal(matrix, 0.0)
-        return matrix, floor, fit_diagnostics(fit.spread, fit.converged)
 
 
 class _Shape(Measure):

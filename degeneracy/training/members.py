@@ -147,6 +147,7 @@ class _Stack:
     noise: Streams
     pool: Trials | None
     losses: list[NDArray[np.float32]]  # per epoch (update, member)
+    means: list[NDArray[np.float64]]  # per epoch (member,): the mean loss
     norms: list[NDArray[np.float32]]
     rates: list[NDArray[np.float64]]  # per epoch (member,)
 
@@ -170,6 +171,7 @@ class _Stack:
             noise=Streams(seeds, "noise", device),
             pool=task.sample(data, training.pool) if training.pool else None,
             losses=[],
+            means=[],
             norms=[],
             rates=[],
         )
@@ -180,9 +182,9 @@ class _Stack:
 
     def epoch_losses(self) -> NDArray[np.float64]:
         """(member, epoch)."""
-        if not self.losses:
+        if not self.means:
             return np.empty((len(self.seeds), 0))
-        return np.stack([loss.mean(0, dtype=np.float64) for loss in self.losses], axis=1)
+        return np.stack(self.means, axis=1)
 
     def run_epoch(self, task: Task, network: Network, training: Training, path: str) -> None:
         """All updates of one epoch; the losses reach the host only at its end."""
@@ -202,6 +204,7 @@ class _Stack:
             self.adam.update(self.flat, flat_grads, device_rates)
             losses.append(loss)
         self.losses.append(torch.stack(losses).cpu().numpy())
+        self.means.append(self.losses[-1].mean(0, dtype=np.float64))
         self.norms.append(torch.stack(norms).cpu().numpy())
         self.rates.append(rates)
 
@@ -260,6 +263,7 @@ class _Stack:
             noise=self.noise.select(stay),
             pool=pool,
             losses=[loss[:, stay] for loss in self.losses],
+            means=[mean[stay] for mean in self.means],
             norms=[norm[:, stay] for norm in self.norms],
             rates=[rate[stay] for rate in self.rates],
         )

@@ -266,15 +266,16 @@ def test_a_study_in_which_no_network_converged_has_a_report(tmp_path: Path) -> N
     reason = "needs 2 converged members, 0 of 3 converged"
     results = tuple(
         replace(
-            condition(3, channels, n_failed=3),
+            trained,
             condition=f"channels={channels}",
             factors={"task.channels": channels},
+            members=tuple(replace(member, status="not converged") for member in trained.members),
             measured_members=(),
             measured={},
             missing=dict.fromkeys(LEVELS, reason),
             examples=None,
         )
-        for channels in (2, 3)
+        for channels, trained in ((2, condition(3, 2)), (3, condition(3, 3)))
     )
     page = write_report(StudyResult(name="none", results=results), tmp_path / "report.html").read_text()
     assert reason in page

@@ -123,6 +123,7 @@ def stack_with(losses: list[list[float]]) -> _Stack:
     params = initial_params(NETWORK, 2, 2, range(n))
     stack = _Stack.start(TASK, SHORT, range(n), params, "cpu")
     stack.losses = [np.array([row, row], dtype=np.float32) for row in losses]
+    stack.means = [np.array(row, dtype=np.float64) for row in losses]
     return stack
 
 
