@@ -42,19 +42,6 @@ SYMMETRIES: dict[str, Symmetry] = {
     ),
 }
 
-CELL_SYMMETRY: dict[str, str] = {
-    "tanh": "signed_permutation",
-    "leaky_tanh": "signed_permutation",
-    "gru": "signed_permutation",
-    "lstm": "signed_permutation",
-    "relu": "scaled_permutation",
-}
-
-
-def cell_symmetry(cell: str) -> str:
-    """The name of a cell's symmetry; `permutation`, which every cell has, for a cell not in `CELL_SYMMETRY`."""
-    return CELL_SYMMETRY.get(cell, "permutation")
-
 
 def symmetry_of(weights: Weights) -> Symmetry:
     """The symmetry that the weights name.

@@ -73,7 +73,7 @@ def network(cell, seed=0):
         bias=rng.normal(size=(gates, 2, N)),
         readout=rng.normal(size=(OUTPUTS, N)),
         candidate=candidate,
-        symmetry=symmetry.cell_symmetry(cell),
+        symmetry={"relu": "scaled_permutation", "sigmoid": "permutation"}.get(cell, "signed_permutation"),
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from degeneracy.analysis.symmetry import SYMMETRIES, Weights, cell_symmetry, random_copy, transform
+from degeneracy.analysis.symmetry import SYMMETRIES, Weights, random_copy, transform
 from degeneracy.checks import CELL_CLAIMS
 from degeneracy.errors import UserError
 from degeneracy.networks import Network, draw_noise, forward, initial_params
@@ -208,11 +208,6 @@ def test_what_the_cells_symmetry_leaves_out_is_another_network(name: str) -> Non
 @pytest.mark.parametrize("name", ALL)
 def test_every_cell_keeps_its_claims(name: str, claim: str) -> None:
     CELL_CLAIMS[claim](ALL[name])
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_the_measures_know_each_cells_symmetry(name: str) -> None:
-    assert cell_symmetry(name) == CELLS[name].symmetry
 
 
 def test_parameters_are_drawn_in_their_shapes() -> None:
