@@ -63,13 +63,13 @@ class FlipFlop(Task):
         # One draw decides both whether there is a pulse (u < p) and its sign (which half of [0, p) u falls in).
         draw = streams.uniform((n_trials, self.n_steps, self.channels))
         p = self.switch_probability
-        inputs = torch.where(draw < p, torch.where(draw < p / 2, -1.0, 1.0), 0.0)
+        inputs = (draw < p).to(draw.dtype).sub_((draw < p / 2).to(draw.dtype), alpha=2)
         return Trials.of(inputs, self.solve(inputs))
 
     def solve(self, inputs: Tensor) -> Tensor:
         """Hold the sign of the last non-zero input of every channel."""
         steps = torch.arange(inputs.shape[2], device=inputs.device).view(-1, 1)
-        last_pulse = torch.where(inputs != 0, steps, 0).cummax(dim=2).values
+        last_pulse = ((inputs != 0) * steps).cummax(dim=2).values
         return inputs.gather(2, last_pulse).sign()
 
     def chance_loss(self) -> float:

@@ -263,9 +263,6 @@ _ACTIVATIONS: dict[type[Cell], tuple[Callable[[Tensor], object], Callable[[Tenso
 }
 
 
-PATHS: dict[str, Path] = {"autograd": autograd_gradients, "bptt": bptt_gradients}
-
-
-def path_for(cell: Cell) -> str:
-    """The fastest path that serves a cell: a name in `PATHS`. A subclass has its own step, hence autograd."""
-    return "bptt" if type(cell) in _ACTIVATIONS else "autograd"
+def serves_bptt(cell: Cell) -> bool:
+    """Whether the hand-written backward serves a cell; a subclass has its own step, which it does not know."""
+    return type(cell) in _ACTIVATIONS

@@ -46,6 +46,11 @@ class Adam:
         spread = (self.second.sqrt() / scale).add_(self.eps)
         params.sub_(self.first / spread * (rates / (1 - self.beta1**self.step)).unsqueeze(1))
 
+    def corrected(self, rate: float) -> tuple[float, float, float, float, float]:
+        """What the current step multiplies by: rate / (1 - beta1^t), sqrt(1 - beta2^t), beta1, beta2, eps."""
+        first, second = 1 - self.beta1**self.step, 1 - self.beta2**self.step
+        return rate / first, second**0.5, self.beta1, self.beta2, self.eps
+
     def select(self, members: Tensor) -> "Adam":
         """The optimiser of some members, by position."""
         return Adam(

@@ -8,13 +8,12 @@ from degeneracy.networks.cells import CELLS, Cell, LeakyTanhCell, Params, ReluCe
 from degeneracy.streams import Streams
 from degeneracy.tasks import Trials, mean_squared_error
 from degeneracy.training.backpropagation import (
-    PATHS,
     _stacked_autograd,
     _stacked_gradients,
     autograd_gradients,
     bptt_gradients,
-    path_for,
 )
+from degeneracy.training.updates import PATHS, path_for
 
 N, IN, OUT, B, T = 6, 3, 2, 5, 9
 ONE_GATE: dict[str, Cell] = {
@@ -158,10 +157,10 @@ def test_a_cell_of_ones_own_goes_by_autograd() -> None:
             return torch.tanh(3 * (drive + torch.matmul(state, params["W_rec"].mT)))
 
     assert path_for(Steeper()) == "autograd", "a subclass has its own step"
-    assert {name: path_for(kind()) for name, kind in CELLS.items()} == {
-        "tanh": "bptt",
-        "leaky_tanh": "bptt",
-        "relu": "bptt",
-        "gru": "autograd",
-        "lstm": "autograd",
-    }
+    assert path_for(Steeper(), "cuda") == "autograd"
+    one_gate, gated = (
+        dict.fromkeys(("tanh", "leaky_tanh", "relu"), "compiled"),
+        {"gru": "autograd", "lstm": "autograd"},
+    )
+    assert {name: path_for(kind()) for name, kind in CELLS.items()} == one_gate | gated
+    assert {path_for(CELLS[name](), "cuda") for name in one_gate} == {"bptt"}, "numba's path is for a CPU"

@@ -7,7 +7,7 @@ from degeneracy.networks import CELLS, Network, Params, initial_params
 from degeneracy.streams import Streams
 from degeneracy.tasks import TASKS, FlipFlop, Trials
 from degeneracy.training import Training, train_stack
-from degeneracy.training.backpropagation import PATHS, path_for
+from degeneracy.training.updates import PATHS, path_for
 
 pytestmark = [
     pytest.mark.gpu,
@@ -27,7 +27,7 @@ def test_gradients_are_those_of_the_cpu(name: str) -> None:
     }
     trials = task.sample(Streams([0, 1], "data"), 5)
     double = {k: v.double() if v.is_floating_point() else v for k, v in vars(trials).items()}
-    path = PATHS[path_for(cell)]
+    path = PATHS[path_for(cell, "cuda")]
     loss, grads = path(cell, params, Trials(**double), {}, {})
     there_loss, there = path(cell, on_gpu(params), Trials(**on_gpu(double)), {}, {})
     torch.testing.assert_close(there_loss.cpu(), loss, rtol=1e-9, atol=0)

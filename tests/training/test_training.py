@@ -303,11 +303,11 @@ def test_training_leaves_torchs_threads_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("path", ["autograd", "bptt"])
-def test_both_paths_train_alike(path: str) -> None:
+def test_all_paths_train_alike(path: str) -> None:
     default = train_stack(TASK, NETWORK, SHORT, [0])[0]
     chosen = train_stack(TASK, NETWORK, SHORT, [0], path=path)[0]
     assert chosen.provenance["path"] == path
-    assert default.provenance["path"] == "bptt"
+    assert default.provenance["path"] == "compiled"
     assert default.provenance["device"] == "cpu"
     # float32 gradients agree to about 1e-6; 12 updates of Adam magnify it.
     assert chosen.history.loss == pytest.approx(default.history.loss, rel=1e-4)

@@ -1,0 +1,167 @@
+"""How members are updated: the paths by name, the fastest that serves, and one update with each.
+
+`PATHS` names the ways to take gradients: autograd (the reference, any cell), bptt (hand-written, torch, any
+device), compiled (the same by numba, on a CPU). An update is the gradient, clipping and Adam, each member on its
+own; on the compiled path the three are one call.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from degeneracy.networks.cells import Cell, LeakyTanhCell, Params, ReluCell, TanhCell
+from degeneracy.tasks import Trials
+from degeneracy.training.backpropagation import (
+    Buffers,
+    Gradients,
+    Path,
+    autograd_gradients,
+    bptt_gradients,
+    serves_bptt,
+)
+from degeneracy.training.optimisation import Adam, clip_norms, flatten, views
+
+
+def compiled_gradients(
+    cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
+) -> Gradients:
+    """Loss and gradients by the compiled backward through time, in float32; one-gate cells on a CPU only."""
+    del buffers
+    flat = flatten(params).float()
+    grads = torch.empty_like(flat)
+    member = _CompiledMembers(cell, flat.shape[0], params["W_rec"].shape[-1])
+    losses = [
+        member.kernels.gradients(*member.arguments(k, flat[k].numpy(), trials, noise), grads[k].numpy())
+        for k in range(flat.shape[0])
+    ]
+    found = views(grads.to(params["W_rec"].dtype), params)
+    return torch.tensor(losses, dtype=params["W_rec"].dtype), found
+
+
+PATHS: dict[str, Path] = {
+    "autograd": autograd_gradients,
+    "bptt": bptt_gradients,
+    "compiled": compiled_gradients,
+}
+
+
+def path_for(cell: Cell, device: str = "cpu") -> str:
+    """The fastest path that serves a cell on a device: a name in `PATHS`.
+
+    A subclass of a cell has its own step, hence autograd.
+    """
+    if not serves_bptt(cell):
+        return "autograd"
+    return "compiled" if torch.device(device).type == "cpu" and _kernels() is not None else "bptt"
+
+
+def _kernels() -> ModuleType | None:
+    """The compiled functions, imported when first asked for; None where numba does not work."""
+    try:
+        return import_module("degeneracy.training.compiled")
+    except ImportError:  # numba has no release for this Python or machine
+        return None
+
+
+class Updates:
+    """Updates of stacked members by torch, in place."""
+
+    def __init__(
+        self, cell: Cell, path: str, flat: Tensor, like: Params, adam: Adam, clip_norm: float
+    ) -> None:
+        self._cell, self._gradients, self._like = cell, PATHS[path], like
+        self._flat, self._adam, self._clip_norm = flat, adam, clip_norm
+        self._params = views(flat, like)
+        self._buffers: Buffers = {}
+
+    def __call__(self, trials: Trials, noise: Mapping[str, Tensor], rates: Tensor) -> tuple[Tensor, Tensor]:
+        """One update.
+
+        Args:
+            trials: each member's batch.
+            noise: what `draw_noise` gave.
+            rates: (member,), the learning rates.
+
+        Returns:
+            (member,) losses, and norms of the gradients before clipping.
+        """
+        loss, grads = self._gradients(self._cell, self._params, trials, noise, self._buffers)
+        flat_grads = flatten({name: grads[name] for name in self._like})
+        norms = clip_norms(flat_grads, self._clip_norm)
+        self._adam.update(self._flat, flat_grads, rates)
+        return loss, norms
+
+
+class CompiledUpdates:
+    """The same updates, compiled: members one after the other, each in one call."""
+
+    def __init__(
+        self, cell: Cell, path: str, flat: Tensor, like: Params, adam: Adam, clip_norm: float
+    ) -> None:
+        assert path == "compiled"
+        self._members = _CompiledMembers(cell, len(flat), like["W_rec"].shape[-1])
+        self._adam, self._clip_norm = adam, clip_norm
+        self._rows = [
+            tuple(x[k].numpy() for x in (flat, torch.empty_like(flat), adam.first, adam.second))
+            for k in range(len(flat))
+        ]
+
+    def __call__(self, trials: Trials, noise: Mapping[str, Tensor], rates: Tensor) -> tuple[Tensor, Tensor]:
+        """One update; see `Updates`."""
+        self._adam.step += 1
+        found = []
+        for k, (params, grads, first, second) in enumerate(self._rows):
+            arguments = self._members.arguments(k, params, trials, noise)
+            constants = np.array([*self._adam.corrected(float(rates[k])), self._clip_norm])
+            found.append(self._members.kernels.update(*arguments, grads, first, second, constants))
+        losses, norms = torch.tensor(found, dtype=torch.float32).unbind(1)
+        return losses, norms
+
+
+def updates_on(path: str) -> type[Updates] | type[CompiledUpdates]:
+    """What makes the updates of a path."""
+    return CompiledUpdates if path == "compiled" else Updates
+
+
+class _CompiledMembers:
+    """What the compiled functions are called with."""
+
+    def __init__(self, cell: Cell, n_members: int, n_units: int) -> None:
+        kernels = _kernels()
+        assert kernels is not None
+        self.kernels: Any = kernels
+        alpha = cell.alpha if isinstance(cell, LeakyTanhCell) else 1.0
+        current = isinstance(cell, LeakyTanhCell) and cell.form == "current"
+        kinds = {TanhCell: kernels.TANH, LeakyTanhCell: kernels.TANH, ReluCell: kernels.RELU}
+        self._unit = (kinds[type(cell)], np.float32(alpha), current)
+        self._n_units, self._n_members = n_units, n_members
+        self._work: tuple[tuple[int, ...], Any] = ((), None)
+
+    def arguments(self, k: int, params: Any, trials: Trials, noise: Mapping[str, Tensor]) -> tuple[Any, ...]:
+        """The arguments of `compiled.gradients` up to the gradient, for member k."""
+        inputs = trials.inputs[k] + noise["input"][k] if "input" in noise else trials.inputs[k]
+        shape = (*inputs.shape, trials.targets.shape[-1])
+        if self._work[0] != shape:
+            n_trials, n_steps, n_inputs, n_outputs = shape
+            sizes = self.kernels.Sizes(
+                n_trials=n_trials,
+                n_steps=n_steps,
+                n_units=self._n_units,
+                n_inputs=n_inputs,
+                n_outputs=n_outputs,
+            )
+            leaky = self._unit[1] < 1 or self._unit[2]
+            self._work = (shape, self.kernels.workspace(sizes, leaky=leaky))
+        unit = noise["unit"][k] if "unit" in noise else inputs.new_empty(len(inputs), 0, self._n_units)
+        batch = (inputs, trials.targets[k], trials.loss_weights[k], unit)
+        return (
+            *self._unit,
+            params,
+            *(np.ascontiguousarray(x.numpy(), dtype=np.float32) for x in batch),
+            self._work[1],
+        )

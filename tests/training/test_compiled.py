@@ -1,0 +1,159 @@
+"""The compiled path: products against numpy, gradients against autograd in float64, updates against torch."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from degeneracy.networks import Network, draw_noise, initial_params
+from degeneracy.networks.cells import Cell, LeakyTanhCell, ReluCell, TanhCell
+from degeneracy.streams import Streams
+from degeneracy.tasks import FlipFlop, Trials
+from degeneracy.training import Training, train_stack
+from degeneracy.training.optimisation import Adam, flatten
+from degeneracy.training.tiles import LEAST_ROWS, WIDTH, product
+from degeneracy.training.updates import (
+    CompiledUpdates,
+    Updates,
+    autograd_gradients,
+    compiled_gradients,
+    path_for,
+)
+
+CELLS: dict[str, Cell] = {
+    "tanh": TanhCell(),
+    "relu": ReluCell(),
+    "leaky rate": LeakyTanhCell(form="rate"),
+    "leaky current": LeakyTanhCell(form="current"),
+    "no leak, current": LeakyTanhCell(form="current", dt_ms=10.0, tau_ms=10.0),
+}
+# (units, trials, steps, inputs, outputs): on and off the vectors' and tiles' sizes, and as small as can be.
+SIZES = [(64, 32, 12, 3, 3), (50, 37, 9, 5, 2), (1, 1, 1, 1, 1), (17, 8, 6, 16, 17), (130, 9, 5, 2, 1)]
+
+
+def some_trials(members: int, trials: int, steps: int, n_in: int, n_out: int) -> Trials:
+    data = Streams(range(members), "data")
+    made = Trials.of(data.normal((trials, steps, n_in)), data.normal((trials, steps, n_out)))
+    weights = data.uniform((trials, steps))
+    weights[:, 1:, : steps // 3] = 0
+    return made.replace(loss_weights=weights, valid=weights > 0, scored=weights > 0)
+
+
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize(("height", "width", "inner"), [(1, 1, 1), (2, 3, 5), (3, 2, 64), (5, 5, 0)])
+def test_products_are_numpys(height: int, width: int, inner: int, add: bool) -> None:
+    height, width = height * LEAST_ROWS, width * WIDTH
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(height, inner)), rng.normal(size=(inner, width))
+    c = rng.normal(size=(height, width))
+    expected = a @ b + (c if add else 0)
+    for turned in (False, True):  # A as it is, and stored transposed
+        flat = np.ascontiguousarray((a.T if turned else a), dtype=np.float32).reshape(-1)
+        out = np.full(
+            height * (width + 3) + 2, 7, np.float32
+        )  # an offset, and rows that are longer than the product
+        rows = out[2:].reshape(height, width + 3)
+        rows[:, :width] = c
+        strides = (1, height) if turned else (inner, 1)
+        product(
+            out, 2, width + 3, flat, 0, *strides, b.astype(np.float32).reshape(-1), 0, width, height, width, inner, add
+        )  # fmt: skip
+        # float32: each of at most 64 terms of size 1 rounds by 6e-8.
+        np.testing.assert_allclose(rows[:, :width], expected, atol=3e-5)
+        assert (rows[:, width:] == 7).all()
+        assert (out[:2] == 7).all(), "nothing beside the product is written"
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("noisy", [False, True], ids=["clean", "noisy"])
+@pytest.mark.parametrize("name", CELLS)
+def test_gradients_are_those_of_autograd_in_float64(name: str, noisy: bool, sizes: tuple[int, ...]) -> None:
+    cell, (n, n_trials, n_steps, n_in, n_out) = CELLS[name], sizes
+    sigma = {"sigma_rec": 0.3, "sigma_in": 0.2} if noisy else {}
+    network = Network(hidden_size=n, cell=cell.name, cell_options=dict(cell), **sigma)
+    params = initial_params(network, n_in, n_out, range(2))
+    trials = some_trials(2, n_trials, n_steps, n_in, n_out)
+    noise = draw_noise(network, Streams(range(2), "noise"), (n_trials, n_steps), n_in)
+    loss, grads = compiled_gradients(cell, params, trials, noise, {})
+    floats = {key: x.double() for key, x in vars(trials).items() if x.is_floating_point()}
+    exact_loss, exact = autograd_gradients(
+        cell,
+        {key: value.double() for key, value in params.items()},
+        trials.replace(**floats),
+        {key: value.double() for key, value in noise.items()},
+        {},
+    )
+    torch.testing.assert_close(loss.double(), exact_loss, rtol=1e-5, atol=0)
+    for key, value in exact.items():
+        # float32 throughout, 2e-6 measured at 100 steps; a dropped term of any kind is above 1e-3.
+        assert (grads[key] - value).norm() <= 1e-5 * value.norm() + 1e-7, key
+
+
+@pytest.mark.parametrize("clip_norm", [1e-3, 1e3], ids=["clipped", "free"])
+def test_updates_are_those_of_torch(clip_norm: float) -> None:
+    network, rates = Network(hidden_size=20), torch.tensor([1e-3, 1e-2])
+    params = initial_params(network, 3, 2, range(2))
+    done = {}
+    for path, make in (("autograd", Updates), ("compiled", CompiledUpdates)):
+        flat = flatten(params).clone()
+        update = make(network.build_cell(), path, flat, params, Adam.start(flat), clip_norm)
+        found = [
+            update(some_trials(2, trials, 7, 3, 2), {}, rates) for trials in (8, 8, 11)
+        ]  # the last is larger
+        done[path] = (
+            flat,
+            torch.stack([loss for loss, _ in found]),
+            torch.stack([norm for _, norm in found]),
+        )
+    for ours, reference in zip(done["compiled"], done["autograd"], strict=True):
+        # Adam divides by the gradient's size: entries near 0 are moved by their rounding, up to 1e-5 of a rate 1e-2.
+        torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-6)
+
+
+def test_a_diverged_member_leaves_its_neighbours_bits_alone() -> None:
+    cell, params, trials = (
+        TanhCell(),
+        initial_params(Network(hidden_size=33), 3, 2, range(3)),
+        some_trials(3, 8, 6, 3, 2),
+    )
+    poisoned = {name: value.clone() for name, value in params.items()}
+    poisoned["W_rec"][1, 0, 0] = float("nan")
+    results = []
+    for given in (params, poisoned):
+        flat = flatten(given).clone()
+        update = CompiledUpdates(cell, "compiled", flat, given, Adam.start(flat), 1.0)
+        for _ in range(3):
+            loss, norm = update(trials, {}, torch.full((3,), 1e-2))
+        results.append((flat, loss, norm))
+    (flat, loss, norm), (beside, loss_beside, norm_beside) = results
+    for k in (0, 2):
+        assert torch.equal(flat[k], beside[k])
+        assert loss[k] == loss_beside[k]
+    assert loss_beside[1].isnan()
+    assert norm_beside[1].isnan()
+    assert beside[1].isnan().all(), "as with torch's clipping, a norm that is no number leaves none"
+    assert norm.isfinite().all()
+
+
+def test_without_numba_torch_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "degeneracy.training.compiled", None)  # as where it cannot be imported
+    assert path_for(TanhCell()) == "bptt"
+    training = Training(batch_size=4, steps_per_epoch=2, max_epochs=5)
+    member = train_stack(FlipFlop(channels=1, n_steps=5), Network(hidden_size=4), training, [0])[0]
+    assert member.provenance["path"] == "bptt"
+
+
+def test_the_compiled_path_is_taken_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    kept = CompiledUpdates.__call__
+
+    def counted(self, *args):
+        calls.append(1)
+        return kept(self, *args)
+
+    monkeypatch.setattr(CompiledUpdates, "__call__", counted)
+    training = Training(batch_size=4, steps_per_epoch=2, max_epochs=5)
+    member = train_stack(FlipFlop(channels=1, n_steps=5), Network(hidden_size=4), training, [0])[0]
+    assert member.provenance["path"] == "compiled"
+    assert len(calls) == 10
