@@ -34,8 +34,8 @@ _Q3, _Q4 = np.float32(0.00034236503), np.float32(8.5987784e-07)
 # "contract": a product and a sum in one instruction; "reassoc" (sums of vectors) only where dots are taken. Neither
 # assumes that numbers are finite: a NaN stays one.
 # Division as numpy's: a check for 0 would keep a loop from being vectorised.
-_fused = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
-_summed = {**_fused, "fastmath": {"contract", "reassoc"}}
+_fused: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+_summed: dict[str, Any] = {**_fused, "fastmath": {"contract", "reassoc"}}
 
 
 def padded(size: int, multiple: int) -> int:
