@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degeneracy.networks.cells import Cell, LeakyTanhCell, Params, ReluCell, TanhCell
+from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, Params, ReluCell, TanhCell
 from degeneracy.tasks import Trials
 from degeneracy.training.backpropagation import (
     Buffers,
@@ -30,11 +30,11 @@ from degeneracy.training.optimisation import Adam, clip_norms, flatten, views
 def compiled_gradients(
     cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
 ) -> Gradients:
-    """Loss and gradients by the compiled backward through time, in float32; one-gate cells on a CPU only."""
+    """Loss and gradients by the compiled backward through time, in float32; on a CPU only."""
     del buffers
     flat = flatten(params).float()
     grads = torch.empty_like(flat)
-    member = _CompiledMembers(cell, flat.shape[0], params["W_rec"].shape[-1])
+    member = _CompiledMembers(cell, params["W_rec"].shape[-1])
     losses = [
         member.kernels.gradients(*member.arguments(k, flat[k].numpy(), trials, noise), grads[k].numpy())
         for k in range(flat.shape[0])
@@ -55,15 +55,23 @@ def path_for(cell: Cell, device: str = "cpu") -> str:
 
     A subclass of a cell has its own step, hence autograd.
     """
-    if not serves_bptt(cell):
-        return "autograd"
-    return "compiled" if torch.device(device).type == "cpu" and _kernels() is not None else "bptt"
+    if torch.device(device).type == "cpu" and type(cell) in _COMPILED and _kernels(cell) is not None:
+        return "compiled"
+    return "bptt" if serves_bptt(cell) else "autograd"
 
 
-def _kernels() -> ModuleType | None:
-    """The compiled functions, imported when first asked for; None where numba does not work."""
+_COMPILED: dict[type[Cell], str] = {
+    TanhCell: "compiled",
+    LeakyTanhCell: "compiled",
+    ReluCell: "compiled",
+    GRUCell: "compiled_gru",
+}  # the module beside this one that serves a cell
+
+
+def _kernels(cell: Cell) -> ModuleType | None:
+    """The compiled functions of a cell, imported when first asked for; None where numba does not work."""
     try:
-        return import_module("degeneracy.training.compiled")
+        return import_module(f"degeneracy.training.{_COMPILED[type(cell)]}")
     except ImportError:  # numba has no release for this Python or machine
         return None
 
@@ -104,7 +112,7 @@ class CompiledUpdates:
         self, cell: Cell, path: str, flat: Tensor, like: Params, adam: Adam, clip_norm: float
     ) -> None:
         assert path == "compiled"
-        self._members = _CompiledMembers(cell, len(flat), like["W_rec"].shape[-1])
+        self._members = _CompiledMembers(cell, like["W_rec"].shape[-1])
         self._adam, self._clip_norm = adam, clip_norm
         self._rows = [
             tuple(x[k].numpy() for x in (flat, torch.empty_like(flat), adam.first, adam.second))
@@ -129,23 +137,28 @@ def updates_on(path: str) -> type[Updates] | type[CompiledUpdates]:
 
 
 class _CompiledMembers:
-    """What the compiled functions are called with."""
+    """What the compiled functions of a cell are called with."""
 
-    def __init__(self, cell: Cell, n_members: int, n_units: int) -> None:
-        kernels = _kernels()
+    def __init__(self, cell: Cell, n_units: int) -> None:
+        kernels = _kernels(cell)
         assert kernels is not None
         self.kernels: Any = kernels
-        alpha = cell.alpha if isinstance(cell, LeakyTanhCell) else 1.0
-        current = isinstance(cell, LeakyTanhCell) and cell.form == "current"
-        kinds = {TanhCell: kernels.TANH, LeakyTanhCell: kernels.TANH, ReluCell: kernels.RELU}
-        self._unit = (kinds[type(cell)], np.float32(alpha), current)
-        self._n_units, self._n_members = n_units, n_members
+        self._unit, self._options = _unit(cell, kernels)
+        self._n_units = n_units
         self._work: tuple[tuple[int, ...], Any] = ((), None)
 
     def arguments(self, k: int, params: Any, trials: Trials, noise: Mapping[str, Tensor]) -> tuple[Any, ...]:
-        """The arguments of `compiled.gradients` up to the gradient, for member k."""
+        """The arguments of `gradients` and `update` up to the gradient, for member k."""
         inputs = trials.inputs[k] + noise["input"][k] if "input" in noise else trials.inputs[k]
-        shape = (*inputs.shape, trials.targets.shape[-1])
+        unit = noise["unit"][k] if "unit" in noise else inputs.new_empty(len(inputs), 0, self._n_units)
+        arrays = [
+            np.ascontiguousarray(x.numpy(), dtype=np.float32)
+            for x in (inputs, trials.targets[k], trials.loss_weights[k], unit)
+        ]
+        return (*self._unit, params, *arrays, self._workspace((*inputs.shape, trials.targets.shape[-1])))
+
+    def _workspace(self, shape: tuple[int, int, int, int]) -> Any:
+        """The arrays to work in, made anew for trials of another shape."""
         if self._work[0] != shape:
             n_trials, n_steps, n_inputs, n_outputs = shape
             sizes = self.kernels.Sizes(
@@ -155,13 +168,15 @@ class _CompiledMembers:
                 n_inputs=n_inputs,
                 n_outputs=n_outputs,
             )
-            leaky = self._unit[1] < 1 or self._unit[2]
-            self._work = (shape, self.kernels.workspace(sizes, leaky=leaky))
-        unit = noise["unit"][k] if "unit" in noise else inputs.new_empty(len(inputs), 0, self._n_units)
-        batch = (inputs, trials.targets[k], trials.loss_weights[k], unit)
-        return (
-            *self._unit,
-            params,
-            *(np.ascontiguousarray(x.numpy(), dtype=np.float32) for x in batch),
-            self._work[1],
-        )
+            self._work = (shape, self.kernels.workspace(sizes, **self._options))
+        return self._work[1]
+
+
+def _unit(cell: Cell, kernels: Any) -> tuple[tuple[Any, ...], dict[str, bool]]:
+    """The arguments that say what a one-gate cell's units are, and the options of its workspace."""
+    if isinstance(cell, GRUCell):
+        return (), {}
+    alpha = cell.alpha if isinstance(cell, LeakyTanhCell) else 1.0
+    current = isinstance(cell, LeakyTanhCell) and cell.form == "current"
+    kind = kernels.RELU if isinstance(cell, ReluCell) else kernels.TANH
+    return (kind, np.float32(alpha), current), {"leaky": alpha < 1 or current}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from degeneracy.networks import Network, draw_noise, initial_params
-from degeneracy.networks.cells import Cell, LeakyTanhCell, ReluCell, TanhCell
+from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, ReluCell, TanhCell
 from degeneracy.streams import Streams
 from degeneracy.tasks import FlipFlop, Trials
 from degeneracy.training import Training, train_stack
@@ -27,6 +27,7 @@ CELLS: dict[str, Cell] = {
     "leaky rate": LeakyTanhCell(form="rate"),
     "leaky current": LeakyTanhCell(form="current"),
     "no leak, current": LeakyTanhCell(form="current", dt_ms=10.0, tau_ms=10.0),
+    "gru": GRUCell(),
 }
 # (units, trials, steps, inputs, outputs): on and off the vectors' and tiles' sizes, and as small as can be.
 SIZES = [(64, 32, 12, 3, 3), (50, 37, 9, 5, 2), (1, 1, 1, 1, 1), (17, 8, 6, 16, 17), (130, 9, 5, 2, 1)]
@@ -91,8 +92,9 @@ def test_gradients_are_those_of_autograd_in_float64(name: str, noisy: bool, size
 
 
 @pytest.mark.parametrize("clip_norm", [1e-3, 1e3], ids=["clipped", "free"])
-def test_updates_are_those_of_torch(clip_norm: float) -> None:
-    network, rates = Network(hidden_size=20), torch.tensor([1e-3, 1e-2])
+@pytest.mark.parametrize("cell", ["tanh", "gru"])
+def test_updates_are_those_of_torch(cell: str, clip_norm: float) -> None:
+    network, rates = Network(hidden_size=20, cell=cell), torch.tensor([1e-3, 1e-2])
     params = initial_params(network, 3, 2, range(2))
     done = {}
     for path, make in (("autograd", Updates), ("compiled", CompiledUpdates)):
@@ -111,20 +113,21 @@ def test_updates_are_those_of_torch(clip_norm: float) -> None:
         torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-6)
 
 
-def test_a_diverged_member_leaves_its_neighbours_bits_alone() -> None:
-    cell, params, trials = (
-        TanhCell(),
-        initial_params(Network(hidden_size=33), 3, 2, range(3)),
-        some_trials(3, 8, 6, 3, 2),
-    )
-    poisoned = {name: value.clone() for name, value in params.items()}
+@pytest.mark.parametrize("noisy", [False, True], ids=["clean", "noisy"])
+@pytest.mark.parametrize("name", CELLS)
+def test_a_diverged_member_leaves_its_neighbours_bits_alone(name: str, noisy: bool) -> None:
+    cell = CELLS[name]
+    network = Network(hidden_size=33, cell=cell.name, sigma_rec=0.1 if noisy else 0.0)
+    params, trials = initial_params(network, 3, 2, range(3)), some_trials(3, 5, 6, 3, 2)
+    noise = draw_noise(network, Streams(range(3), "noise"), (5, 6), 3)
+    poisoned = {key: value.clone() for key, value in params.items()}
     poisoned["W_rec"][1, 0, 0] = float("nan")
     results = []
     for given in (params, poisoned):
         flat = flatten(given).clone()
         update = CompiledUpdates(cell, "compiled", flat, given, Adam.start(flat), 1.0)
         for _ in range(3):
-            loss, norm = update(trials, {}, torch.full((3,), 1e-2))
+            loss, norm = update(trials, noise, torch.full((3,), 1e-2))
         results.append((flat, loss, norm))
     (flat, loss, norm), (beside, loss_beside, norm_beside) = results
     for k in (0, 2):
