@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import joblib
-
 from degeneracy.analysis import MEASURES, Measure, Measured, Recording, own_measure
 from degeneracy.ensemble import Ensemble
 from degeneracy.errors import UserError, unknown_name
@@ -15,6 +13,7 @@ from degeneracy.results import COLUMNS_AFTER_FACTORS, Examples, MemberSummary, R
 from degeneracy.streams import Streams
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import one_thread, resolve_jobs
+from degeneracy.workers import spread
 
 LONG = ("dsa", "fixed_points", "signed_pif", "pif")  # the measures that take longest, the longest first
 N_EXAMPLE_MEMBERS, N_EXAMPLE_TRIALS = 4, 16
@@ -94,19 +93,10 @@ def measure_recording(
             asked.append(name)
     if not asked:
         return
-    # max_nbytes=None: arrays are copied to the workers, not mapped read-only.
-    pool = joblib.Parallel(
-        n_jobs=min(jobs, len(asked)),
-        batch_size=1,
-        pre_dispatch="n_jobs",
-        max_nbytes=None,
-        return_as="generator_unordered",
-    )
     # The long ones first, so that no process is left with one at the end.
     asked.sort(key=lambda name: LONG.index(name) if name in LONG else len(LONG))
-    yield from pool(
-        joblib.delayed(_apply)(name, measures[name], _needed(measures[name], recording)) for name in asked
-    )
+    calls = ((_apply, (name, measures[name], _needed(measures[name], recording))) for name in asked)
+    yield from spread(calls, jobs=min(jobs, len(asked)))
 
 
 def split_outcome(outcome: Mapping[str, Measured | str]) -> tuple[dict[str, Measured], dict[str, str]]:

@@ -12,13 +12,12 @@ import os
 import shlex
 import signal
 import sys
-import threading
 import tomllib
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from degeneracy.cli.stopping import Stop, stop_workers
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.version import __version__
 
@@ -267,10 +266,6 @@ def _print(text: str) -> None:
 @contextlib.contextmanager
 def _messages(quiet: bool) -> Iterator[None]:
     """Messages of the package as plain lines on standard error while a command runs."""
-    # joblib says so where a failure cuts its work short; the failure itself is said in one line.
-    warnings.filterwarnings(
-        "ignore", message=".*tasks which were still being processed", category=UserWarning
-    )
     handler = logging.StreamHandler(sys.stderr)
     before = log.level
     log.addHandler(handler)
@@ -282,17 +277,44 @@ def _messages(quiet: bool) -> Iterator[None]:
         log.setLevel(before)
 
 
-def _stop_workers() -> None:
-    """End the worker processes at once, with what they were at."""
-    if "joblib" in sys.modules:
-        from joblib.externals.loky import get_reusable_executor
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    args, stop = argparse.Namespace(), Stop()
+    deaf = argv is None  # the process's own command line: nothing comes after it that a signal should disturb
+    failure: BaseException | None = None
+    try:
+        try:
+            stop.begin()
+            _command(given, args)
+        except BaseException as error:
+            failure = error
+        failure = _flushed(failure)
+        stop.end(deaf=deaf)
+    except KeyboardInterrupt as error:  # in the last moment
+        failure = failure or error
+        stop.end(deaf=deaf)
+    if failure is None:
+        return 0
+    # On its way a KeyboardInterrupt may have become another error.
+    if stop.number or isinstance(failure, KeyboardInterrupt):
+        _say_stopped(args, given)
+        return 128 + (stop.number or signal.SIGINT)
+    return _exit_code(failure)
 
-        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+
+def _flushed(failure: BaseException | None) -> BaseException | None:
+    """Write out standard output, here, where what goes wrong with it can be said."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return failure or error
+    return failure
 
 
-def _stopped(args: argparse.Namespace, argv: Sequence[str]) -> None:
+def _say_stopped(args: argparse.Namespace, argv: Sequence[str]) -> None:
     """End the workers and say how to go on."""
-    _stop_workers()
+    stop_workers()
     kept = getattr(args, "kept", None)
     if kept is None:
         print("\ndegeneracy: stopped", file=sys.stderr)
@@ -303,53 +325,22 @@ def _stopped(args: argparse.Namespace, argv: Sequence[str]) -> None:
         )
 
 
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Ctrl-C and a batch system's SIGTERM raise KeyboardInterrupt(number) while the block runs, the first time."""
-    if threading.current_thread() is not threading.main_thread():  # only that one may handle signals
-        yield
-        return
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if signal.getsignal(number) is _interrupt:
-                signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:  # noqa: ARG001
-    # A second one must not disturb the end of the workers, nor the exit code: the process stays deaf to its end.
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt(number)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
-    given = sys.argv[1:] if argv is None else list(argv)
-    args = argparse.Namespace()
-    try:
-        try:
-            _command(given, args)
-        finally:
-            sys.stdout.flush()  # here, where what goes wrong with it can be said
-    except SystemExit as end:  # --help and --version
-        return int(end.code or 0)
-    except KeyboardInterrupt as stop:
-        _stopped(args, given)
-        return 128 + int(stop.args[0] if stop.args else signal.SIGINT)
-    except UserError as error:
-        print(f"degeneracy: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # a reader who has seen enough (`| head`) is no error
+def _exit_code(failure: BaseException) -> int:
+    """Say what ended a command; a fault of the program is raised."""
+    if isinstance(failure, SystemExit):  # --help and --version
+        return int(failure.code or 0)
+    if isinstance(failure, UserError):
+        print(f"degeneracy: {failure}", file=sys.stderr)
+    elif isinstance(failure, BrokenPipeError):  # a reader who has seen enough (`| head`) is no error
         with contextlib.suppress(OSError):  # else Python complains again when it flushes at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:  # a full disk, a file that vanished: the machine's, not a fault of the program
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"degeneracy: {place}{error.strerror or error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+    elif isinstance(failure, OSError):  # a full disk, a file that vanished: the machine's, not the program's
+        place = f"{failure.filename}: " if failure.filename else ""
+        print(f"degeneracy: {place}{failure.strerror or failure}", file=sys.stderr)
+    else:
+        raise failure
+    return 2
 
 
 def _command(given: Sequence[str], args: argparse.Namespace) -> None:
@@ -361,5 +352,5 @@ def _command(given: Sequence[str], args: argparse.Namespace) -> None:
     if not args.command:
         parser.print_help()
         return
-    with _messages(getattr(args, "quiet", False)), _stoppable():
+    with _messages(getattr(args, "quiet", False)):
         COMMANDS[args.command](args)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 
-import joblib
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -25,6 +24,7 @@ from degeneracy.plots.names import (
 )
 from degeneracy.plots.style import WIDTH, condition_name, factor_name
 from degeneracy.results import Result, StudyResult
+from degeneracy.workers import spread
 
 MARK = "degeneracy report"  # in the head of every file of ours, so that no other is ever overwritten
 PIXELS = 192  # an inch: twice a screen's 96
@@ -67,11 +67,12 @@ class _Drawn:
 def draw_plates(study: StudyResult, jobs: int = 1) -> tuple[list[Plate], list[str]]:
     """All figures that can be drawn, and a line for each that cannot, with the reason; `jobs` processes draw."""
     asked = list(_wanted(study))
-    pool = joblib.Parallel(n_jobs=min(jobs, len(asked)), batch_size=1, max_nbytes=None)
+    drawings = dict(spread(((_draw, (k, one)) for k, one in enumerate(asked)), jobs=min(jobs, len(asked))))
     plates: list[Plate] = []
     left_out: dict[str, None] = {}
     spent = 0
-    for wanted, drawn in zip(asked, pool(joblib.delayed(_draw)(one) for one in asked), strict=True):
+    for k, wanted in enumerate(asked):
+        drawn = drawings[k]
         if isinstance(drawn, str):
             left_out[drawn] = None
             continue
@@ -81,14 +82,14 @@ def draw_plates(study: StudyResult, jobs: int = 1) -> tuple[list[Plate], list[st
     return plates, list(left_out)
 
 
-def _draw(wanted: _Wanted) -> _Drawn | str:
-    """The files of a figure, or why it cannot be drawn."""
+def _draw(place: int, wanted: _Wanted) -> tuple[int, _Drawn | str]:
+    """The files of a figure, or why it cannot be drawn, with its place among the figures."""
     try:
         figure = wanted.draw()
     except UserError as error:
-        return str(error)
+        return place, str(error)
     png, svg = image_bytes(figure, "png"), image_bytes(figure, "svg")
-    return _Drawn(png=png, svg=svg, width=figure.get_figwidth())
+    return place, _Drawn(png=png, svg=svg, width=figure.get_figwidth())
 
 
 def _plate(wanted: _Wanted, drawn: _Drawn, budget: int) -> Plate:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import joblib
 import numpy as np
 import pydantic
 import torch
@@ -26,6 +25,7 @@ from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials
 from degeneracy.training.backpropagation import PATHS, path_for
 from degeneracy.training.optimisation import SCHEDULES, Adam, Constant, Schedule, clip_norms, flatten, views
+from degeneracy.workers import spread
 
 Status = Literal["converged", "not converged", "diverged", "given"]  # given: trained elsewhere
 
@@ -323,8 +323,7 @@ def train_members(
         for seed in seeds:
             yield _train_one(task, network, resolved, seed)
         return
-    pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
-    yield from pool(joblib.delayed(_train_one)(task, network, resolved, seed) for seed in seeds)
+    yield from spread(((_train_one, (task, network, resolved, seed)) for seed in seeds), jobs=jobs)
 
 
 def _train_one(task: Task, network: Network, training: Training, seed: int) -> Member:

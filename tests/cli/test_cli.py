@@ -3,12 +3,9 @@
 import ast
 import io
 import json
-import logging
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,6 @@ import pandas as pd
 import pytest
 
 import degeneracy
-from degeneracy import progress, results
 from degeneracy.analysis import MEASURES
 from degeneracy.cli import main
 from degeneracy.cli.commands import parse_setting
@@ -25,39 +21,7 @@ from degeneracy.networks.cells import CELLS
 from degeneracy.study import load_study
 from degeneracy.tasks import TASKS
 
-STUDY = """
-name = "tiny"
-seeds = "0:3"
-measures = ["procrustes", "ood_log_error_sd", "ood_error_cv"]
-vary.task.channels = [1, 2]
-task = { name = "flip_flop", n_steps = 10, threshold = 2.0 }
-network = { hidden_size = 8 }
-training = { batch_size = 8, steps_per_epoch = 2, max_epochs = 5, patience = 1 }
-probe = { n_trials = 8 }
-"""
 STATES = np.random.default_rng(0).normal(size=(3, 6, 10, 4))  # (member, trial, time, unit)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory with a small study in it."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.toml").write_text(STUDY)
-    return tmp_path
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Reports are one line of text (the report has its own tests); the list fills with their paths."""
-    written: list[Path] = []
-
-    def report(self: Any, path: Any, *, jobs: int = 1) -> Path:
-        written.append(Path(path))
-        Path(path).write_text("a report")
-        return Path(path)
-
-    monkeypatch.setattr(results.StudyResult, "report", report)
-    return written
 
 
 # --- What is printed without a run ------------------------------------------------------------------------------
@@ -305,7 +269,7 @@ def test_the_report_of_a_run_in_earnest(here: Path, capsys: pytest.CaptureFixtur
     assert list(Path("out/figures").glob("*.png"))
 
 
-# --- Streams, signals -------------------------------------------------------------------------------------------
+# --- Streams -------------------------------------------------------------------------------------------
 
 
 def test_a_reader_who_leaves_is_no_error() -> None:
@@ -339,120 +303,3 @@ def test_signs_that_the_terminal_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     cli._print("−0.5 [—]")
     sys.stdout.flush()
     assert raw.getvalue() == b"?0.5 [?]\n"
-
-
-@pytest.mark.skipif(not Path("/proc").exists(), reason="counts processes in /proc")
-@pytest.mark.parametrize(
-    ("number", "code", "times"),
-    [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)],
-    ids=["Ctrl-C twice", "SIGTERM"],
-)
-def test_a_stop_keeps_what_is_done_and_says_how_to_go_on(
-    number: int, code: int, times: int, here: Path
-) -> None:
-    command = [
-        "run",
-        "tiny.toml",
-        "--jobs",
-        "2",
-        "--set",
-        "network.hidden_size=64",
-        "--set",
-        "task.n_steps=100",
-    ]
-    endless = [*command, "--set", "task.threshold=1e-9", "--set", "training.max_epochs=1000000"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "degeneracy.cli", *endless],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline() == "channels=1: training, 0 of 3 networks\n"
-    deadline = time.monotonic() + 60
-    while len(workers(process.pid)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(workers(process.pid)) == 2
-    for _ in range(times):
-        process.send_signal(number)
-        time.sleep(0.1)
-    err = process.stderr.readline() + process.stderr.readline()
-    assert workers(process.pid) == []  # they are gone before it says so
-    out, rest = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert (out, rest) == ("", "")
-    again = " ".join(["degeneracy", *endless])
-    assert err == f"\ndegeneracy: stopped; what is finished is kept in runs/tiny. To go on: {again}\n"
-    deadline = time.monotonic() + 20
-    while session(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert session(process.pid) == []
-
-
-def workers(leader: int) -> list[int]:
-    """The worker processes of a session."""
-    lines = {number: Path(f"/proc/{number}/cmdline") for number in session(leader)}
-    return [number for number, line in lines.items() if line.exists() and b"LokyProcess" in line.read_bytes()]
-
-
-def session(leader: int) -> list[int]:
-    """The living processes of a session."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == leader and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-# --- Progress ---------------------------------------------------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, in seconds, as the bar sees it."""
-    now = [1000.0]
-    monkeypatch.setattr(progress.tqdm, "monitor_interval", 0)
-    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    return now
-
-
-def test_the_bar_reads_as_a_sentence(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    with progress.Progress(20, show=True) as shown:
-        shown.begin("channels=2: training", "networks", done=10, of=16)
-        clock[0] += 60
-        shown.step()
-        shown.step()
-    lines = [line.strip() for line in terminal.getvalue().replace("\n", "\r").split("\r") if line.strip()]
-    # 2 in 60 s and 8 left of 20: 240 s; the 10 that were there already say nothing about the rate.
-    bar = "############        "  # 12 of 20
-    assert (
-        lines[-1]
-        == f"channels=2: training, 12 of 16 networks |{bar}|  60% of all, 01:00 gone, about 04:00 to go"
-    )
-
-
-def test_without_a_terminal_progress_is_lines_of_a_log(
-    clock: list[float], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with caplog.at_level(logging.INFO, "degeneracy"), progress.Progress(20, show=True) as shown:
-        shown.begin("a: training", "networks", done=0, of=16)
-        for _ in range(15):
-            clock[0] += 5
-            shown.step()
-    # One line at the start and then one in 20 s.
-    counts = [line.split()[2] for line in caplog.messages]
-    assert counts == ["0", "5", "10", "15"]
-    assert capsys.readouterr().err == ""

@@ -1,0 +1,41 @@
+"""What the tests of the command line share: a folder with a small study in it, and reports without figures."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from degeneracy import results
+
+STUDY = """
+name = "tiny"
+seeds = "0:3"
+measures = ["procrustes", "ood_log_error_sd", "ood_error_cv"]
+vary.task.channels = [1, 2]
+task = { name = "flip_flop", n_steps = 10, threshold = 2.0 }
+network = { hidden_size = 8 }
+training = { batch_size = 8, steps_per_epoch = 2, max_epochs = 5, patience = 1 }
+probe = { n_trials = 8 }
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with a small study in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(STUDY)
+    return tmp_path
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Reports are one line of text (the report has its own tests); the list fills with their paths."""
+    written: list[Path] = []
+
+    def report(self: Any, path: Any, *, jobs: int = 1) -> Path:
+        written.append(Path(path))
+        Path(path).write_text("a report")
+        return Path(path)
+
+    monkeypatch.setattr(results.StudyResult, "report", report)
+    return written
