@@ -23,8 +23,8 @@ from degeneracy.networks.cells import Params
 from degeneracy.specs import Spec
 from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials
-from degeneracy.training.backpropagation import PATHS, path_for
-from degeneracy.training.optimisation import SCHEDULES, Adam, Constant, Schedule, clip_norms, flatten, views
+from degeneracy.training.optimisation import SCHEDULES, Adam, Constant, Schedule, flatten, views
+from degeneracy.training.updates import CompiledUpdates, Updates, path_for, updates_on
 from degeneracy.workers import spread
 
 Status = Literal["converged", "not converged", "diverged", "given"]  # given: trained elsewhere
@@ -66,9 +66,19 @@ class Training(Spec):
         return {"name": schedule.name, **dict(schedule)}
 
     def for_task(self, task: Task) -> "Training":
-        """The same training with what was not set taken from the task's recipe."""
+        """The same training with what was not set taken from the task's recipe.
+
+        Raises:
+            UserError: epochs so few that no member can have converged by the last.
+        """
         own = {name: getattr(self, name) for name in self.model_fields_set}
-        return Training(**{**task.recipe, **own})
+        resolved = Training(**{**task.recipe, **own})
+        if resolved.max_epochs <= resolved.patience:
+            raise UserError(
+                f"Training: max_epochs = {resolved.max_epochs} is wrong: with patience = {resolved.patience} a member"
+                f" converges after {resolved.patience + 1} epochs or more"
+            )
+        return resolved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +126,7 @@ def train_stack(
         The members in the order of `seeds`.
     """
     started = time.perf_counter()
-    name = path_for(network.build_cell()) if path == "auto" else path
+    name = path_for(network.build_cell(), device) if path == "auto" else path
     initial = initial_params(network, task.input_size, task.output_size, seeds)
     stack = _Stack.start(task, training, seeds, initial, device)
     done: dict[int, Member] = {}
@@ -150,6 +160,7 @@ class _Stack:
     means: list[NDArray[np.float64]]  # per epoch (member,): the mean loss
     norms: list[NDArray[np.float32]]
     rates: list[NDArray[np.float64]]  # per epoch (member,)
+    update: Updates | CompiledUpdates | None = None  # made at the first epoch
 
     @classmethod
     def start(
@@ -190,19 +201,20 @@ class _Stack:
         """All updates of one epoch; the losses reach the host only at its end."""
         rates = training.schedule.rates(training.learning_rate, self.epoch_losses())
         device_rates = torch.tensor(rates, dtype=self.flat.dtype, device=self.flat.device)
-        cell, params, gradients = network.build_cell(), views(self.flat, self.like), PATHS[path]
+        if self.update is None:
+            make = updates_on(path)
+            self.update = make(
+                network.build_cell(), path, self.flat, self.like, self.adam, training.clip_norm
+            )
         losses, norms = [], []
-        buffers: dict[str, Tensor] = {}
         for _ in range(training.steps_per_epoch):
             trials = self._batch(task, training)
             noise = draw_noise(
                 network, self.noise, (trials.n_trials, trials.inputs.shape[2]), task.input_size
             )
-            loss, grads = gradients(cell, params, trials, noise, buffers)
-            flat_grads = flatten({name: grads[name] for name in self.like})
-            norms.append(clip_norms(flat_grads, training.clip_norm))
-            self.adam.update(self.flat, flat_grads, device_rates)
+            loss, norm = self.update(trials, noise, device_rates)
             losses.append(loss)
+            norms.append(norm)
         self.losses.append(torch.stack(losses).cpu().numpy())
         self.means.append(self.losses[-1].mean(0, dtype=np.float64))
         self.norms.append(torch.stack(norms).cpu().numpy())
