@@ -14,7 +14,7 @@ from degeneracy.errors import UserError
 from degeneracy.record import member_weights
 
 TASK = dg.tasks.FlipFlop(channels=2, n_steps=10)
-TRAINING = dg.Training(batch_size=4, steps_per_epoch=2, max_epochs=2, pool=8)
+TRAINING = dg.Training(batch_size=4, steps_per_epoch=2, max_epochs=2, patience=1, pool=8)
 
 
 def trained(cell: str = "tanh", seeds=(0, 3, 1), **fields) -> Ensemble:

@@ -237,7 +237,7 @@ def test_a_network_that_grows_without_bound_costs_one_row_and_not_the_measuremen
 def test_untrained_networks_that_grow_without_bound_are_no_reference() -> None:
     task, network = dg.tasks.FlipFlop(channels=1, n_steps=60), dg.Network(hidden_size=8, cell="relu")
     ensemble = dg.train(
-        task, network, dg.Training(max_epochs=1, steps_per_epoch=1), seeds=range(3), jobs=1, progress=False
+        task, network, dg.Training(max_epochs=1, patience=0, steps_per_epoch=1), seeds=range(3), jobs=1, progress=False
     )
     members = tuple(
         replace(m, status="given", initial=m.initial | {"W_rec": 100 * m.initial["W_rec"].abs()})

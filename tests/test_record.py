@@ -19,7 +19,7 @@ N = 8
 
 
 def trained(cell: str = "tanh", seeds=(0, 1, 2), **fields) -> dg.Ensemble:
-    training = dg.Training(batch_size=4, steps_per_epoch=4, max_epochs=2, learning_rate=0.02)
+    training = dg.Training(batch_size=4, steps_per_epoch=4, max_epochs=2, patience=1, learning_rate=0.02)
     network = dg.Network(hidden_size=N, cell=cell, **fields)
     return dg.train(TASK, network, training, seeds=seeds, jobs=1, progress=False)
 

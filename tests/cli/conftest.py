@@ -1,8 +1,9 @@
-"""What the tests of the command line share: a folder with a small study in it, and reports without figures."""
+"""What the tests of the command line share: a small study, a finished run of it, reports without figures."""
 
 from pathlib import Path
 from typing import Any
 
+import mistakes
 import pytest
 
 from degeneracy import results
@@ -39,3 +40,14 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     monkeypatch.setattr(results.StudyResult, "report", report)
     return written
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes | None]:
+    """The files of a finished run, without its report."""
+    from degeneracy.study import load_study, run_study
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.toml").write_text(mistakes.STUDY)
+    run_study(load_study(folder / "tiny.toml"), out=folder / "run", device="cpu", jobs=1, progress=False)
+    return mistakes.snapshot(folder / "run")

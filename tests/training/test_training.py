@@ -25,7 +25,7 @@ from degeneracy.training.members import (
 from degeneracy.training.optimisation import CosineWarmRestarts, ReduceOnPlateau
 
 TASK = FlipFlop(channels=2, n_steps=12)
-SHORT = Training(batch_size=8, steps_per_epoch=4, max_epochs=3, learning_rate=0.01)
+SHORT = Training(batch_size=8, steps_per_epoch=4, max_epochs=3, patience=2, learning_rate=0.01)
 NETWORK = Network(hidden_size=10)
 
 
@@ -279,12 +279,20 @@ def test_what_is_set_wins_over_the_recipe_and_the_recipe_over_defaults() -> None
     assert resolved.for_task(task) == resolved
 
 
+def test_epochs_too_few_to_converge_in_are_refused() -> None:
+    # 1 + patience epochs under the threshold are needed.
+    assert Training(max_epochs=4, patience=3).for_task(TASK).max_epochs == 4
+    for training in (Training(max_epochs=3, patience=3), Training(max_epochs=3), Training(patience=300)):
+        with pytest.raises(UserError, match="max_epochs = .* is wrong: with patience"):
+            training.for_task(TASK)
+
+
 @pytest.mark.parametrize("task", [FlipFlop(), DelayedDiscrimination(), PathIntegration()])
 def test_train_members_resolves_the_recipe(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(training_module, "_train_one", lambda *given: seen.append(given[2]))
-    list(train_members(task, NETWORK, Training(max_epochs=2), [0], device="cpu", jobs=1))
-    assert seen == [Training(max_epochs=2).for_task(task)]
+    list(train_members(task, NETWORK, Training(max_epochs=2, patience=1), [0], device="cpu", jobs=1))
+    assert seen == [Training(max_epochs=2, patience=1).for_task(task)]
 
 
 def test_two_processes_train_what_one_does() -> None:
@@ -298,7 +306,7 @@ def test_two_processes_train_what_one_does() -> None:
 
 def test_training_leaves_torchs_threads_as_they_were() -> None:
     before = torch.get_num_threads()
-    list(train_members(TASK, NETWORK, SHORT.replace(max_epochs=1), [0], device="cpu", jobs=1))
+    list(train_members(TASK, NETWORK, SHORT.replace(max_epochs=1, patience=0), [0], device="cpu", jobs=1))
     assert torch.get_num_threads() == before
 
 
