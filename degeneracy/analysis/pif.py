@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from degeneracy.analysis.assignment import Assignment, solve
+from degeneracy.analysis.assignment import Side, assignment, side, solve
 from degeneracy.analysis.recording import Array, Weights
 from degeneracy.analysis.symmetry import (
     Permutation,
@@ -36,15 +36,6 @@ class Alignment:
     spread: float  # worst less best distance of the starts that were not dropped; 0: they agree
     converged: bool  # the search stopped by itself; no swap of two units nor flip of one improves the result
     n_restarts: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class PIFResult:
-    """Distances of all pairs of members, with what is known of how well they were minimised."""
-
-    distances: Array  # (member, member), symmetric, zero diagonal
-    spread: Array  # (member, member), see `Alignment`
-    converged: NDArray[np.bool_]  # (member, member)
 
 
 def align(
@@ -84,65 +75,16 @@ def align(
 
     Source: FAQ, Vogelstein et al. 2015 (PLOS ONE 10:e0121002), for several blocks and with signs.
     """
-    reason = comparable(x, y, signed=signed)
-    if reason:
-        raise UserError(f"align: {reason}")
-    for block in blocks:
-        if block not in BLOCKS:
-            raise unknown_name("block", block, BLOCKS, where="align")
-    if n_restarts < 1:
-        raise UserError(f"align: n_restarts = {n_restarts} is wrong: at least 1 start is needed")
+    options = _checked(blocks, n_restarts)
     scales = dict.fromkeys(BLOCKS, 1.0) | dict(block_scales or {})
-    return _align_canonical(
-        _prepared(x, blocks, scales), _prepared(y, blocks, scales), signed, n_restarts, max_iter, seed
-    )
-
-
-def pif_distances(
-    weights: Sequence[Weights],
-    *,
-    signed: bool,
-    variant: Variant = "recurrent",
-    n_restarts: int = 8,
-    max_iter: int = 100,
-    seed: int = 0,
-) -> PIFResult:
-    """The permutation-invariant Frobenius distance of every pair of members.
-
-    `recurrent` is the Frobenius norm of recurrent weights, in their units: it grows with size and with the weights.
-    `joint` adds the input, bias and readout blocks and divides each block by its mean norm over the members, so it
-    is dimensionless; blocks that any member lacks are left out.
-
-    Args:
-        weights: networks of one cell and size.
-        signed: whether units may change sign.
-        variant: `recurrent` or `joint`.
-        n_restarts: starts of each pair's search.
-        max_iter: most Frank-Wolfe steps a start.
-        seed: seed of the random starts; a pair's result does not depend on the other pairs (in `recurrent`).
-
-    Returns:
-        Distances, their spread over the starts and convergence, each (member, member). 0: the same network.
-
-    Raises:
-        UserError: two members cannot be compared, or an unknown variant.
-    """
-    n = len(weights)
-    pairs = [(i, j) for i in range(n) for j in range(i)]
-    rows = pif_pairs(
-        [(weights[i], weights[j]) for i, j in pairs],
+    return pif_pairs(
+        [(x, y)],
         signed=signed,
-        block_scales=block_scales(weights, variant),
+        block_scales={block: scales[block] for block in options},
         n_restarts=n_restarts,
         max_iter=max_iter,
         seed=seed,
-    )
-    distances, spread, converged = np.zeros((n, n)), np.zeros((n, n)), np.ones((n, n), dtype=bool)
-    for (i, j), found in zip(pairs, rows, strict=True):
-        distances[i, j] = distances[j, i] = found.distance
-        spread[i, j] = spread[j, i] = found.spread
-        converged[i, j] = converged[j, i] = found.converged
-    return PIFResult(distances=distances, spread=spread, converged=converged)
+    )[0]
 
 
 def pif_pairs(
@@ -154,20 +96,33 @@ def pif_pairs(
     max_iter: int = 100,
     seed: int = 0,
 ) -> list[Alignment]:
-    """The alignment of each pair, over the blocks that `block_scales` names (see `align`)."""
-    return [
-        align(
-            x,
-            y,
-            signed=signed,
-            blocks=tuple(block_scales),
-            block_scales=block_scales,
-            n_restarts=n_restarts,
-            max_iter=max_iter,
-            seed=seed,
-        )
-        for x, y in pairs
-    ]
+    """The alignment of each pair, over the blocks that `block_scales` names (see `align`).
+
+    A network that stands in several pairs is prepared once; a pair's result does not depend on the other pairs.
+    """
+    blocks = _checked(tuple(block_scales), n_restarts)
+    networks: dict[int, _Network] = {}
+    found = []
+    for x, y in pairs:
+        reason = comparable(x, y, signed=signed)
+        if reason:
+            raise UserError(f"align: {reason}")
+        for weights in (x, y):
+            if id(weights) not in networks:
+                networks[id(weights)] = _prepared(weights, signed, blocks, block_scales)
+        first, second = networks[id(x)], networks[id(y)]
+        found.append(_align_canonical(first, second, signed, n_restarts, max_iter, seed))
+    return found
+
+
+def _checked(blocks: Sequence[str], n_restarts: int) -> tuple[str, ...]:
+    """The blocks, all known; and at least one start."""
+    for block in blocks:
+        if block not in BLOCKS:
+            raise unknown_name("block", block, BLOCKS, where="align")
+    if n_restarts < 1:
+        raise UserError(f"align: n_restarts = {n_restarts} is wrong: at least 1 start is needed")
+    return tuple(blocks)
 
 
 def block_scales(weights: Sequence[Weights], variant: Variant) -> dict[str, float]:
@@ -249,7 +204,16 @@ def weight_change(initial: Weights, final: Weights) -> tuple[float, float]:
     return change, change / norm if norm > 0 else float("nan")
 
 
-def _prepared(weights: Weights, blocks: Sequence[str], scales: Mapping[str, float]) -> Weights:
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    """A network prepared for all of its pairs."""
+
+    weights: Weights  # at canonical scales, with the blocks that count, each divided by its scale
+    side: Side
+    key: list[bytes]  # puts two networks in an order that does not depend on how they were given
+
+
+def _prepared(weights: Weights, signed: bool, blocks: Sequence[str], scales: Mapping[str, float]) -> _Network:
     """Weights at canonical scales, with the blocks that count, each divided by its scale."""
     if symmetry_of(weights).scaling:
         weights = normalise_scaling(weights)
@@ -259,7 +223,31 @@ def _prepared(weights: Weights, blocks: Sequence[str], scales: Mapping[str, floa
         if block in blocks and getattr(weights, block) is not None
     }
     nothing = {"recurrent": np.zeros_like(weights.recurrent), "input": None, "bias": None, "readout": None}
-    return replace(weights, **{**nothing, **kept})
+    weights = replace(weights, **{**nothing, **kept})
+    own = np.full(len(weights.recurrent), True)
+    if signed:
+        own = np.arange(len(weights.recurrent)) == weights.candidate
+    outside = [_outside(weights, own, weights.readout)]
+    if not own.all():
+        outside.append(_outside(weights, ~own, None))
+    return _Network(
+        weights=weights,
+        side=side(weights.recurrent[own], weights.recurrent[~own], outside, signed=signed),
+        key=[a.tobytes() for a in _arrays(weights)],
+    )
+
+
+def _outside(weights: Weights, gates: NDArray[np.bool_], readout: Array | None) -> Array:
+    """The weights of each unit's rows in some gates from the outside, and to it, (unit, weight)."""
+    n = weights.recurrent.shape[-1]
+    columns: list[Array] = [np.zeros((n, 0))]
+    if weights.input is not None:
+        columns += list(weights.input[gates])
+    if weights.bias is not None:
+        columns += list(weights.bias[gates].transpose(0, 2, 1))
+    if readout is not None:
+        columns.append(readout.T)
+    return np.concatenate(columns, axis=1)
 
 
 def _arrays(weights: Weights) -> list[Array]:
@@ -267,13 +255,16 @@ def _arrays(weights: Weights) -> list[Array]:
 
 
 def _align_canonical(
-    x: Weights, y: Weights, signed: bool, n_restarts: int, max_iter: int, seed: int
+    x: _Network, y: _Network, signed: bool, n_restarts: int, max_iter: int, seed: int
 ) -> Alignment:
     """Align in an order of the two that depends on their values alone, so that the distance is symmetric exactly."""
-    swap = [a.tobytes() for a in _arrays(x)] > [a.tobytes() for a in _arrays(y)]
+    swap = x.key > y.key
     first, second = (y, x) if swap else (x, y)
-    results = solve(_assignment(first, second, signed), n_restarts=n_restarts, max_iter=max_iter, seed=seed)
-    found = [_distance(first, transform(second, matching, signs)) for matching, signs, _ in results]
+    problem = assignment(first.side, second.side, signed=signed)
+    results = solve(problem, n_restarts=n_restarts, max_iter=max_iter, seed=seed)
+    found = [
+        _distance(first.weights, transform(second.weights, matching, signs)) for matching, signs, _ in results
+    ]
     best = int(np.argmin(found))
     permutation, signs, converged = results[best]
     if swap:
@@ -291,34 +282,3 @@ def _align_canonical(
 
 def _distance(x: Weights, y: Weights) -> float:
     return float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(_arrays(x), _arrays(y), strict=True))))
-
-
-def _assignment(x: Weights, y: Weights, signed: bool) -> Assignment:
-    """The cross term of ||x - T(y)||^2, the only one that depends on the matching T."""
-    gates = np.arange(len(x.recurrent))
-    own = gates == x.candidate if signed else np.full(len(gates), True)
-    n = x.recurrent.shape[-1]
-    linear = np.zeros((1 if own.all() else 2, n, n))
-    if x.input is not None and y.input is not None:
-        _add(linear, own, x.input @ y.input.transpose(0, 2, 1))
-    if x.bias is not None and y.bias is not None:
-        _add(linear, own, x.bias.transpose(0, 2, 1) @ y.bias)
-    if x.readout is not None and y.readout is not None:
-        linear[0] += x.readout.T @ y.readout
-    scale = np.sqrt(sum((a**2).sum() for a in _arrays(x)) * sum((a**2).sum() for a in _arrays(y)))
-    return Assignment(
-        x_own=x.recurrent[own],
-        y_own=y.recurrent[own],
-        x_other=x.recurrent[~own],
-        y_other=y.recurrent[~own],
-        linear=linear,
-        signed=signed,
-        scale=float(scale),
-    )
-
-
-def _add(linear: Array, own: NDArray[np.bool_], products: Array) -> None:
-    """Adds products (gate, unit, unit) to the kind of profit that each gate's rows have."""
-    linear[0] += products[own].sum(axis=0)
-    if len(linear) > 1:
-        linear[1] += products[~own].sum(axis=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import quadratic_assignment
 
-from degeneracy.analysis import assignment, pif
+from degeneracy.analysis import assignment, local_search, pif
 from degeneracy.analysis.recording import Weights
 from degeneracy.analysis.symmetry import random_copy, transform
 from degeneracy.errors import UserError
@@ -31,6 +31,24 @@ def full(n, seed=0, gates=1, candidate=0, symmetry="signed_permutation"):
         candidate=candidate,
         symmetry=symmetry,
     )
+
+
+def distances(ws, *, signed, variant="recurrent", **options):
+    """Of all pairs of networks, (network, network)."""
+    pairs = list(combinations(range(len(ws)), 2))
+    scales = pif.block_scales(ws, variant)
+    found = pif.pif_pairs([(ws[i], ws[j]) for i, j in pairs], signed=signed, block_scales=scales, **options)
+    matrix = np.zeros((len(ws), len(ws)))
+    for (i, j), one in zip(pairs, found, strict=True):
+        matrix[i, j] = matrix[j, i] = one.distance
+    return matrix
+
+
+def problem_of(x, y, signed, blocks=pif.BLOCKS):
+    """The quadratic assignment of two networks."""
+    scales = dict.fromkeys(blocks, 1.0)
+    a, b = (pif._prepared(w, signed, blocks, scales).side for w in (x, y))
+    return assignment.assignment(a, b, signed=signed)
 
 
 GRU = {"gates": 3, "candidate": 2}
@@ -98,7 +116,7 @@ def test_a_rescaled_relu_network_is_at_zero():
     copy = random_copy(x, np.random.default_rng(1))
     # 16 x 16 entries of order 1 at Newton's 1e-12 or so.
     assert pif.align(x, copy, signed=False, blocks=pif.BLOCKS).distance < 1e-8
-    assert pif.pif_distances([x, copy], signed=False, variant="joint").distances[0, 1] < 1e-8
+    assert distances([x, copy], signed=False, variant="joint")[0, 1] < 1e-8
     # The blocks' norms are taken at canonical scales too; 1e-10 for the same reason.
     assert pif.block_scales([copy], "joint") == pytest.approx(pif.block_scales([x], "joint"), rel=1e-10)
     as_tanh = [replace(w, symmetry="signed_permutation") for w in (x, copy)]
@@ -148,7 +166,7 @@ def test_the_signature_alone_finds_a_copy_and_its_signs(cell):
         rng = np.random.default_rng(seed)
         planted, signs = rng.permutation(20), rng.choice([-1.0, 1.0], size=20)
         y = transform(x, planted, signs)
-        matching, found = assignment.signature(pif._assignment(x, y, True))
+        matching, found = assignment.signature(problem_of(x, y, True), np.zeros(20, np.float32))
         np.testing.assert_array_equal(planted[matching], np.arange(20))
         np.testing.assert_array_equal(found, signs[matching])  # the common sign too: input and readout fix it
 
@@ -169,14 +187,13 @@ def test_no_worse_than_scipys_faq():
 def test_the_distance_is_symmetric_and_knows_no_order_of_pairs():
     ws = [full(12, seed) for seed in range(4)]
     for variant in ("recurrent", "joint"):
-        result = pif.pif_distances(ws, signed=True, variant=variant)
-        backwards = pif.pif_distances(ws[::-1], signed=True, variant=variant)
-        np.testing.assert_array_equal(result.distances, result.distances.T)
-        np.testing.assert_array_equal(np.diag(result.distances), 0)
+        result = distances(ws, signed=True, variant=variant)
+        backwards = distances(ws[::-1], signed=True, variant=variant)
         # In `joint` the mean norms are summed in another order: rounding.
-        np.testing.assert_allclose(backwards.distances[::-1, ::-1], result.distances, rtol=1e-13)
-    alone = pif.pif_distances(ws[:2], signed=True).distances[0, 1]
-    assert alone == pif.pif_distances(ws, signed=True).distances[0, 1]
+        np.testing.assert_allclose(backwards[::-1, ::-1], result, rtol=1e-13)
+    alone = distances(ws[:2], signed=True)[0, 1]
+    assert alone == distances(ws, signed=True)[0, 1]
+    assert alone == pif.align(ws[1], ws[0], signed=True).distance
 
 
 def test_the_matching_belongs_to_the_order_asked_for():
@@ -204,16 +221,16 @@ def test_what_is_not_ignored():
 def test_joint_sees_a_change_of_each_block(block):
     x = full(10, **GRU)
     y = random_copy(replace(x, **{block: 2 * getattr(x, block)}), np.random.default_rng(0))
-    assert pif.pif_distances([x, y], signed=True, variant="recurrent").distances[0, 1] < EXACT
+    assert distances([x, y], signed=True)[0, 1] < EXACT
     # Norms B and 2B: over their mean 1.5 B the difference B is 2/3.
-    joint = pif.pif_distances([x, y], signed=True, variant="joint").distances[0, 1]
+    joint = distances([x, y], signed=True, variant="joint")[0, 1]
     assert joint == pytest.approx(2 / 3, abs=EXACT)
 
 
 def test_joint_leaves_out_absent_and_zero_blocks():
     ws = [replace(full(8, seed), input=None, bias=np.zeros((1, 2, 8))) for seed in range(2)]
     assert set(pif.block_scales(ws, "joint")) == {"recurrent", "readout"}
-    assert np.isfinite(pif.pif_distances(ws, signed=True, variant="joint").distances).all()
+    assert np.isfinite(distances(ws, signed=True, variant="joint")).all()
 
 
 def test_more_restarts_never_hurt_and_spread_is_reported():
@@ -235,24 +252,24 @@ def test_a_search_cut_short_says_so():
 def test_predicted_gains_of_local_moves_are_the_gains(signed, cell):
     """Every swap and flip, recomputed from scratch with all four choices of signs."""
     n = 6
-    problem = pif._assignment(full(n, 1, **cell), full(n, 2, **cell), signed)
+    problem = problem_of(full(n, 1, **cell), full(n, 2, **cell), signed)
     rng = np.random.default_rng(0)
     matching, signs = rng.permutation(n), rng.choice([-1.0, 1.0], size=n) if signed else np.ones(n)
-    gains, sign_a, sign_b = assignment._gains(problem, matching, signs)
-    before = assignment.profit(problem, matching, signs)
+    gains, sign_a, sign_b = local_search._gains(problem, matching, signs)
+    before = local_search.profit(problem, matching, signs)
     choices = list(product((-1.0, 1.0), repeat=2)) if signed else [(1.0, 1.0)]
     for a in range(n):
         for b in range(a):
             after = {}
             for s, t in choices:
-                new, flipped = assignment._moved(matching, signs, [(b, a, s, t)])
-                after[s, t] = assignment.profit(problem, new, flipped)
+                new, flipped = local_search._moved(matching, signs, [(b, a, s, t)])
+                after[s, t] = local_search.profit(problem, new, flipped)
             assert gains[b, a] == pytest.approx(max(after.values()) - before, abs=EXACT)
             assert after[sign_a[b, a], sign_b[b, a]] == pytest.approx(max(after.values()), abs=EXACT)
         if signed:
             flipped = np.where(np.arange(n) == a, -signs, signs)
             assert gains[a, a] == pytest.approx(
-                assignment.profit(problem, matching, flipped) - before, abs=EXACT
+                local_search.profit(problem, matching, flipped) - before, abs=EXACT
             )
 
 
@@ -260,18 +277,40 @@ def test_predicted_gains_of_local_moves_are_the_gains(signed, cell):
 @pytest.mark.parametrize("cell", [{}, LSTM])
 def test_the_search_keeps_its_own_books(signed, cell):
     """Value and gradient carried along the search are those recomputed at the point reached."""
-    problem = pif._assignment(full(8, 1, **cell), full(8, 2, **cell), signed)
-    point = assignment._starts(problem, 2, np.random.default_rng(0))[1]
+    problem = problem_of(full(8, 1, **cell), full(8, 2, **cell), signed)
+    prices = np.zeros(8, np.float32)
+    point = assignment._fresh_starts(problem, 2, np.random.default_rng(0), prices)[1]
+    books_agree(problem, point)
     start = point.value
-    assignment._ascend(problem, point, 5)
+    assignment._ascend(problem, point, 5, prices)
     assert point.value > start
-    q, p = point.z[0], point.z[-1]
-    value = np.vdot(problem.linear, point.z)
-    for x, y in zip(problem.x_own, problem.y_own, strict=True):
+    books_agree(problem, point)
+    end = assignment._end(problem, point, prices)
+    assert end.value == pytest.approx(local_search.profit(problem, end.matching, end.signs), rel=SINGLE)
+    matching = assignment._random_matching(problem, np.random.default_rng(1))
+    away = assignment._away(problem, end, *matching, 0.4)
+    books_agree(problem, away, start=False)
+
+
+SINGLE = 1e-5  # sums of 500 terms in float32, each good to 6e-8
+
+
+def books_agree(problem, point, start=True):
+    """The value and gradient that a point carries, against those of the matrices (Q, P) it stands for."""
+    z = assignment._position(problem, point).astype(float)
+    if start:  # the barycentre's share is what matchings have not taken
+        z[int(problem.signed) :] += (1 - sum(share for share, _, _ in point.corners)) / 8
+    q, p = z[0], z[-1]
+    value, gradient = np.vdot(problem.linear, z), problem.linear.copy()
+    for x, y in zip(problem.x.own, problem.y.own, strict=True):
         value += np.trace(x.T @ q @ y @ q.T)
-    for x, y in zip(problem.x_other, problem.y_other, strict=True):
+        gradient[0] += x @ q @ y.T + x.T @ q @ y
+    for x, y in zip(problem.x.other, problem.y.other, strict=True):
         value += np.trace(x.T @ p @ y @ q.T)
-    assert point.value == pytest.approx(value, rel=1e-12)  # five updates of sums of 500 terms
+        gradient[0] += x.T @ p @ y
+        gradient[-1] += x @ q @ y.T
+    assert point.value == pytest.approx(value, rel=SINGLE)
+    np.testing.assert_allclose(point.gradient, gradient, atol=SINGLE * np.abs(gradient).max())
 
 
 def test_shuffled_keeps_the_values_of_each_block_and_nothing_else():
@@ -326,6 +365,6 @@ def test_mistakes_of_cell_and_variant_are_named():
     assert pif.comparable(relu, relu) == ""
     assert "different sizes" in pif.comparable(uniform(4), uniform(5))
     with pytest.raises(UserError, match="unknown variant 'jont'; did you mean 'joint'"):
-        pif.pif_distances([X, X], signed=True, variant="jont")
+        pif.block_scales([X, X], "jont")
     with pytest.raises(UserError, match="weight_change: recurrent weights of different shapes"):
         pif.weight_change(uniform(4), uniform(5))
