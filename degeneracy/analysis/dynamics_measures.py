@@ -114,9 +114,11 @@ class DSA(Measure):
             dsa.delay_operators([x[half::2] for x in states], rank=self.rank, n_delays=self.n_delays)
             for half in (0, 1)
         ]
-        return dsa.fit_pairs(
-            halves[0].operators[first],
-            halves[1].operators[second],
+        return dsa.fit_among(
+            halves[0].operators,
+            halves[1].operators,
+            first,
+            second,
             score=self.score,
             n_starts=self.n_starts,
             seed=self.seed,
