@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from degeneracy.analysis import MEASURES, Recording, StepFunction, Variant, Weights
+from degeneracy.analysis import MEASURES, Measure, Recording, StepFunction, Variant, Weights
 from degeneracy.analysis.recording import Array
 from degeneracy.errors import UserError, unknown_name
-from degeneracy.measuring import build_measures, measure_recording, split_outcome
+from degeneracy.measuring import build_measures, lacking, measure_recording, split_outcome
 from degeneracy.networks.cells import CELLS, Cell
 from degeneracy.record import step_function
 from degeneracy.results import MemberSummary, Result
@@ -72,7 +72,8 @@ def measure_arrays(
 
     Raises:
         UserError: arrays of another rank, members that do not match, values that are not finite, under 2 members,
-            an unknown cell, measure or option.
+            an unknown cell, measure or option, options that the states cannot serve, or data that no measure can
+            say anything about.
     """
     given = {"states": states, "weights": weights, "input_weights": input_weights, "bias": bias}
     given |= {"readout": readout, "untrained_states": untrained_states, "initial_weights": initial_weights}
@@ -84,7 +85,12 @@ def measure_arrays(
     n = _count(arrays, errors)
     built, n_jobs = build_measures(measures, options), resolve_jobs(jobs)
     recording = _recording(arrays, errors, tuple(ood_variants), kind, n)
+    asked = [name for name in built if not lacking(built[name], recording)]
+    for name in asked:
+        _check(built[name], recording)
     found, missing = split_outcome(dict(measure_recording(recording, built, jobs=n_jobs)))
+    if asked and not found:  # nothing to report but what is wrong
+        raise UserError(missing[asked[0]])
     shapes = {name: [list(one.shape) for one in value] for name, value in arrays.items()}
     return Result(
         condition=condition,
@@ -99,6 +105,13 @@ def measure_arrays(
         measured={name: found[name] for name in built if name in found},
         missing={name: missing[name] for name in built if name in missing},
     )
+
+
+def _check(measure: Measure, recording: Recording) -> None:
+    """Refuse options that the smallest of the given states cannot serve, before anything is measured."""
+    if recording.states:
+        n_trials, n_steps, n_units = np.min([one.shape for one in recording.states], axis=0).tolist()
+        measure.check(n_units=n_units, n_steps=n_steps, n_trials=n_trials)
 
 
 def load_arrays(path: str | Path) -> dict[str, Any]:

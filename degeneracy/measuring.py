@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from degeneracy.analysis import MEASURES, Measure, Measured, Recording, own_measure
 from degeneracy.ensemble import Ensemble
 from degeneracy.errors import UserError, unknown_name
@@ -124,9 +126,13 @@ def _needed(measure: Measure, recording: Recording) -> Recording:
     )
 
 
-def _apply(name: str, measure: Measure, recording: Recording) -> tuple[str, Measured]:
+def _apply(name: str, measure: Measure, recording: Recording) -> tuple[str, Measured | str]:
+    """What a measure found, or why the data are impossible for it, which is no reason to end the others."""
     with one_thread():
-        return name, measure(recording)
+        try:
+            return name, measure(recording)
+        except (UserError, np.linalg.LinAlgError) as error:
+            return name, " ".join(str(error).split())
 
 
 def measure(

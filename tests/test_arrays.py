@@ -83,3 +83,34 @@ def test_a_reference_that_cannot_be_aligned_costs_the_reference_alone() -> None:
     assert np.isfinite(found["value"])
     assert np.isnan(found["reference"])
     assert "shuffled members: scales cannot be normalised" in found["note"]
+
+
+def test_options_are_checked_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("degeneracy.arrays.measure_recording", lambda *_, **__: pytest.fail("measured"))
+    states = np.random.default_rng(0).normal(size=(3, 6, 10, 4))
+    with pytest.raises(UserError, match="dsa: n_delays = 10 is wrong: fewer than the 10 steps"):
+        dg.measure_arrays(states=states, measures=["procrustes", "dsa"], options={"dsa": {"n_delays": 10}})
+    # At most 3 trials of 8 steps at a time.
+    with pytest.raises(UserError, match="dsa: rank = 9 is wrong: at most 8 with 4 units"):
+        dg.measure_arrays(states=states, measures=["dsa"], options={"dsa": {"n_delays": 2, "rank": 9}})
+
+
+def test_the_options_of_a_measure_without_data_do_not_matter() -> None:
+    found = dg.measure_arrays(
+        weights=np.random.default_rng(0).normal(size=(3, 4, 4)), measures=["dsa", "pif"]
+    )
+    assert found.missing == {"dsa": "needs states: not given (states)"}
+
+
+def test_members_with_other_trials_cost_the_measures_that_need_the_same_ones() -> None:
+    rng = np.random.default_rng(0)
+    states = [rng.normal(size=(n, 10, 4)) for n in (6, 6, 5)]
+    found = dg.measure_arrays(
+        states=states,
+        measures=["procrustes", "dsa"],
+        options={"dsa": {"n_delays": 2, "rank": 3, "n_starts": 4}},
+    )
+    assert list(found.measured) == ["dsa"]
+    assert "states of member 2 have rows (5, 10)" in found.missing["procrustes"]
+    with pytest.raises(UserError, match="states of member 2 have rows"):  # nothing else to report
+        dg.measure_arrays(states=states, measures=["procrustes", "pif"])

@@ -237,7 +237,12 @@ def test_a_network_that_grows_without_bound_costs_one_row_and_not_the_measuremen
 def test_untrained_networks_that_grow_without_bound_are_no_reference() -> None:
     task, network = dg.tasks.FlipFlop(channels=1, n_steps=60), dg.Network(hidden_size=8, cell="relu")
     ensemble = dg.train(
-        task, network, dg.Training(max_epochs=1, patience=0, steps_per_epoch=1), seeds=range(3), jobs=1, progress=False
+        task,
+        network,
+        dg.Training(max_epochs=1, patience=0, steps_per_epoch=1),
+        seeds=range(3),
+        jobs=1,
+        progress=False,
     )
     members = tuple(
         replace(m, status="given", initial=m.initial | {"W_rec": 100 * m.initial["W_rec"].abs()})
@@ -269,3 +274,38 @@ def test_objects_of_another_kind_and_taken_names_are_said() -> None:
     ensemble = dg.Ensemble(network=dg.Network(), members=())
     with pytest.raises(UserError, match="'level' is a column of the table already"):
         dg.measure(ensemble, task, factors={"level": 1})
+
+
+def refusing(recording: Any) -> Any:
+    """A measure for which these networks are impossible."""
+    raise UserError("refusing: these states\nhave no such number")
+
+
+def singular(recording: Any) -> Any:
+    """A measure that meets a matrix it cannot decompose."""
+    return np.linalg.inv(np.zeros((2, 2)))[0]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_measure_that_refuses_the_data_does_not_end_the_others(ensemble: dg.Ensemble, jobs: int) -> None:
+    measures = build_measures([refusing, "procrustes", singular])
+    recording = record(ensemble, TASK, PROBE)
+    if jobs > 1:  # processes do not know functions of this file, only what is installed
+        measures = build_measures(["dsa", "procrustes"], {"dsa": {"rank": 3, "n_delays": 10}})
+    found, missing = split_outcome(dict(measure_recording(recording, measures, jobs=jobs)))
+    assert list(found) == ["procrustes"]
+    if jobs > 1:
+        assert missing["dsa"].startswith("DSA: n_delays = 10 is impossible")
+    else:
+        assert missing == {
+            "refusing": "refusing: these states have no such number",
+            "singular": "Singular matrix",
+        }
+
+
+def test_what_was_refused_is_a_note_in_the_table(ensemble: dg.Ensemble) -> None:
+    table = dg.measure(ensemble, TASK, measures=[refusing, "procrustes"], probe=PROBE).table
+    [row] = table[table["measure"] == "refusing"].to_dict("records")
+    assert np.isnan(row["value"])
+    assert row["note"] == "refusing: these states have no such number"
+    assert np.isfinite(table[table["measure"] == "procrustes"]["value"]).all()
