@@ -9,7 +9,7 @@ Source: Efron & Stein (1981), The jackknife estimate of variance, Annals of Stat
 pairs Arvesen (1969), Jackknifing U-statistics, Annals of Mathematical Statistics 40.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,14 +89,6 @@ def pair_mean(distances: ArrayLike) -> Estimate:
     return Estimate(value=float(rows.sum() / (n * (n - 1))), leave_one_out=leave_one_out)
 
 
-def pair_share(differs: ArrayLike) -> Estimate:
-    """Share of the pairs of members for which something holds; `differs` (member, member) bool, symmetric.
-
-    0 means for no pair, 1 for all. See `pair_mean`.
-    """
-    return pair_mean(np.asarray(differs, dtype=bool).astype(float))
-
-
 def member_mean(x: ArrayLike) -> Estimate:
     """Mean over members of x (member,), in its unit."""
     values = _members(x, at_least=1)
@@ -140,13 +132,6 @@ def iqr_over_median(x: ArrayLike) -> Estimate:
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
     value = float(_ratio(high - low, np.abs(median)))
     return Estimate(value=value, leave_one_out=np.full(len(values), np.nan))
-
-
-def estimate(statistic: Callable[[Array], float], x: ArrayLike) -> Estimate:
-    """Any smooth statistic of the members of x (member, ...), computed anew without each member."""
-    values = np.asarray(x, dtype=np.float64)
-    without = [float(statistic(np.delete(values, k, axis=0))) for k in range(len(values))]
-    return Estimate(value=float(statistic(values)), leave_one_out=np.array(without))
 
 
 def constant(value: float, n_members: int) -> Estimate:
