@@ -6,7 +6,7 @@ cores of a CPU, or gives the whole ensemble to a GPU, and hands each member back
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,8 +23,9 @@ from degeneracy.networks.cells import Params
 from degeneracy.specs import Spec
 from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials
+from degeneracy.training.graphs import Replayed
 from degeneracy.training.optimisation import SCHEDULES, Adam, Constant, Schedule, flatten, views
-from degeneracy.training.updates import CompiledUpdates, Updates, path_for, updates_on
+from degeneracy.training.updates import path_for, updates_on
 from degeneracy.workers import spread
 
 Status = Literal["converged", "not converged", "diverged", "given"]  # given: trained elsewhere
@@ -133,16 +134,22 @@ def train_stack(
     for epoch in range(training.max_epochs):
         stack.run_epoch(task, network, training, name)
         statuses = stack.statuses(task.threshold, training.patience, last=epoch + 1 == training.max_epochs)
-        ended = [k for k, status in enumerate(statuses) if status is not None]
-        for k in ended:
-            seconds = time.perf_counter() - started
-            provenance = {"device": stack.device_name, "path": name, "seconds": round(seconds, 3)}
-            done[stack.seeds[k]] = stack.member(k, statuses[k] or "not converged", initial, seeds, provenance)
-        if ended:
-            stack = stack.without(ended)
-        if not stack.seeds:
+        for k, status in enumerate(statuses):
+            if status is not None and stack.seeds[k] not in done:
+                seconds = time.perf_counter() - started
+                provenance = {"device": stack.device_name, "path": name, "seconds": round(seconds, 3)}
+                done[stack.seeds[k]] = stack.member(k, status, initial, seeds, provenance)
+        going_on = [k for k, seed in enumerate(stack.seeds) if seed not in done]
+        if not going_on:
             break
+        if len(going_on) < LEAVE[torch.device(device).type] * len(stack.seeds):
+            stack = stack.only(going_on)
     return [done[seed] for seed in seeds]
+
+
+# Ended members leave once less than this share of the stack goes on. On a GPU the others' update must then be
+# recorded anew, and a few members more cost little.
+LEAVE = {"cpu": 1.0, "cuda": 0.75}
 
 
 @dataclass(kw_only=True)
@@ -160,7 +167,8 @@ class _Stack:
     means: list[NDArray[np.float64]]  # per epoch (member,): the mean loss
     norms: list[NDArray[np.float32]]
     rates: list[NDArray[np.float64]]  # per epoch (member,)
-    update: Updates | CompiledUpdates | None = None  # made at the first epoch
+    current_rates: Tensor  # (member,), on the device
+    update: Callable[[], tuple[Tensor, ...]] | None = None  # made at the first epoch
 
     @classmethod
     def start(
@@ -185,6 +193,7 @@ class _Stack:
             means=[],
             norms=[],
             rates=[],
+            current_rates=flat.new_empty(len(flat)),
         )
 
     @property
@@ -200,25 +209,32 @@ class _Stack:
     def run_epoch(self, task: Task, network: Network, training: Training, path: str) -> None:
         """All updates of one epoch; the losses reach the host only at its end."""
         rates = training.schedule.rates(training.learning_rate, self.epoch_losses())
-        device_rates = torch.tensor(rates, dtype=self.flat.dtype, device=self.flat.device)
+        self.current_rates.copy_(torch.from_numpy(rates))
         if self.update is None:
-            make = updates_on(path)
-            self.update = make(
-                network.build_cell(), path, self.flat, self.like, self.adam, training.clip_norm
-            )
-        losses, norms = [], []
-        for _ in range(training.steps_per_epoch):
-            trials = self._batch(task, training)
-            noise = draw_noise(
-                network, self.noise, (trials.n_trials, trials.inputs.shape[2]), task.input_size
-            )
-            loss, norm = self.update(trials, noise, device_rates)
-            losses.append(loss)
-            norms.append(norm)
+            self.update = self._updates(task, network, training, path)
+        found = [self.update() for _ in range(training.steps_per_epoch)]
+        losses, norms = zip(*found, strict=True)
         self.losses.append(torch.stack(losses).cpu().numpy())
         self.means.append(self.losses[-1].mean(0, dtype=np.float64))
         self.norms.append(torch.stack(norms).cpu().numpy())
         self.rates.append(rates)
+
+    def _updates(
+        self, task: Task, network: Network, training: Training, path: str
+    ) -> Callable[[], tuple[Tensor, ...]]:
+        """One update on fresh trials: the losses and the norms of the gradients, (member,) each."""
+        make = updates_on(path)
+        update = make(network.build_cell(), path, self.flat, self.like, self.adam, training.clip_norm)
+
+        def once() -> tuple[Tensor, ...]:
+            trials = self._batch(task, training)
+            shape = (trials.n_trials, trials.inputs.shape[2])
+            noise = draw_noise(network, self.noise, shape, task.input_size)
+            return update(trials, noise, self.current_rates)
+
+        if not self.flat.is_cuda:
+            return once
+        return Replayed(once, [*self.data.generators, *self.noise.generators])
 
     def _batch(self, task: Task, training: Training) -> Trials:
         if self.pool is None:
@@ -259,9 +275,9 @@ class _Stack:
             provenance=provenance,
         )
 
-    def without(self, ended: Sequence[int]) -> "_Stack":
-        """The stack of the other members, going on where they are."""
-        stay = [k for k in range(len(self.seeds)) if k not in set(ended)]
+    def only(self, stay: Sequence[int]) -> "_Stack":
+        """The stack of some members, going on where they are; this one's updates end here."""
+        self.update = None
         index = torch.tensor(stay, dtype=torch.long, device=self.flat.device)
         pool = self.pool
         if pool is not None:
@@ -278,6 +294,7 @@ class _Stack:
             means=[mean[stay] for mean in self.means],
             norms=[norm[:, stay] for norm in self.norms],
             rates=[rate[stay] for rate in self.rates],
+            current_rates=self.current_rates[index],
         )
 
 

@@ -21,7 +21,7 @@ class Adam:
 
     first: Tensor  # (member, parameter)
     second: Tensor  # (member, parameter)
-    step: int = 0
+    step: Tensor  # (), float64: updates so far; on the device, so that an update can be recorded there
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
@@ -29,7 +29,8 @@ class Adam:
     @classmethod
     def start(cls, params: Tensor) -> "Adam":
         """Moments 0 for parameters (member, parameter)."""
-        return cls(first=torch.zeros_like(params), second=torch.zeros_like(params))
+        step = torch.zeros((), dtype=torch.float64, device=params.device)
+        return cls(first=torch.zeros_like(params), second=torch.zeros_like(params), step=step)
 
     def update(self, params: Tensor, grads: Tensor, rates: Tensor) -> None:
         """One update of `params` in place.
@@ -48,7 +49,8 @@ class Adam:
 
     def corrected(self, rate: float) -> tuple[float, float, float, float, float]:
         """What the current step multiplies by: rate / (1 - beta1^t), sqrt(1 - beta2^t), beta1, beta2, eps."""
-        first, second = 1 - self.beta1**self.step, 1 - self.beta2**self.step
+        step = self.step.item()
+        first, second = 1 - self.beta1**step, 1 - self.beta2**step
         return rate / first, second**0.5, self.beta1, self.beta2, self.eps
 
     def select(self, members: Tensor) -> "Adam":
@@ -56,7 +58,7 @@ class Adam:
         return Adam(
             first=self.first[members],
             second=self.second[members],
-            step=self.step,
+            step=self.step.clone(),
             beta1=self.beta1,
             beta2=self.beta2,
             eps=self.eps,

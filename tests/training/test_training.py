@@ -96,9 +96,13 @@ def easy(seed_losses: dict[int, float]) -> type[FlipFlop]:
     return Scaled
 
 
-@pytest.mark.parametrize("cell", ["tanh", "gru"])
+@pytest.mark.parametrize("leave", [1.0, 0.5], ids=["leaving at once", "leaving later, as on a GPU"])
+@pytest.mark.parametrize("cell", ["tanh", "lstm"])
 @pytest.mark.parametrize("pool", [0, 20])
-def test_a_member_that_finishes_early_disturbs_no_other(cell: str, pool: int) -> None:
+def test_a_member_that_finishes_early_disturbs_no_other(
+    cell: str, pool: int, leave: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(training_module.LEAVE, "cpu", leave)
     task = easy({0: 1.0, 1: 0.0, 2: 1.0})(channels=2, n_steps=12, threshold=0.05)
     network = NETWORK.replace(cell=cell, sigma_rec=0.01)
     training = SHORT.replace(max_epochs=12, pool=pool, learning_rate=0.02, patience=1)

@@ -1,0 +1,64 @@
+"""CUDA graphs: an update is recorded once and replayed, so that its hundreds of small kernels are launched as one."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger("degeneracy")
+
+Results = tuple[Tensor, ...]
+WARM_UP = 3  # calls before the recording, in which libraries allocate what they keep
+
+
+class Replayed:
+    """A function without arguments whose calls are replays of one recording.
+
+    All that moves from call to call must live in tensors that are changed in place and in the generators. The first
+    calls run as they are, on the stream that then records. A function that cannot be recorded, such as one that
+    waits for the device, goes on running as it is, and that is said once.
+    """
+
+    def __init__(self, function: Callable[[], Results], generators: Sequence[torch.Generator]) -> None:
+        self._function, self._generators = function, generators
+        self._stream = torch.cuda.Stream()
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._results: Results = ()
+        self._calls = 0
+        self._recordable = True
+
+    def __call__(self) -> Results:
+        """One call; what it returns is a copy that later calls leave alone."""
+        self._calls += 1
+        if self._graph is None and self._recordable and self._calls > WARM_UP:
+            self._record()
+        if self._graph is None:
+            return self._run()
+        self._graph.replay()
+        return tuple(result.clone() for result in self._results)
+
+    def _run(self) -> Results:
+        """Call the function on the recording stream, in order with the caller's."""
+        here = torch.cuda.current_stream()
+        self._stream.wait_stream(here)
+        with torch.cuda.stream(self._stream):
+            results = self._function()
+        here.wait_stream(self._stream)
+        return results
+
+    def _record(self) -> None:
+        """Record the function; nothing of it is executed."""
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        for generator in self._generators:
+            graph.register_generator_state(generator)
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                self._results = self._function()
+        except RuntimeError as error:
+            self._recordable = False
+            reason = str(error).strip().splitlines()[0]
+            log.warning("training runs without a CUDA graph, several times slower: %s", reason)
+            return
+        self._graph = graph
