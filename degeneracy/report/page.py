@@ -19,7 +19,9 @@ _HEAD_BYTES = 4096  # the mark of a report, a PNG or an SVG of ours stands withi
 
 
 def write_report(study: StudyResult, path: Path, *, jobs: int = 1) -> Path:
-    """Write the report of a study; its figures stand in `figures/` beside it, as PNG and SVG.
+    """Write the report of a study; its figures stand beside it, as PNG and SVG, in a folder of its own.
+
+    `report.html` has `figures/`, any other `name.html` has `name_figures/`, so that reports in one folder keep theirs.
 
     Reports and figures written earlier by this function are replaced; nothing else is. Every file appears whole
     or not at all, and the report last.
@@ -38,22 +40,32 @@ def write_report(study: StudyResult, path: Path, *, jobs: int = 1) -> Path:
     """
     target = path if path.suffix.lower() in (".html", ".htm") and not path.is_dir() else path / "report.html"
     plates, left_out = draw_plates(study, jobs)
-    files = {target.parent / "figures" / name: data for plate in plates for name, data in plate.files.items()}
+    folder = figures_folder(target)
+    files = {folder / name: data for plate in plates for name, data in plate.files.items()}
     _refuse_foreign((target, *files))
-    html = render(study, plates, left_out)
+    html = render(study, plates, left_out, folder=folder.name)
     for file, data in files.items():
         write_bytes(file, data)
     write_bytes(target, html.encode())
     return target
 
 
-def render(study: StudyResult, plates: Iterable[Plate], left_out: Iterable[str] = ()) -> str:
+def figures_folder(target: Path) -> Path:
+    """Where the figures of a report stand."""
+    name = target.stem if target.suffix.lower() == ".html" else target.name
+    return target.with_name("figures" if target.name == "report.html" else f"{name}_figures")
+
+
+def render(
+    study: StudyResult, plates: Iterable[Plate], left_out: Iterable[str] = (), *, folder: str = "figures"
+) -> str:
     """The report as one HTML text.
 
     Args:
         study: what is reported.
         plates: the figures, in the order in which they appear.
         left_out: what could not be drawn, and why, a line each.
+        folder: name of the folder beside it in which the figures stand.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -65,6 +77,7 @@ def render(study: StudyResult, plates: Iterable[Plate], left_out: Iterable[str] 
     return template.render(
         mark=MARK,
         name=study.name,
+        folder=folder,
         description=study.description,
         summary=report_text.summary(study),
         trained=report_text.trained(study),

@@ -97,11 +97,11 @@ def test_a_second_report_replaces_the_first_and_nothing_else(tmp_path: Path, mon
     monkeypatch.setattr(report_figures, "_wanted", _one_figure)
     first = write_report(study(4), tmp_path / "mine.html")
     assert first == tmp_path / "mine.html"
-    (tmp_path / "figures" / "notes.txt").write_text("keep")
+    (tmp_path / "mine_figures" / "notes.txt").write_text("keep")
     before = first.read_bytes()
     assert write_report(study(4), first).read_bytes() == before  # the same study, the same file
     assert write_report(study(5), first).read_bytes() != before
-    assert (tmp_path / "figures" / "notes.txt").read_text() == "keep"
+    assert (tmp_path / "mine_figures" / "notes.txt").read_text() == "keep"
 
 
 def _one_figure(study_result: StudyResult):
@@ -280,3 +280,18 @@ def test_a_study_in_which_no_network_converged_has_a_report(tmp_path: Path) -> N
     page = write_report(StudyResult(name="none", results=results), tmp_path / "report.html").read_text()
     assert reason in page
     assert (tmp_path / "figures" / "training_curves.png").exists()
+
+
+def test_reports_in_one_folder_keep_their_figures(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(report_figures, "_wanted", _one_figure)
+    monkeypatch.setattr(report_figures, "BUDGET", 1000)  # figures stand beside only, and the page says where
+    pages = [
+        write_report(study(4, channels), tmp_path / name)
+        for name, channels in (("a.html", (2,)), ("b.html", (3,)), ("report.html", (4,)))
+    ]
+    folders = ["a_figures", "b_figures", "figures"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == folders
+    drawn = [(tmp_path / folder / "example_trials_1.png").read_bytes() for folder in folders]
+    assert len(set(drawn)) == 3, "none was overwritten by another report's"
+    for page, folder in zip(pages, folders, strict=True):
+        assert f" {folder}/example_trials_1.png" in page.read_text()
