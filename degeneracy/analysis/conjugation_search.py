@@ -29,9 +29,10 @@ DAMPING = (
     0.02  # added to the Gauss-Newton matrix, over rank: eigenvalues of an operator of norm 1 are ~ rank^-1/2
 )
 # Successive halving: the share of the starts that enters each round and its steps. The best FINALISTS go on until
-# they converge.
+# they converge. Steps before the first choice pay more than starts: at rank 50, 24 starts of 60 steps end 0.4% above
+# the best distance known, 64 of 25 steps 0.6%, in twice the time.
 SHARES = (1.0, 1 / 2, 1 / 4, 1 / 8)
-STEPS_DENSE, STEPS = (12, 10, 10, 10), (25, 20, 40, 40)
+STEPS_DENSE, STEPS = (12, 10, 10, 10), (60, 60, 80, 100)
 
 jit = njit(cache=True, nogil=True, error_model="numpy")  # a division by 0 is an infinity, not an exception
 

@@ -152,18 +152,20 @@ def _lag_gram(states: Array, n_delays: int) -> Array:
     are updates by one step at either end.
     """
     time, units = states.shape[1:]
+    steps = np.ascontiguousarray(
+        states.transpose(1, 0, 2)
+    )  # so that a window of steps is one block of memory
     gram = np.empty((n_delays, units, n_delays, units))
     last = time - 1
+    late = steps[n_delays - 1 :].reshape(-1, units)
     for lag in range(n_delays):
-        late = states[:, n_delays - 1 :].reshape(-1, units)
-        early = states[:, n_delays - 1 - lag : time - lag].reshape(-1, units)
-        block = late.T @ early
+        block = late.T @ steps[n_delays - 1 - lag : time - lag].reshape(-1, units)
         for i in range(n_delays - lag):
             gram[i, :, i + lag], gram[i + lag, :, i] = block, block.T
             if i + lag + 1 < n_delays:
-                entering = n_delays - 2 - i
-                block = block + states[:, entering].T @ states[:, entering - lag]
-                block -= states[:, last - i].T @ states[:, last - i - lag]
+                entering, leaving = n_delays - 2 - i, last - i
+                block = block + steps[entering].T @ steps[entering - lag]
+                block -= steps[leaving].T @ steps[leaving - lag]
     return gram.reshape(n_delays * units, n_delays * units)
 
 
