@@ -20,7 +20,7 @@ GAP = 3e-4
 # How much of a random matching is mixed into the barycentre by fresh starts, in turn.
 PERTURBATIONS = (0.3, 0.1, 0.3, 1.0)
 # How much of the best matching stays in starts that lead away from it, in turn; the rest is a random matching.
-KEPT = (0.4, 0.4, 0.4, 0.0)
+KEPT = (0.4, 0.5, 0.4, 0.0)
 # Matchings this share of ||X|| ||Y|| below it or less are of the same network, to the rounding of the search.
 EXACT = 1e-6
 POWERS = 40  # of the matrix whose leading eigenvector gives signs; exact for planted matchings after 10

@@ -61,8 +61,11 @@ def _assign(profits: Single, prices: Single) -> Matching:
     n = len(prices)
     cost, price = np.empty((n, n), np.int32), np.empty(n, np.int32)
     unit = _quantised(profits, cost)
+    top = prices[0]
     for j in range(n):
-        price[j] = np.int32(max(prices[j] / unit, -np.float32(MOST // 4)))
+        top = max(top, prices[j])
+    for j in range(n):  # only differences matter
+        price[j] = np.int32(max((prices[j] - top) / unit, -np.float32(MOST // 4)))
     matching = np.full(n, -1, np.int64)
     owner = np.full(n, -1, np.int64)
     free = np.empty(n, np.int64)
@@ -72,7 +75,7 @@ def _assign(profits: Single, prices: Single) -> Matching:
     high = price[0]
     for j in range(n):
         high = max(high, price[j])
-    for j in range(n):  # only differences matter; the greatest price is 0
+    for j in range(n):
         prices[j] = np.float32(price[j] - high) * unit
     return matching
 

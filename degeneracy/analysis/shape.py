@@ -1,9 +1,9 @@
 """How differently the states of two networks are shaped: Procrustes angle, SVCCA and CKA, on matching rows.
 
 Row r of every member is the same time step of the same trial; on other trials even the same network is far
-from itself. With the thin SVD of the centred states X_i = U_i S_i V_i^T, one matrix C_ij = U_i^T U_j a pair
-serves all three, since none of them sees V: they ignore translations, rotations and (but for 0 < alpha < 1)
-the overall scale.
+from itself. One matrix C_ij = X_i^T X_j a pair, X the centred states, serves all three; where small directions
+are scaled up, U_i^T U_j does, from the thin SVD X = U S V^T. They ignore translations, rotations and (but for
+0 < alpha < 1) the overall scale.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,12 +24,21 @@ WHITENING_FLOOR = 1e-6
 REFINE_BELOW = 1e-4
 
 
+# Leading components down to this share of the largest come from X^T X, good to 1e-16 over its square; below, the SVD.
+GRAM_FLOOR = 1e-3
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Shape:
-    """The centred states of one member as U S V^T, without V."""
+    """The centred states of one member as some columns that span them, and what each measure makes of them.
 
-    directions: Array  # (sample, k), orthonormal columns
-    sizes: Array  # (k,), descending; empty for constant states
+    The factors are of length 0 for constant states.
+    """
+
+    columns: Array  # (sample, k)
+    procrustes: Array  # (k,): columns * procrustes are the partly whitened states of norm 1, rotated
+    cka: Array  # (k,): columns * cka have a Gram matrix of norm 1
+    svcca: Array  # (k, component): columns @ svcca are the leading components, orthonormal
 
 
 def procrustes_angle(x: ArrayLike, y: ArrayLike, alpha: float = 1.0) -> float:
@@ -141,19 +150,19 @@ def shape_distances(
         UserError: as the two-argument functions, or an unknown measure.
     """
     _check_options(measures, alpha, variance)
-    shapes = [_shape(x) for x in _matching(states)]
+    shapes = [_shape(x, measures, alpha, variance) for x in _matching(states)]
     pair_functions: dict[str, Callable[[_Shape, _Shape, Array], float]] = {
-        "procrustes": lambda x, y, cross: _angle(x, y, cross, alpha),
-        "svcca": lambda x, y, cross: _svcca(x, y, cross, variance),
-        "cka": lambda x, y, cross: _cka(x, y, cross),
+        "procrustes": _angle,
+        "svcca": _svcca,
+        "cka": _cka,
     }
     distances = {name: np.zeros((len(shapes), len(shapes))) for name in measures}
     for i, x in enumerate(shapes):
         for j in range(i):
             y = shapes[j]
-            if np.array_equal(x.sizes, y.sizes) and np.array_equal(x.directions, y.directions):
+            if np.array_equal(x.columns[:1], y.columns[:1]) and np.array_equal(x.columns, y.columns):
                 continue  # the same states: exactly 0, where rounding would leave 1e-15
-            cross = x.directions.T @ y.directions
+            cross = x.columns.T @ y.columns
             for name, matrix in distances.items():
                 matrix[i, j] = matrix[j, i] = pair_functions[name](x, y, cross)
     return distances
@@ -185,66 +194,92 @@ def metric_distances(metric: Any, states: Sequence[ArrayLike]) -> Array:
     return distances
 
 
-def member_distances(
-    distance: Callable[[ArrayLike, ArrayLike], float],
-    states: Sequence[ArrayLike],
-    repeated: Sequence[ArrayLike],
-) -> Array:
-    """How far each member is from itself in a second recording, (member,): the floor of a distance with noise.
-
-    Args:
-        distance: one of the two-argument functions here, e.g. `procrustes_angle`.
-        states, repeated: one a member, in the same order, each (trial, time, unit).
-
-    Raises:
-        UserError: different numbers of members, or rows that do not match.
-    """
-    if len(states) != len(repeated):
-        raise UserError(f"states of {len(states)} members but repeated states of {len(repeated)}")
-    return np.array([distance(x, y) for x, y in zip(states, repeated, strict=True)])
-
-
-def _angle(x: _Shape, y: _Shape, cross: Array, alpha: float) -> float:
+def _angle(x: _Shape, y: _Shape, cross: Array) -> float:
     """2 asin(chord / 2) between the unit-norm, partly whitened states; exact near 0, where an arccos is coarse."""
-    if not (x.sizes.size and y.sizes.size):
-        return 0.0 if x.sizes.size == y.sizes.size else np.pi / 2
-    a, b = _whitened(x.sizes, alpha), _whitened(y.sizes, alpha)
+    a, b = x.procrustes, y.procrustes
+    if not (a.size and b.size):
+        return 0.0 if a.size == b.size else np.pi / 2
     product = a[:, None] * cross * b
     cosine = np.linalg.svd(product, compute_uv=False).sum()
     squared_chord = 2.0 - 2.0 * cosine
     if squared_chord < REFINE_BELOW:
         left, _, right = np.linalg.svd(product, full_matrices=False)
-        squared_chord = _aligned_difference(
-            x.directions * a @ left, y.directions * b @ right.T, a, b, left, right
-        )
+        squared_chord = _aligned_difference(x.columns * a, y.columns * b, left, right.T)
     return float(2.0 * np.arcsin(np.sqrt(max(squared_chord, 0.0)) / 2.0))
 
 
-def _aligned_difference(ax: Array, ay: Array, a: Array, b: Array, left: Array, right: Array) -> float:
-    """||A_x Q - A_y||_F^2 in the basis of the alignment; what lies outside of it (other sizes) is added.
+def _aligned_difference(x: Array, y: Array, left: Array, right: Array) -> float:
+    """||x Q - y||_F^2 in the basis of the alignment; what lies outside of it (other sizes) is added.
 
-    A basis of min(k_x, k_y) columns is complete for the smaller member; the rest of the larger has squared
-    norm ||diag(a) (I - L L^T)||_F^2.
+    A basis of min(k_x, k_y) columns is complete for the smaller member; the rest of the larger is x (I - L L^T).
     """
-    outside = np.sum((a[:, None] * (np.eye(len(a)) - left @ left.T)) ** 2) if len(a) > len(b) else 0.0
-    if len(b) > len(a):
-        outside = np.sum((b[:, None] * (np.eye(len(b)) - right.T @ right)) ** 2)
-    return float(np.sum((ax - ay) ** 2) + outside)
+    aligned_x, aligned_y = x @ left, y @ right
+    outside = 0.0
+    if x.shape[1] > y.shape[1]:
+        outside = np.sum((x - aligned_x @ left.T) ** 2)
+    if y.shape[1] > x.shape[1]:
+        outside = np.sum((y - aligned_y @ right.T) ** 2)
+    return float(np.sum((aligned_x - aligned_y) ** 2) + outside)
 
 
-def _svcca(x: _Shape, y: _Shape, cross: Array, variance: float) -> float:
-    kx, ky = _components(x.sizes, variance), _components(y.sizes, variance)
+def _svcca(x: _Shape, y: _Shape, cross: Array) -> float:
+    kx, ky = x.svcca.shape[1], y.svcca.shape[1]
     if not (kx and ky):
         return 0.0 if kx == ky else 1.0
-    correlations = np.linalg.svd(cross[:kx, :ky], compute_uv=False)
+    correlations = np.linalg.svd(x.svcca.T @ cross @ y.svcca, compute_uv=False)
     return float(max(1.0 - correlations.mean(), 0.0))
 
 
 def _cka(x: _Shape, y: _Shape, cross: Array) -> float:
-    if not (x.sizes.size and y.sizes.size):
-        return 0.0 if x.sizes.size == y.sizes.size else 1.0
-    a, b = x.sizes / np.linalg.norm(x.sizes**2) ** 0.5, y.sizes / np.linalg.norm(y.sizes**2) ** 0.5
+    a, b = x.cka, y.cka
+    if not (a.size and b.size):
+        return 0.0 if a.size == b.size else 1.0
     return float(max(1.0 - np.sum((a[:, None] * cross * b) ** 2), 0.0))
+
+
+def _shape(x: Array, measures: Sequence[str], alpha: float, variance: float) -> _Shape:
+    """The columns are the states themselves where nothing scales small directions up, or their SVD."""
+    centred = x - x.mean(axis=0)
+    rounding = (
+        np.finfo(float).eps * max(x.shape) * np.linalg.norm(x)
+    )  # left by centring, all of it if x is constant
+    norm = np.linalg.norm(centred)
+    nothing = np.zeros(0)
+    if norm <= rounding:
+        none = np.zeros((len(x), 0))
+        return _Shape(columns=none, procrustes=nothing, cka=nothing, svcca=np.zeros((0, 0)))
+    if "procrustes" in measures and alpha < 1:
+        return _from_svd(centred, rounding, alpha, variance)
+    if tuple(measures) == ("procrustes",):
+        same = np.full(x.shape[1], 1 / norm)
+        return _Shape(columns=centred, procrustes=same, cka=nothing, svcca=np.zeros((0, 0)))
+    gram = centred.T @ centred
+    same = np.ones(x.shape[1])
+    svcca = np.zeros((x.shape[1], 0))
+    if "svcca" in measures:
+        squares, vectors = np.linalg.eigh(gram)
+        sizes = np.sqrt(np.maximum(squares[::-1], 0.0))
+        k = _components(sizes, variance)
+        if sizes[k - 1] < GRAM_FLOOR * sizes[0]:
+            return _from_svd(centred, rounding, alpha, variance)
+        svcca = vectors[:, ::-1][:, :k] / sizes[:k]
+        if tuple(measures) == ("svcca",):  # few columns make a pair cheap
+            return _Shape(columns=centred @ svcca, procrustes=nothing, cka=nothing, svcca=np.eye(k))
+    return _Shape(
+        columns=centred, procrustes=same / norm, cka=same / np.sqrt(np.linalg.norm(gram)), svcca=svcca
+    )
+
+
+def _from_svd(centred: Array, rounding: float, alpha: float, variance: float) -> _Shape:
+    """The SVD up to its rank; what centring and the SVD leave beyond is rounding."""
+    directions, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    sizes = sizes[sizes > rounding]
+    return _Shape(
+        columns=directions[:, : len(sizes)],
+        procrustes=_whitened(sizes, alpha),
+        cka=sizes / np.sqrt(np.linalg.norm(sizes**2)),
+        svcca=np.eye(len(sizes), _components(sizes, variance)),
+    )
 
 
 def _whitened(sizes: Array, alpha: float) -> Array:
@@ -257,14 +292,7 @@ def _components(sizes: Array, variance: float) -> int:
     """The fewest components that explain the share `variance`."""
     explained = np.cumsum(sizes**2)
     # 1e-12: rounding of the sum, so that variance = 1 keeps what can be told from 0 and no more.
-    return int(np.searchsorted(explained, (variance - 1e-12) * explained[-1]) + 1) if sizes.size else 0
-
-
-def _shape(x: Array) -> _Shape:
-    """The SVD up to its rank; what centring and the SVD leave beyond is rounding (all of it if x is constant)."""
-    directions, sizes, _ = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
-    rank = int(np.sum(sizes > np.finfo(float).eps * max(x.shape) * np.linalg.norm(x)))
-    return _Shape(directions=directions[:, :rank], sizes=sizes[:rank])
+    return int(np.searchsorted(explained, (variance - 1e-12) * explained[-1]) + 1)
 
 
 def _matching(states: Sequence[ArrayLike]) -> list[Array]:
