@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from degeneracy.analysis import MEASURES, Measure, Recording, StepFunction, Variant, Weights
 from degeneracy.analysis.recording import Array
 from degeneracy.errors import UserError, unknown_name
-from degeneracy.measuring import build_measures, lacking, measure_recording, split_outcome
+from degeneracy.measuring import build_measures, lacking, measure_recording, measures_of, split_outcome
 from degeneracy.networks.cells import CELLS, Cell
 from degeneracy.record import step_function
 from degeneracy.results import MemberSummary, Result
@@ -27,6 +27,7 @@ GIVE = {
     "weights": "not given (weights)",
     "initial_weights": "not given (initial_weights)",
     "behavior": "not given (ood_errors)",
+    "prediction_times": "a closed loop runs the networks themselves",
 }
 KEYS = (*NUMERIC, "ood_errors", "ood_variants", "cell")
 
@@ -83,7 +84,7 @@ def measure_arrays(
     arrays = {name: _members(name, value, kind) for name, value in given.items() if value is not None}
     errors = None if ood_errors is None else _errors(ood_errors)
     n = _count(arrays, errors)
-    built, n_jobs = build_measures(measures, options), resolve_jobs(jobs)
+    built, n_jobs = measures_of(None, build_measures(measures, options)), resolve_jobs(jobs)
     recording = _recording(arrays, errors, tuple(ood_variants), kind, n)
     asked = [name for name in built if not lacking(built[name], recording)]
     for name in asked:

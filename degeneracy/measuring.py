@@ -64,6 +64,17 @@ def build_measures(
     return built
 
 
+def measures_of(task: Task | None, built: Mapping[str, Measure]) -> dict[str, Measure]:
+    """The measures to take on a task: where all there are were asked for, without those that it has no trials for.
+
+    Asked for by name, such a measure is listed with the reason. `task` is None for networks given as arrays.
+    """
+    loop = task is not None and task.closed_loop() is not None
+    if loop or not built.keys() >= MEASURES.keys():
+        return dict(built)
+    return {name: one for name, one in built.items() if "prediction_times" not in one.needs}
+
+
 def lacking(measure: Measure, recording: Recording) -> str:
     """Why a recording does not let a measure say anything; "" where it does."""
     for need in measure.needs:
@@ -112,6 +123,7 @@ def _needed(measure: Measure, recording: Recording) -> Recording:
     if type(measure) not in MEASURES.values():
         return recording
     fields = {"states", "autonomous_states", "noisy_states", "weights", "initial_weights", "step", "behavior"}
+    fields |= {"prediction_times"}
     if "states" in measure.needs:
         fields -= {"states", "autonomous_states", "noisy_states"}
     fields -= set(measure.needs)
@@ -172,7 +184,8 @@ def measure(
         raise UserError(f"factors: '{min(taken)}' is a column of the table already; use another name")
     if len(ensemble) < 2:
         raise UserError(f"measuring needs 2 members or more, the ensemble has {len(ensemble)}")
-    built, n_jobs, used = build_measures(measures, options), resolve_jobs(jobs), probe or Probe()
+    built = measures_of(task, build_measures(measures, options))
+    n_jobs, used = resolve_jobs(jobs), probe or Probe()
     kept = ensemble.converged
     found: dict[str, Measured] = {}
     examples = None

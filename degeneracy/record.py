@@ -20,7 +20,7 @@ from degeneracy.networks import draw_noise, forward, input_drive, read_out
 from degeneracy.networks.cells import Cell, Params
 from degeneracy.specs import Spec
 from degeneracy.streams import Streams
-from degeneracy.tasks import Task, Trials, trial_errors
+from degeneracy.tasks import Task, Trials, closed_loop, trial_errors
 from degeneracy.training import one_thread
 
 
@@ -124,9 +124,28 @@ class _Recorder:
             else None,
             behavior=self._behavior(params, states, outputs),
             step=step_function(self.cell, params, _visited(states), _constant_inputs(inputs)),
+            prediction_times=None if initial else self._prediction_times(params),
             untrained=untrained,
-            missing={**missing, **reasons},
+            missing={"prediction_times": "the task has no closed loop", **missing, **reasons},
         )
+
+    def _prediction_times(self, params: Params) -> Any:
+        """How long each member stays near the truth on its own outputs, (member, trial); None without such a loop."""
+        loop = self.task.closed_loop()
+        if loop is None:
+            return None
+        trials = self._trials(loop.sample)
+        inputs, cell = trials.inputs.to(params["W_rec"].dtype), self.cell
+
+        def step(given: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            [drive] = input_drive(cell, params, given.unsqueeze(2), {})
+            state = cell.step(params, state, drive)
+            return read_out(params, cell.hidden(state).unsqueeze(0))[:, :, 0], state
+
+        start = inputs.new_zeros(*inputs.shape[:2], cell.states * params["W_rec"].shape[-1])
+        outputs = closed_loop(step, inputs, warm_up=loop.warm_up, state=start)
+        # The output at the last true input is an ordinary prediction; what follows is made of predictions.
+        return _array(loop.judge(outputs[:, :, loop.warm_up :], trials.targets[:, :, loop.warm_up :]))
 
     @property
     def _has_noise(self) -> bool:

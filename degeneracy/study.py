@@ -24,6 +24,7 @@ from degeneracy.measuring import (
     build_measures,
     example_trials,
     measure_recording,
+    measures_of,
     member_summaries,
     result_spec,
     split_outcome,
@@ -188,7 +189,8 @@ def run_study(
     root = Path(out) if out else Path("runs") / plan.name
     run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions)
     started = time.perf_counter()
-    n_steps = len(conditions) * (len(plan.seeds) + len(plan.measures))
+    measures = plan.build_measures()
+    n_steps = sum(len(plan.seeds) + len(measures_of(one.task, measures)) for one in conditions)
     with Progress(n_steps, show=progress) as shown:
         _work_through(run, plan, list(conditions), place, n_jobs, shown)
     return run.finish(_load_results(run, plan), seconds=time.perf_counter() - started)
@@ -232,7 +234,7 @@ def _measure_missing(
     run: RunDirectory, condition: Condition, plan: Study, jobs: int, shown: Progress
 ) -> None:
     """Measure what is not measured yet of these members with these options, keeping each measure as it is done."""
-    measures = plan.build_measures()
+    measures = measures_of(condition.task, plan.build_measures())
     ensemble = run.load_ensemble(condition, plan.seeds)
     kept = ensemble.converged
     keys = {name: measured_key(name, m, kept.seeds, plan.probe) for name, m in measures.items()}
@@ -295,7 +297,7 @@ def _load_results(run: RunDirectory, plan: Study) -> StudyResult:
     results = []
     for condition in plan.conditions():
         _check_trained(run, condition, plan.seeds)
-        results.append(_load_result(run, condition, plan, measures))
+        results.append(_load_result(run, condition, plan, measures_of(condition.task, measures)))
     return StudyResult(name=plan.name, description=plan.description, results=tuple(results))
 
 

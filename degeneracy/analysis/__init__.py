@@ -11,6 +11,7 @@ from degeneracy.analysis.behavior_measures import (
     OODErrorSD,
     OODLogErrorSD,
     OutputDistance,
+    ValidPredictionTime,
 )
 from degeneracy.analysis.dynamics_measures import CKA, DSA, SVCCA, FixedPointCensus, Procrustes
 from degeneracy.analysis.measure import Estimate, Finding, Measure, Measured
@@ -27,6 +28,7 @@ MEASURES: dict[str, type[Measure]] = {
         OODErrorCV,
         OODErrorIQR,
         OutputDistance,
+        ValidPredictionTime,
         DSA,
         Procrustes,
         SVCCA,

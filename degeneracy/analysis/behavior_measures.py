@@ -132,6 +132,31 @@ class OODErrorIQR(_OODError):
         return st.iqr_over_median(behavior.member_errors(errors))
 
 
+class ValidPredictionTime(Measure):
+    """How long members predict a chaotic system from their own predictions."""
+
+    name: ClassVar[str] = "valid_prediction_time"
+    level: ClassVar[Level] = "behavior"
+    needs: ClassVar[tuple[str, ...]] = ("prediction_times",)
+    unit: ClassVar[str] = "time units of the task"
+    meaning: ClassVar[str] = (
+        "how long a member fed its own outputs stays near the truth: mean and sd over members"
+    )
+    zero: ClassVar[str] = "mean: lost at the first step; sd: all members stay equally long"
+    source: ClassVar[str] = "Pathak et al. (2018), Chaos 28:041101; the sd is ours"
+
+    def __call__(self, recording: Recording) -> Measured:
+        """The mean and the sd over members of their mean over trials; the sd with what trial noise would make it."""
+        times = recording.prediction_times
+        assert times is not None
+        each = behavior.member_errors(times)
+        # Halves of the trials, as for errors.
+        floor = behavior.error_noise_sd(times) if times.shape[1] >= 2 else None
+        mean = Finding(variant="mean", value=st.member_mean(each), unit=self.unit)
+        sd = Finding(variant="sd", value=st.member_sd(each), floor=floor, scale="log", unit=self.unit)
+        return Measured(findings=(mean, sd), arrays={"times": each})
+
+
 class OutputDistance(Measure):
     """RMS difference of outputs on the scored steps."""
 

@@ -71,6 +71,9 @@ class Recording:
     behavior: Mapping[str, Variant] = field(default_factory=dict)
     noisy_outputs: tuple[Mapping[str, Array], Mapping[str, Array]] | None = None  # likewise, by variant
     step: StepFunction | None = None
+    prediction_times: Array | None = (
+        None  # (member, trial): how long a closed loop stays near the truth, time units
+    )
     untrained: "Recording | None" = None  # the same members before training, in the same order
     missing: Mapping[str, str] = field(default_factory=dict)  # what is absent -> why, in one line
 

@@ -35,7 +35,10 @@ def example_recording(*, n_members: int = 4, twin: Callable[[Params], Params] | 
         first = {name: value[0].double() for name, value in params.items()}
         final = twin(first) if twin is not None and k == n_members - 1 else own
         members.append(_untrained_member(k, own, final))
-    return record(Ensemble(network=network, members=tuple(members)), task, Probe(n_trials=16))
+    recording = record(Ensemble(network=network, members=tuple(members)), task, Probe(n_trials=16))
+    # What networks on a task with a closed loop would have; copies of a network stay as long as it does.
+    times = np.array([5.0 + np.arange(16) % 3 + k for k in range(n_members)])
+    return replace(recording, prediction_times=times)
 
 
 def _untrained_member(seed: int, initial: Params, final: Params) -> Member:

@@ -20,6 +20,7 @@ MEASURE_NAMES = {
     "ood_error_cv": "CV of error",
     "ood_error_iqr": "IQR/median of error",
     "output_distance": "Output distance",
+    "valid_prediction_time": "Valid prediction time",
     "fixed_points": "Fixed points",
     "weight_change": "Weight change",
 }

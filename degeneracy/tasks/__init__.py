@@ -8,7 +8,7 @@ from degeneracy.tasks.flip_flop import FlipFlop
 from degeneracy.tasks.lorenz96 import Lorenz96, closed_loop, valid_prediction_time
 from degeneracy.tasks.path_integration import PathIntegration
 from degeneracy.tasks.sine_wave import SineWave
-from degeneracy.tasks.task import Task, Trials, Variant, mean_squared_error, trial_errors
+from degeneracy.tasks.task import ClosedLoop, Task, Trials, Variant, mean_squared_error, trial_errors
 
 TASKS: dict[str, type[Task]] = {
     FlipFlop.name: FlipFlop,
@@ -20,6 +20,7 @@ TASKS: dict[str, type[Task]] = {
 
 __all__ = [
     "TASKS",
+    "ClosedLoop",
     "DelayedDiscrimination",
     "FlipFlop",
     "Lorenz96",

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from degeneracy.errors import UserError
 from degeneracy.streams import Streams, generator
-from degeneracy.tasks.task import Task, Trials, Variant
+from degeneracy.tasks.task import ClosedLoop, Task, Trials, Variant
 
 N_STARTS = 400  # steps of each reference run at which a trial may start
+WARM_UP = 20  # steps of true inputs before a closed loop, for the networks' state to settle
+FREE = 10.0  # time units of a closed loop: errors grow e^1.6 a unit, so rounding alone of float32 takes 9.5 to 0.4 sd
 BURN_IN = 20.0  # time units: volumes shrink as exp(-sites t), so only where it led is left of the start
 
 
@@ -120,6 +122,15 @@ class Lorenz96(Task):
         """Mean squared error of repeating the input, over the reference runs."""
         runs = _reference_runs(self.dimensions, self.forcing, self.dt, self.n_steps, "cpu")
         return runs.diff(dim=1).square().mean().item()
+
+    def closed_loop(self) -> ClosedLoop:
+        """Run free over `FREE` time units after `WARM_UP` steps of truth; judged by `valid_prediction_time`."""
+        steps = WARM_UP + math.ceil(FREE / self.dt)
+
+        def judge(predicted: Tensor, true: Tensor) -> Tensor:
+            return valid_prediction_time(predicted, true, dt=self.dt)
+
+        return ClosedLoop(sample=self.replace(n_steps=steps).sample, warm_up=WARM_UP, judge=judge)
 
     def variants(self) -> Mapping[str, Variant]:
         """Twice as long, noisy inputs, and states further from the mean than the attractor's."""

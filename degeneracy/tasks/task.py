@@ -83,6 +83,19 @@ class Variant:
     sample: Callable[[Streams, int], Trials]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClosedLoop:
+    """Trials on which a predictor runs free: true inputs for `warm_up` steps, its own outputs as inputs from then on.
+
+    `judge(predicted, true)` gives how long each prediction stays near the truth, (member, trial) in the task's
+    `step_unit`, from the free-running part of the outputs and of the targets, (member, trial, time, out) each.
+    """
+
+    sample: Callable[[Streams, int], Trials]
+    warm_up: int
+    judge: Callable[[Tensor, Tensor], Tensor]
+
+
 class Task(Spec):
     """Base of all tasks. Fields are the task's parameters; the class variables describe it.
 
@@ -144,6 +157,10 @@ class Task(Spec):
     @abstractmethod
     def variants(self) -> Mapping[str, Variant]:
         """The out-of-distribution variants, by name."""
+
+    def closed_loop(self) -> ClosedLoop | None:
+        """How to run free on one's own outputs; None for a task whose outputs are not its next inputs."""
+        return None
 
     def plot(
         self, trials: Trials, outputs: Tensor | None = None, n_trials: int = 3, member: int = 0

@@ -59,7 +59,8 @@ def noisy() -> Recording:
         )
         for k in range(5)
     )
-    return record(Ensemble(network=network, members=members), task, Probe(n_trials=8))
+    recording = record(Ensemble(network=network, members=members), task, Probe(n_trials=8))
+    return replace(recording, prediction_times=np.random.default_rng(0).uniform(1, 9, size=(5, 8)))
 
 
 @pytest.mark.parametrize("claim", MEASURE_CLAIMS)
@@ -120,6 +121,7 @@ def without(recording: Recording, k: int) -> Recording:
             name: replace(variant, errors=variant.errors[stay], outputs=fewer(variant.outputs))
             for name, variant in recording.behavior.items()
         },
+        prediction_times=fewer(recording.prediction_times),
         step=None if recording.step is None else recording.step.select(stay),
         untrained=None if recording.untrained is None else without(recording.untrained, k),
     )
