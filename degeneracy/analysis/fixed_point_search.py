@@ -38,33 +38,88 @@ def _held(x: Tensor, h: Tensor) -> Tensor:
     return x.to(h).expand(*h.shape[:2], -1)
 
 
-@torch.enable_grad()
-def descend(step: StepFunction, starts: Tensor, x: Tensor, n_updates: int) -> Tensor:
-    """Adam on q(h) = ||step(h, x) - h||^2 / 2 with a learning rate falling to 0, every start on its own."""
-    h = starts.clone().requires_grad_()
+def descend(
+    step: StepFunction, starts: Tensor, x: Tensor, n_updates: int, inner: Tensor | None = None
+) -> Tensor:
+    """Adam on q(h) = ||step(h, x) - h||^2 / 2 with a learning rate falling to 0, every start on its own.
+
+    `inner` is the `affine_part` of the step, where it has one.
+    """
+    h = starts.clone()
     held, rate = _held(x, h), ADAM_RATE * scale(starts)
     first, second = torch.zeros_like(starts), torch.zeros_like(starts)
     for k in range(1, n_updates + 1):
-        speed_squared = (step.step(h, held) - h).square().sum()
-        (gradient,) = torch.autograd.grad(0.5 * speed_squared, h)
+        gradient = _gradient(step, h, held, inner)
         first.lerp_(gradient, 0.1)
         second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
         size = (second / (1 - 0.999**k)).sqrt_().add_(1e-12)
         fall = (1 - k / (n_updates + 1)) / (1 - 0.9**k)
+        h.sub_((first / size).mul_(rate * fall))
+    return h
+
+
+def _gradient(step: StepFunction, h: Tensor, held: Tensor, inner: Tensor | None) -> Tensor:
+    """The gradient of q at h, (J - I)^T (step(h, x) - h)."""
+    if inner is not None:
         with torch.no_grad():
-            h.sub_((first / size).mul_(rate * fall))
-    return h.detach()
+            after = step.step(h, held)
+            moved = after - h
+            return ((1 - after.square()) * moved) @ inner.to(h.dtype) - moved
+    with torch.enable_grad():
+        h = h.detach().requires_grad_()
+        speed_squared = (step.step(h, held) - h).square().sum()
+        return torch.autograd.grad(0.5 * speed_squared, h)[0]
 
 
-def polish(step: StepFunction, states: Sequence[Array], x: Tensor) -> list[tuple[Array, Array]]:
-    """Where the states of each member, (point, state), come to rest, and their speeds there, the slowest first."""
+def affine_part(step: StepFunction, states: Tensor, x: Tensor) -> Tensor | None:
+    """The matrices A where the step is h -> tanh(A h + b), (member, i, j); None where it is anything else.
+
+    Such a step has the Jacobian diag(1 - step(h)^2) A, for which nothing has to be differentiated. Whether it is one
+    is seen from its values: atanh(step(h)) must be affine in h at all of the states. That decides how a search gets
+    on, not what it finds: a point counts as found by the speed of the step itself.
+
+    Args:
+        step: any differentiable step.
+        states: (member, point, state); those where the step is not finite are left aside.
+        x: the constant input, (in,).
+    """
+    h = states.double()
+    usable = move(step, h, x).isfinite().all(-1)
+    h = torch.where(usable[..., None], h, torch.zeros_like(h))
+    after = step.step(h, _held(x, h)).detach()
+    if not (after.abs() < 1).all() or not after.isfinite().all():
+        return None
+    least = after.abs().amax(dim=-1).argmin(dim=1)  # the state whose step is farthest from saturation
+    at = least[:, None, None].expand(-1, 1, h.shape[-1])
+    one, image = h.gather(1, at), after.gather(1, at)
+    inner = jacobians(step, one, x)[:, 0] / (1 - image.square()).mT
+    predicted = torch.tanh(torch.atanh(image) + (h - one) @ inner.mT)
+    # 1e-9: rounding of sums of some hundred terms, through the derivative of atanh at the least saturated state.
+    return inner if torch.allclose(predicted, after, rtol=0, atol=1e-9) else None
+
+
+def polish(
+    step: StepFunction,
+    states: Sequence[Array],
+    x: Tensor,
+    inner: Tensor | None = None,
+    known: Sequence[Array] = (),
+    near: Sequence[float] = (),
+) -> list[tuple[Array, Array]]:
+    """Where the states of each member, (point, state), come to rest, and their speeds there, the slowest first.
+
+    With points `known` of each member, states that one of them catches are left there, with speed NaN: they come
+    `near` to it (root mean square per unit) and are halfway or more. `inner` is the `affine_part` of the step.
+    """
     n_units = states[0].shape[1]
-    padded = np.zeros((len(states), max(map(len, states)), n_units))
-    for row, some in zip(padded, states, strict=True):
-        row[: len(some)] = some
+    padded = _padded(states, 0.0)
     starts = torch.from_numpy(padded).to(step.visited.device)
     block = max(1, JACOBIAN_BUDGET // (len(states) * n_units**2))
-    solved = [_levenberg_marquardt(step, h, x) for h in torch.split(starts, block, dim=1)]
+    catch = None
+    if any(map(len, known)):
+        limit = torch.tensor([length * n_units**0.5 for length in near], dtype=starts.dtype).to(starts)
+        catch = torch.from_numpy(_padded(known, np.inf)).to(starts), limit
+    solved = [_levenberg_marquardt(step, h, x, inner, catch) for h in torch.split(starts, block, dim=1)]
     ends, speeds = (host(torch.cat(parts, dim=1)) for parts in zip(*solved, strict=True))
     polished = []
     for h, speed, some in zip(ends, speeds, states, strict=True):
@@ -73,11 +128,35 @@ def polish(step: StepFunction, states: Sequence[Array], x: Tensor) -> list[tuple
     return polished
 
 
-def _levenberg_marquardt(step: StepFunction, h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+def _padded(states: Sequence[Array], value: float) -> Array:
+    """The states of all members, (member, point, state), filled up with a value."""
+    padded = np.full((len(states), max(map(len, states)), states[0].shape[1]), value)
+    for row, some in zip(padded, states, strict=True):
+        row[: len(some)] = some
+    return padded
+
+
+def _caught(before: Tensor, after: Tensor, catch: tuple[Tensor, Tensor]) -> Tensor:
+    """Which points a step has brought near a known point, to half the distance or less: the next steps end there.
+
+    Args:
+        before, after: (member, point, state).
+        catch: the known points (member, known, state), and how near is near, (member,).
+    """
+    known, limit = catch
+    to_known = torch.cdist(after, known)
+    distance, which = torch.nan_to_num(to_known, nan=torch.inf).min(dim=-1)
+    nearest = known.gather(1, which[..., None].expand_as(after))
+    return (distance < limit[:, None]) & (distance <= (before - nearest).norm(dim=-1) / 2)
+
+
+def _levenberg_marquardt(
+    step: StepFunction, h: Tensor, x: Tensor, inner: Tensor | None, catch: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor]:
     """Solves F(h) = step(h, x) - h = 0 by steps -(J'J + mu I)^-1 J'F, mu = damping ||F||^2, each point on its own.
 
-    A step that does not slow the point down is not taken; a point is left alone once its speed is at round-off
-    or its damping has grown past use.
+    A step that does not slow the point down is not taken; a point is left alone once its speed is at round-off,
+    its damping has grown past use, or a known point has caught it: then its speed is NaN.
     """
     h = h.clone()
     speed = move(step, h, x).norm(dim=-1)
@@ -91,20 +170,24 @@ def _levenberg_marquardt(step: StepFunction, h: Tensor, x: Tensor) -> tuple[Tens
         some = torch.argsort(active, dim=1, descending=True, stable=True)[:, :width]  # (member, width)
         at = some[..., None].expand(-1, -1, h.shape[-1])
         h_now, speed_now, damping_now = h.gather(1, at), speed.gather(1, some), damping.gather(1, some)
-        h_next = h_now - _damped_step(step, h_now, x, damping_now * speed_now**2)
+        h_next = h_now - _damped_step(step, h_now, x, inner, damping_now * speed_now**2)
         speed_next = move(step, h_next, x).norm(dim=-1)
         better = speed_next < speed_now  # False for a non-finite speed
+        if catch is not None:
+            speed_next = torch.where(better & _caught(h_now, h_next, catch), torch.nan, speed_next)
         h.scatter_(1, at, torch.where(better[..., None], h_next, h_now))
         speed.scatter_(1, some, torch.where(better, speed_next, speed_now))
         damping.scatter_(1, some, torch.where(better, damping_now / 4, damping_now * 8).clamp(min=1e-4))
     return h, speed
 
 
-def _damped_step(step: StepFunction, h: Tensor, x: Tensor, damping: Tensor) -> Tensor:
+def _damped_step(step: StepFunction, h: Tensor, x: Tensor, inner: Tensor | None, damping: Tensor) -> Tensor:
     """(J'J + mu I)^-1 J'F at h, shape of h, with F the movement and J its Jacobian."""
-    jacobian = jacobians(step, h, x)
+    moved = move(step, h, x)
+    slopes = 1 - (h + moved).square()
+    jacobian = jacobians(step, h, x) if inner is None else slopes[..., None] * inner[:, None]
     jacobian.diagonal(dim1=-2, dim2=-1).sub_(1.0)
-    gradient = jacobian.mT @ move(step, h, x)[..., None]
+    gradient = jacobian.mT @ moved[..., None]
     normal = jacobian.mT @ jacobian
     diagonal = normal.diagonal(dim1=-2, dim2=-1)
     # At least 1e-14 of the mean curvature: the factorisation of a singular J'J must not fail by round-off.

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from degeneracy.analysis.fixed_point_search import (
     JACOBIAN_BUDGET,
+    affine_part,
     descend,
     distinct,
     host,
@@ -40,6 +41,8 @@ MARGINAL = 1e-6
 # points of trained 3-bit flip-flops are more than 0.3 apart, and other neighbourhoods are reached by midpoints.
 COARSE_DISTANCE = 0.1
 MIDPOINT_ROUNDS = 5
+# Restarts polished together: points that one chunk finds catch what the next would bring to them.
+CHUNK = 32
 # Numbers in one batch of states on an accelerator; on a CPU a batch is one member, which stays in cache.
 STATE_BUDGET = 2**24
 
@@ -162,17 +165,23 @@ def _search(step: StepFunction, starts: Tensor, x: Tensor, limits: _Limits) -> l
     usable = move(step, starts, x).isfinite().all(-1)  # (member, point)
     starts = torch.where(usable[..., None], starts, 0.0)
     near = [COARSE_DISTANCE * length for length in scale(starts).flatten().tolist()]
-    tried = _coarse_ends(step, starts, usable, x, near, limits)
+    inner = affine_part(step, starts, x)
+    tried = _coarse_ends(step, starts, usable, x, near, inner, limits)
     points = [np.zeros((0, starts.shape[-1]))] * len(starts)
     rejected = list(points)
     for _ in range(MIDPOINT_ROUNDS + 1):
         n_old = [len(h) for h in points]
-        for k, (h, speed) in enumerate(polish(step, tried, x)):
-            at_rest = speed <= limits.tolerance
-            kept = distinct(np.concatenate([points[k], h[at_rest]]), limits.unique)
-            points[k] = kept[: limits.max_points + 1]  # one more than allowed says that there are more
-            rejected[k] = distinct(np.concatenate([rejected[k], h[~at_rest]]), limits.unique)
-            tried[k] = midpoints(points[k], n_old[k], near[k]) if len(kept) <= limits.max_points else h[:0]
+        for first in range(0, max(map(len, tried)), CHUNK):
+            chunk = [h[first : first + CHUNK] for h in tried]
+            for k, (h, speed) in enumerate(polish(step, chunk, x, inner, points, near)):
+                at_rest, moves = speed <= limits.tolerance, speed > limits.tolerance  # neither where caught
+                kept = distinct(np.concatenate([points[k], h[at_rest]]), limits.unique)
+                points[k] = kept[: limits.max_points + 1]  # one more than allowed says that there are more
+                rejected[k] = distinct(np.concatenate([rejected[k], h[moves]]), limits.unique)
+        tried = [
+            midpoints(h, n, close) if len(h) <= limits.max_points else h[:0]
+            for h, n, close in zip(points, n_old, near, strict=True)
+        ]
         if not any(map(len, tried)):
             break
     n_usable = usable.sum(1).tolist()
@@ -183,10 +192,16 @@ def _search(step: StepFunction, starts: Tensor, x: Tensor, limits: _Limits) -> l
 
 
 def _coarse_ends(
-    step: StepFunction, starts: Tensor, usable: Tensor, x: Tensor, near: Sequence[float], limits: _Limits
+    step: StepFunction,
+    starts: Tensor,
+    usable: Tensor,
+    x: Tensor,
+    near: Sequence[float],
+    inner: Tensor | None,
+    limits: _Limits,
 ) -> list[Array]:
     """One state (the slowest) of each neighbourhood where the descent from a member's usable starts ends."""
-    ends = descend(step, starts, x, limits.n_adam)
+    ends = descend(step, starts, x, limits.n_adam, inner)
     speed = move(step, ends, x).norm(dim=-1)
     some = []
     for k, ok in enumerate(usable):

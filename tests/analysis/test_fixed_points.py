@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from degeneracy.analysis import fixed_points
-from degeneracy.analysis.fixed_point_search import descend, jacobians, polish
+from degeneracy.analysis.fixed_point_search import _caught, affine_part, descend, jacobians, polish
 from degeneracy.analysis.fixed_points import (
     FixedPoints,
     census,
@@ -386,3 +386,52 @@ def test_a_symmetry_copy_is_at_distance_0_and_a_changed_network_is_not():
 def test_impossible_options_are_said_in_one_line(options, said):
     with pytest.raises(UserError, match=f"^fixed points: .*{said}"):
         find_fixed_points(independent_units(1), **options)
+
+
+# --- The short cut for tanh of an affine map -------------------------------------------------------------------
+
+
+def test_the_affine_part_is_the_recurrent_matrix_of_a_tanh_network_and_of_nothing_else():
+    step, x = tanh_step([trained()]), torch.zeros(3)
+    inner = affine_part(step, step.visited[:, :256], x)
+    # 1e-9: the derivative of a float64 tanh over that of the least saturated state, above 1e-4.
+    torch.testing.assert_close(inner[0], trained()["recurrent"].double(), atol=1e-9, rtol=0)
+    sine = step_of(lambda h, _: torch.tanh(torch.sin(h) + h.roll(1, -1)), uniform((1, 50, 4)))
+    leaky = step_of(lambda h, _: 0.5 * h + 0.5 * torch.tanh(2 * h.roll(1, -1)), uniform((1, 50, 4)))
+    scaled = step_of(lambda h, _: 3 * torch.tanh(h), uniform((1, 50, 4)))
+    for other in (sine, leaky, scaled):
+        assert affine_part(other, other.visited, torch.zeros(1)) is None
+
+
+def test_the_short_cut_takes_the_steps_that_differentiation_takes():
+    step, x = tanh_step([trained()]), torch.tensor([0.3, 0.0, -0.2])
+    starts = step.visited[:, :40].double()
+    inner = affine_part(step, starts, x)
+    with_inner, without = (descend(step, starts, x, 20, way) for way in (inner, None))
+    torch.testing.assert_close(
+        with_inner, without, atol=1e-9, rtol=0
+    )  # 20 updates of Adam, whose sizes are ratios
+    states = [starts[0, :5].numpy()]
+    for (h, _), (other, _) in zip(polish(step, states, x, inner), polish(step, states, x), strict=True):
+        np.testing.assert_allclose(np.sort(h[:, 0]), np.sort(other[:, 0]), atol=1e-10)
+
+
+def test_the_points_are_those_found_without_short_cuts(monkeypatch):
+    step = tanh_step([trained()])
+    quick = find_fixed_points(step, n_starts=64)[0]
+    monkeypatch.setattr(fixed_points, "affine_part", lambda *_: None)
+    monkeypatch.setattr(fixed_points, "CHUNK", 10**6)
+    monkeypatch.setattr(
+        "degeneracy.analysis.fixed_point_search._caught", lambda before, *_: before[..., 0] > 9
+    )
+    assert same_set(quick, find_fixed_points(step, n_starts=64)[0], 1e-10)
+
+
+def test_a_known_point_catches_what_nears_it_and_nothing_that_leaves():
+    known, limit = torch.tensor([[[0.0, 0.0], [5.0, 0.0]]]), torch.tensor([1.0])
+    before = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.1, 0.0], [9.0, 0.0], [5.0, 1.0]]])
+    after = torch.tensor([[[0.4, 0.0], [0.7, 0.0], [0.3, 0.0], [7.0, 0.0], [5.0, torch.nan]]])
+    assert _caught(before, after, (known, limit)).tolist() == [[True, False, False, False, False]]
+    step, (start, root) = independent_units(1), (np.array([[0.8]]), np.array([[0.9575]]))
+    assert np.isnan(polish(step, [start], torch.zeros(1), None, [root], [0.3])[0][1][0])
+    assert polish(step, [start], torch.zeros(1), None, [-root], [0.3])[0][1][0] < 1e-13  # round-off
