@@ -1,13 +1,16 @@
 """DSA: the operators against dsa-metric, the distance against brute force, closed forms and planted copies."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import expm
 from scipy.optimize import minimize
 
-from degeneracy.analysis import conjugation
-from degeneracy.analysis.dsa import delay_operator, delay_operators, fit_pairs
+from degeneracy.analysis import conjugation, conjugation_starts, dsa
+from degeneracy.analysis.dsa import delay_operator, delay_operators, fit_among, fit_pairs
 from degeneracy.errors import UserError
 
 
@@ -334,3 +337,120 @@ def test_unconverged_searches_say_so_and_progress_counts_pairs():
     assert fit.spread.shape == (3,)
     assert fit.n_starts == 24
     assert len(fit_pairs(x[:0], y[:0]).distance) == 0
+
+
+# --- the compiled search against the reference path, in torch ---
+
+
+def unit_operators(n, rank, seed=0):
+    operators = random_operators(n, rank, seed)
+    return operators / np.linalg.norm(operators, axis=(1, 2))[:, None, None]
+
+
+def test_compiled_search_ends_where_the_reference_path_does(monkeypatch):
+    search = pytest.importorskip("degeneracy.analysis.conjugation_search")
+    x, y = random_operators(5, 5, seed=1), random_operators(5, 5, seed=2)
+    calls = []
+    monkeypatch.setattr(search, "align", lambda *a, f=search.align, **k: (calls.append(1), f(*a, **k))[1])
+    fit = fit_pairs(x, y, score="frobenius")
+    assert len(calls) == 5, "the compiled path is the one taken"
+    monkeypatch.setattr(dsa, "compiled", None)
+    reference = fit_pairs(x, y, score="frobenius")
+    assert len(calls) == 5, "and here it is not"
+    # 1e-6: at rank 5, 24 starts find the least of both; each gradient is under 1e-7.
+    np.testing.assert_allclose(fit.distance, reference.distance, atol=1e-6)
+    assert reference.converged.all()
+
+
+def test_compiled_objective_and_gradient_are_those_of_the_reference_path():
+    search = pytest.importorskip("degeneracy.analysis.conjugation_search")
+    (a, b), c = unit_operators(2, 7), random_rotation(7, -1)
+    work = search.new_work(a, b)
+    gradient = np.zeros(21)
+    value = search.objective(work, c, gradient)
+    expected, turn = conjugation._objective(*(torch.from_numpy(each)[None] for each in (a, b, c)))
+    assert value == pytest.approx(float(expected[0]), abs=1e-14)  # rounding of sums of order 1
+    np.testing.assert_allclose(gradient, turn[0].numpy()[np.tril_indices(7, -1)], atol=1e-14)
+    search.turn(work, gradient, 0.1, c)
+    step = 0.1 * turn[0].numpy()
+    # The turn is exp(step) up to step^3 / 24, and stays orthogonal up to angle^6 / 64.
+    np.testing.assert_allclose(work.trial, expm(step) @ c, atol=np.linalg.norm(step) ** 3)
+    np.testing.assert_allclose(work.trial @ work.trial.T, np.eye(7), atol=np.linalg.norm(step) ** 6)
+
+
+def test_gauss_newton_matrix_is_that_of_all_pairs_of_basis_matrices():
+    search = pytest.importorskip("degeneracy.analysis.conjugation_search")
+    a = unit_operators(1, 6)[0]
+    commutators = []
+    for i, j in zip(*np.tril_indices(6, -1), strict=True):
+        s = np.zeros((6, 6))
+        s[i, j], s[j, i] = 1.0, -1.0
+        commutators.append((s @ a - a @ s).ravel())
+    # Packed vectors hold each entry once, full ones twice: half of || [S, a] ||^2.
+    direct = np.array(commutators) @ np.array(commutators).T / 2
+    found = search.gauss_newton(a, a @ a.T + a.T @ a, 0.25)
+    np.testing.assert_allclose(found, direct + 0.25 * np.eye(15), atol=1e-14)  # rounding
+    inverse = search.inverse_gauss_newton(a)
+    product = inverse @ (direct + search.DAMPING / 6 * np.eye(15))
+    np.testing.assert_allclose(product, np.eye(15), atol=1e-10)  # condition number about 100
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_large_ranks_go_without_the_gauss_newton_matrix_and_find_a_copy_all_the_same(sign):
+    search = pytest.importorskip("degeneracy.analysis.conjugation_search")
+    rank = search.DENSE_RANK + 4
+    operators = random_operators(1, rank)
+    assert len(search.inverse_gauss_newton(operators[0])) == 0
+    q = random_rotation(rank, sign)
+    fit = fit_pairs(operators, q @ operators @ q.T, n_starts=4)
+    assert fit.distance[0] < 1e-4  # as above: gradient 1e-7 over the flattest curvature
+    assert fit.converged.all()
+
+
+def test_a_pair_is_the_same_to_the_bit_alone_in_company_and_by_position():
+    pytest.importorskip("degeneracy.analysis.conjugation_search")
+    x, y = random_operators(4, 8, seed=1), random_operators(3, 8, seed=2)
+    i, j = np.divmod(np.arange(12), 3)
+    among = fit_among(x, y, i, j)
+    np.testing.assert_array_equal(among.distance, fit_pairs(x[i], y[j]).distance)
+    np.testing.assert_array_equal(among.distance[7:8], fit_pairs(x[2:3], y[1:2]).distance)
+    np.testing.assert_array_equal(among.distance, fit_among(y, x, j, i).distance)
+    assert len(set(among.distance)) == 12
+
+
+def test_compiled_starts_are_orthogonal_of_both_determinants_and_know_a_copy():
+    a = unit_operators(1, 9)[0]
+    b = random_rotation(9, -1) @ a @ random_rotation(9, -1).T
+    signs, rotations = conjugation_starts.shared_starts(24, 9, 0)
+    starts = conjugation_starts.matched_starts(conjugation_starts.frames(np.stack([a, b])), 0, 1, signs)
+    for each in (starts, rotations):
+        np.testing.assert_allclose(
+            each @ each.transpose(0, 2, 1), np.eye(9) + np.zeros((12, 1, 1)), atol=1e-7
+        )
+        np.testing.assert_allclose(
+            np.linalg.det(each), [1, -1] * 6, atol=1e-7
+        )  # one Newton-Schulz step in float64
+    apart = np.linalg.norm(a - starts @ b @ starts.transpose(0, 2, 1), axis=(1, 2))
+    assert apart.min() < 1e-3  # 64 power iterations for the phases; the search does the rest
+
+
+def test_nearest_orthogonal_matrix_is_that_of_the_svd_also_where_it_is_not_unique():
+    matrices = np.random.default_rng(0).standard_normal((5, 6, 6))
+    matrices[4, :, 0] = 0  # singular
+    found = conjugation_starts.nearest_orthogonal(matrices)
+    left, _, right = np.linalg.svd(matrices[:4])
+    np.testing.assert_allclose(
+        found[:4], left @ right, atol=1e-3
+    )  # single precision over small singular values
+    np.testing.assert_allclose(found[4] @ found[4].T, np.eye(6), atol=1e-12)
+
+
+def test_without_numba_the_reference_path_serves():
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "import numpy as np; from degeneracy.analysis import dsa\n"
+        "assert dsa.compiled is None\n"
+        "a = np.random.default_rng(0).standard_normal((1, 3, 3))\n"
+        "assert dsa.fit_pairs(a, a[:, ::-1, ::-1]).distance[0] < 1e-4\n"  # a permuted copy
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
