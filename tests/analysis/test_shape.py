@@ -204,6 +204,15 @@ def test_triangle_inequality_and_symmetry_of_the_angle(seed, units, alpha):
     assert (d <= np.pi / 2 + ROUNDING).all()
 
 
+def test_a_component_too_small_for_the_gram_matrix_counts_in_svcca():
+    x = centred(states(0)) @ rotation(5, 6)
+    u = np.linalg.svd(x, full_matrices=False)[0]
+    sizes = np.array([1, 0.5, 0.4, 0.3, 0.2, 3e-6])
+    y, z = (u * sizes) @ rotation(6, 6), (u * sizes[::-1]) @ rotation(7, 6)
+    # The same space; 1e-9: rounding over the smallest size, tenfold. A Gram matrix holds its square to 1e-5 only.
+    assert shape.svcca_distance(y, z, variance=1.0) == pytest.approx(0, abs=1e-9)
+
+
 @pytest.mark.parametrize("variance", [0.9, 1.0])
 def test_columns_from_the_gram_matrix_and_from_the_svd_say_the_same(monkeypatch, variance):
     ensemble = [states(0), states(1), states(2, 4)]
