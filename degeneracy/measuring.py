@@ -1,12 +1,14 @@
 """Measuring: choose measures with their options, record an ensemble, and collect what they find."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from degeneracy.analysis import MEASURES, Measure, Measured, Recording, own_measure
+from degeneracy.analysis.measure import MeasureInParts
 from degeneracy.ensemble import Ensemble
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.named import describe, look_up
@@ -15,7 +17,7 @@ from degeneracy.results import COLUMNS_AFTER_FACTORS, Examples, MemberSummary, R
 from degeneracy.streams import Streams
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import one_thread, resolve_jobs
-from degeneracy.workers import spread
+from degeneracy.workers import Call, spread
 
 LONG = ("dsa", "fixed_points", "signed_pif", "pif")  # the measures that take longest, the longest first
 N_EXAMPLE_MEMBERS, N_EXAMPLE_TRIALS = 4, 16
@@ -108,8 +110,28 @@ def measure_recording(
         return
     # The long ones first, so that no process is left with one at the end.
     asked.sort(key=lambda name: LONG.index(name) if name in LONG else len(LONG))
-    calls = ((_apply, (name, measures[name], _needed(measures[name], recording))) for name in asked)
-    yield from spread(calls, jobs=min(jobs, len(asked)))
+    calls: list[Call] = []
+    in_parts: dict[str, tuple[MeasureInParts, list[Any]]] = {}
+    for name in asked:
+        measure = measures[name]
+        if isinstance(measure, MeasureInParts) and jobs > 1:
+            parts = _tried(partial(measure.parts, recording))
+            if isinstance(parts, str):
+                yield name, parts
+                continue
+            in_parts[name] = measure, [None] * len(parts)
+            calls += [(_apply, ((name, k), part, ())) for k, part in enumerate(parts)]
+        else:
+            calls.append((_apply, ((name, 0), measure, (_needed(measure, recording),))))
+    for (name, k), outcome in spread(calls, jobs=min(jobs, len(calls))):
+        if name not in in_parts:
+            yield name, outcome
+            continue
+        measure, done = in_parts[name]
+        done[k] = outcome
+        if all(part is not None for part in done):
+            reasons = [part for part in done if isinstance(part, str)]
+            yield name, reasons[0] if reasons else _tried(partial(measure.whole, done))
 
 
 def split_outcome(outcome: Mapping[str, Measured | str]) -> tuple[dict[str, Measured], dict[str, str]]:
@@ -138,13 +160,20 @@ def _needed(measure: Measure, recording: Recording) -> Recording:
     )
 
 
-def _apply(name: str, measure: Measure, recording: Recording) -> tuple[str, Measured | str]:
-    """What a measure found, or why the data are impossible for it, which is no reason to end the others."""
+def _apply(
+    what: tuple[str, int], function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> tuple[tuple[str, int], Any]:
+    """A measure, or a part of one, done in a process of its own: what it is, and what came of it."""
     with one_thread():
-        try:
-            return name, measure(recording)
-        except (UserError, np.linalg.LinAlgError) as error:
-            return name, " ".join(str(error).split())
+        return what, _tried(partial(function, *arguments))
+
+
+def _tried(function: Callable[[], Any]) -> Any:
+    """What comes of it, or why the data are impossible for it, which is no reason to end other measures."""
+    try:
+        return function()
+    except (UserError, np.linalg.LinAlgError) as error:
+        return " ".join(str(error).split())
 
 
 def measure(

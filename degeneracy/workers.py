@@ -11,11 +11,15 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import joblib
 from joblib.externals.loky import reusable_executor
+
+# loky ends a worker whose memory has grown, compiled code included, and starts another: nothing a user need know.
+warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 Call = tuple[Callable[..., Any], tuple[Any, ...]]  # a function and its arguments

@@ -1,6 +1,8 @@
 """Measures of dynamics: how states move (DSA), how they are laid out (shape), where they rest (fixed points)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -20,9 +22,10 @@ from degeneracy.analysis.measure import (
     Level,
     Measure,
     Measured,
+    MeasureInParts,
     fit_diagnostics,
 )
-from degeneracy.analysis.recording import Array, Recording
+from degeneracy.analysis.recording import Array, Recording, StepFunction
 from degeneracy.errors import UserError
 
 
@@ -194,7 +197,7 @@ class CKA(_Shape):
     source: ClassVar[str] = "Kornblith, Norouzi, Lee & Hinton (2019), ICML, arXiv 1905.00414"
 
 
-class FixedPointCensus(Measure):
+class FixedPointCensus(MeasureInParts):
     """How many fixed points members have, of which kinds, and with which spectra."""
 
     name: ClassVar[str] = "fixed_points"
@@ -215,11 +218,20 @@ class FixedPointCensus(Measure):
     n_eigenvalues: int = pydantic.Field(8, ge=1, description="eigenvalues a point that are compared")
     seed: int = pydantic.Field(0, ge=0, description="of the starts; the repeat search takes the next")
 
-    def __call__(self, recording: Recording) -> Measured:
-        """Counts and distances, with the points themselves."""
-        if self.input == "mean" and recording.step is not None and len(recording.step.inputs) < 2:
+    def parts(self, recording: Recording) -> list[Callable[[], list[fixed_points.FixedPoints]]]:
+        """The search of every member, and its repetition from other starts; on an accelerator all members at once."""
+        step = recording.step
+        assert step is not None
+        if self.input == "mean" and len(step.inputs) < 2:
             raise UserError("fixed_points: input = 'mean' needs the inputs of the task, which were not given")
-        points, repeated = self._search(recording, self.seed), self._search(recording, self.seed + 1)
+        members = range(len(step.visited))
+        steps = [step.select([k]) for k in members] if step.visited.device.type == "cpu" else [step]
+        return [partial(self._search, some, seed) for seed in (self.seed, self.seed + 1) for some in steps]
+
+    def whole(self, done: Sequence[list[fixed_points.FixedPoints]]) -> Measured:
+        """Counts and distances, with the points themselves."""
+        half = len(done) // 2
+        points, repeated = list(chain(*done[:half])), list(chain(*done[half:]))
         stable = np.array([float((p.index == 0).sum()) for p in points])
         total = np.array([float(len(p)) for p in points])
         census = fixed_points.census_distance(points)
@@ -248,10 +260,9 @@ class FixedPointCensus(Measure):
             diagnostics={"rejected": float(np.mean([p.n_rejected for p in points]))},
         )
 
-    def _search(self, recording: Recording, seed: int) -> list[fixed_points.FixedPoints]:
-        assert recording.step is not None
+    def _search(self, step: StepFunction, seed: int) -> list[fixed_points.FixedPoints]:
         return fixed_points.find_fixed_points(
-            recording.step,
+            step,
             input_index={"zero": 0, "mean": 1}[self.input],
             n_starts=self.n_starts,
             seed=seed,

@@ -5,7 +5,7 @@ intervals and calibration are computed in one place (`statistics`) for all measu
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -87,6 +87,22 @@ class Measure(Spec):
     @abstractmethod
     def __call__(self, recording: Recording) -> Measured:
         """Measure one ensemble (2 members or more)."""
+
+
+class MeasureInParts(Measure):
+    """A measure whose work is of independent parts, which may be done in any order, in other processes too."""
+
+    @abstractmethod
+    def parts(self, recording: Recording) -> Sequence[Callable[[], Any]]:
+        """The parts of the work."""
+
+    @abstractmethod
+    def whole(self, done: Sequence[Any]) -> Measured:
+        """What the parts, in their order, come to."""
+
+    def __call__(self, recording: Recording) -> Measured:
+        """Do one part after the other, then put them together."""
+        return self.whole([part() for part in self.parts(recording)])
 
 
 def fit_diagnostics(spread: Array, converged: NDArray[np.bool_]) -> dict[str, float]:
