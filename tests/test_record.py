@@ -228,7 +228,10 @@ def test_noisy_networks_are_also_recorded_with_their_noise() -> None:
 
 
 def test_what_cannot_be_had_is_listed_with_the_reason(recording: Recording) -> None:
-    assert recording.missing == {"noisy_states": "the networks have no noise of their own"}
+    assert recording.missing == {
+        "noisy_states": "the networks have no noise of their own",
+        "prediction_times": "the task has no closed loop",
+    }
     core, readout = nn.RNN(2, N), nn.Linear(N, 2)
     given = record(dg.Ensemble.from_modules([(core, readout)] * 2), TASK, PROBE)
     assert given.untrained is None
