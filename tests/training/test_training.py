@@ -287,7 +287,7 @@ def test_epochs_too_few_to_converge_in_are_refused() -> None:
     # 1 + patience epochs under the threshold are needed.
     assert Training(max_epochs=4, patience=3).for_task(TASK).max_epochs == 4
     for training in (Training(max_epochs=3, patience=3), Training(max_epochs=3), Training(patience=300)):
-        with pytest.raises(UserError, match="max_epochs = .* is wrong: with patience"):
+        with pytest.raises(UserError, match=r"max_epochs = .* is wrong: with patience"):
             training.for_task(TASK)
 
 
