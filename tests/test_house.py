@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "degeneracy"
 FILES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in FILES}
-GROUND = {"errors", "specs", "streams", "version", "workers"}
+GROUND = {"compiling", "errors", "specs", "streams", "version", "workers"}
 # Upward imports inside a function, so that one method serves the user: `result.report(...)`.
 LATE = {("degeneracy.results", "degeneracy.report")}
 

@@ -14,11 +14,11 @@ their lower triangle ("packed"): k = i (i - 1) / 2 + j for i > j.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf, dpotri
 
 from degeneracy.analysis.recording import Array
+from degeneracy.compiling import compiled
 
 MEMORY = 8  # pairs of vectors in L-BFGS
 FINALISTS = 2
@@ -34,7 +34,7 @@ DAMPING = (
 SHARES = (1.0, 1 / 2, 1 / 4, 1 / 8)
 STEPS_DENSE, STEPS = (12, 10, 10, 10), (60, 60, 80, 100)
 
-jit = njit(cache=True, nogil=True, error_model="numpy")  # a division by 0 is an infinity, not an exception
+jit = compiled(error_model="numpy")  # a division by 0 is an infinity, not an exception
 
 
 def align(

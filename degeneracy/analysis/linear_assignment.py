@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 try:
-    import numba
+    from degeneracy import compiling
 except ImportError:  # the reference path
-    numba = None  # type: ignore[assignment]
+    compiling = None  # type: ignore[assignment]
 
 Single = NDArray[np.float32]
 Matching = NDArray[np.int64]  # (unit,): row i is matched to column matching[i]
@@ -28,7 +28,7 @@ MOST = np.int32(2**29)  # ... or price: beyond it, which no matrix is known to r
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function compiled at its first call and kept on disk; itself where numba is missing."""
-    return function if numba is None else numba.njit(cache=True, nogil=True)(function)
+    return function if compiling is None else compiling.compiled()(function)
 
 
 def assign(profits: Single, prices: Single) -> Matching:
@@ -42,7 +42,7 @@ def assign(profits: Single, prices: Single) -> Matching:
     Returns:
         The column of each row.
     """
-    if numba is None or len(profits) == 1:
+    if compiling is None or len(profits) == 1:
         return reference(profits)
     matching = _assign(profits, prices)
     return reference(profits) if matching[0] < 0 else matching

@@ -10,8 +10,8 @@ Sizes: B trials, T steps, N units, I inputs, O outputs; N is padded to P, a mult
 """
 
 import numpy as np
-from numba import njit
 
+from degeneracy.compiling import compiled
 from degeneracy.training.compiled_parts import (
     FUSED,
     ONE,
@@ -53,7 +53,7 @@ def workspace(sizes: Sizes, *, leaky: bool) -> tuple[Floats, ...]:
     )
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def _spread(flat, n, n_in, n_out, by_source, back):  # type: ignore[no-untyped-def]
     """Lay out the flat parameters: rows by source (units, inputs, 1), and recurrent over output weights."""
     pad = by_source.shape[1]
@@ -78,7 +78,7 @@ def _spread(flat, n, n_in, n_out, by_source, back):  # type: ignore[no-untyped-d
             back[pad + o, k] = flat[at + o * n + k]
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def _gather(by_source, outward, bias_out, n, n_in, n_out, flat):  # type: ignore[no-untyped-def]
     """The flat gradient from the gradients by source, of the output weights and of the output bias."""
     pad = by_source.shape[1]
@@ -103,7 +103,7 @@ def _gather(by_source, outward, bias_out, n, n_in, n_out, flat):  # type: ignore
         flat[at + n_out * n + o] = bias_out[o]
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def _activate(kind, x, n):  # type: ignore[no-untyped-def]
     """x = phi(x) in the first n columns. In place: a loop over two arrays that are one is not vectorised."""
     for b in range(len(x)):
@@ -116,7 +116,7 @@ def _activate(kind, x, n):  # type: ignore[no-untyped-def]
                 row[j] = tanh(row[j])
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def _mix(to, new, keep, take, n):  # type: ignore[no-untyped-def]
     """to = keep to + take new in the first n columns."""
     for b in range(len(to)):
@@ -125,7 +125,7 @@ def _mix(to, new, keep, take, n):  # type: ignore[no-untyped-def]
             row[j] = keep * row[j] + take * new_row[j]
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def _copy(to, x, n):  # type: ignore[no-untyped-def]
     """to = x in the first n columns."""
     for b in range(len(to)):
@@ -134,7 +134,7 @@ def _copy(to, x, n):  # type: ignore[no-untyped-def]
             row[j] = x_row[j]
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def _forward(kind, alpha, current, states, active, carried, by_source, noise, n_in):  # type: ignore[no-untyped-def]
     """Run the units; `states` goes from inputs beside nothing to inputs beside what recurrent weights see."""
     n_steps, rows, row = len(states) - 1, states.shape[1], states.shape[2]
@@ -169,7 +169,7 @@ def _forward(kind, alpha, current, states, active, carried, by_source, noise, n_
             _activate(kind, state, pad)
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def _through_units(kind, alpha, current, grads, seen, active, carried, n):  # type: ignore[no-untyped-def]
     """Turn one step's `grads` from d loss / d (what weights see) into d loss / d drive, in the first n columns."""
     for b in range(len(grads)):
@@ -192,7 +192,7 @@ def _through_units(kind, alpha, current, grads, seen, active, carried, n):  # ty
                 grad[j] = grad[j] * (ONE - phi[j] * phi[j])
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def gradients(  # type: ignore[no-untyped-def]
     kind, alpha, current, params, inputs, targets, loss_weights, noise, work, grads
 ):
@@ -271,7 +271,7 @@ def gradients(  # type: ignore[no-untyped-def]
     return loss
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def update(  # type: ignore[no-untyped-def]
     kind, alpha, current, params, inputs, targets, loss_weights, noise, work, grads, first, second, constants
 ):

@@ -6,8 +6,8 @@ the gradients.
 """
 
 import numpy as np
-from numba import njit
 
+from degeneracy.compiling import compiled
 from degeneracy.training.compiled_parts import (
     FUSED,
     ONE,
@@ -51,7 +51,7 @@ def workspace(sizes: Sizes) -> tuple[Floats, ...]:
     )
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def _spread(flat, n, n_in, n_out, by_source, back):  # type: ignore[no-untyped-def]
     """Lay out the flat parameters: rows by source (units, inputs, 1), and recurrent over output weights."""
     pad = back.shape[1]
@@ -78,7 +78,7 @@ def _spread(flat, n, n_in, n_out, by_source, back):  # type: ignore[no-untyped-d
             back[3 * pad + o, k] = flat[at + o * n + k]
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def _gather(by_source, by_drive, outward, bias_out, n, n_in, n_out, flat):  # type: ignore[no-untyped-def]
     """The flat gradient from the gradients by source, of the candidate's drive, the output weights and bias."""
     pad = outward.shape[1]
@@ -101,7 +101,7 @@ def _gather(by_source, by_drive, outward, bias_out, n, n_in, n_out, flat):  # ty
         flat[at + n_out * n + o] = bias_out[o]
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def _step(gates, before, after, n):  # type: ignore[no-untyped-def]
     """Gates, candidate and next state of one step; several short loops, since LLVM compares few arrays a loop."""
     for b in range(len(gates)):
@@ -117,7 +117,7 @@ def _step(gates, before, after, n):  # type: ignore[no-untyped-def]
             new[j] = candidate[j] + update[j] * (old[j] - candidate[j])
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def _step_back(gates, before, grad, to, n):  # type: ignore[no-untyped-def]
     """From `grad`, d loss / d state, write that of all gates to `to`; `grad` becomes its part to the state before."""
     for b in range(len(gates)):
@@ -140,7 +140,7 @@ def _step_back(gates, before, grad, to, n):  # type: ignore[no-untyped-def]
             state[j] *= update[j]
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def _forward(states, gates, by_source, noise, n_in):  # type: ignore[no-untyped-def]
     """Run the units: `states` and `gates` of all steps."""
     n_steps, rows, row = len(gates), states.shape[1], states.shape[2]
@@ -167,7 +167,7 @@ def _forward(states, gates, by_source, noise, n_in):  # type: ignore[no-untyped-
         _step(gates[t], states[t], states[t + 1], pad)
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def gradients(params, inputs, targets, loss_weights, noise, work, grads):  # type: ignore[no-untyped-def]
     """Loss and flat gradient of one member; arguments as of `compiled.gradients`."""
     states, gates, state_grad, pair, by_source, by_source_grad, by_drive_grad, back, out_grad = work
@@ -221,7 +221,7 @@ def gradients(params, inputs, targets, loss_weights, noise, work, grads):  # typ
     return loss
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def update(  # type: ignore[no-untyped-def]
     params, inputs, targets, loss_weights, noise, work, grads, first, second, constants
 ):

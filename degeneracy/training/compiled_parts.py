@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from degeneracy.compiling import compiled
 from degeneracy.training.tiles import ROWS, WIDTH
 
 Floats = NDArray[np.float32]
@@ -24,7 +24,7 @@ _Q3, _Q4 = np.float32(0.00034236503), np.float32(8.5987784e-07)
 # "contract": a product and a sum in one instruction; "reassoc" (sums of vectors) only where dots are taken. Neither
 # assumes that numbers are finite: a NaN stays one.
 # Division as numpy's: a check for 0 would keep a loop from being vectorised.
-FUSED: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+FUSED: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 SUMMED: dict[str, Any] = {**FUSED, "fastmath": {"contract", "reassoc"}}
 
 
@@ -71,10 +71,10 @@ def _tanh(x: Any) -> Any:
     return x * above / below
 
 
-tanh = njit(**FUSED, inline="always")(_tanh)
+tanh = compiled(**FUSED, inline="always")(_tanh)
 
 
-@njit(**SUMMED)
+@compiled(**SUMMED)
 def read_out(states, back, at, bias_out, targets, weights, t, scale, errors, bias_grad):  # type: ignore[no-untyped-def]
     """Write step t's d loss / d output from column `at` of `errors`, add it to `bias_grad`; returns its loss."""
     pad, n_out = back.shape[1], targets.shape[2]
@@ -94,7 +94,7 @@ def read_out(states, back, at, bias_out, targets, weights, t, scale, errors, bia
     return loss
 
 
-@njit(**FUSED)
+@compiled(**FUSED)
 def descend(params, grads, first, second, constants):  # type: ignore[no-untyped-def]
     """Clip a member's gradient and take Adam's step, in place; `optimisation.Adam` and `clip_norms` say how.
 

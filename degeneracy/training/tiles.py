@@ -5,13 +5,14 @@ and packing. Here a tile of ROWS x 2 vectors is summed over the inner dimension 
 in LLVM's own vectors, since no compiler makes it out of scalar code.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from degeneracy.compiling import compiled
 
 
 def _vectors() -> tuple[int, int]:
@@ -183,4 +184,4 @@ def _product(  # type: ignore[no-untyped-def]
             )
 
 
-product: Callable[..., None] = njit(nogil=True, cache=True)(_product)
+product = compiled()(_product)

@@ -84,7 +84,7 @@ sys.modules["numba"] = None
 import numpy as np
 from degeneracy.analysis import linear_assignment, pif
 from degeneracy.analysis.recording import Weights
-assert linear_assignment.numba is None
+assert linear_assignment.compiling is None
 x, y = (Weights(recurrent=np.random.default_rng(s).normal(size=(1, 16, 16))) for s in (1, 2))
 print(pif.align(x, y, signed=False).distance, pif.align(x, y, signed=True).distance)
 """

@@ -28,7 +28,7 @@ from degeneracy.record import Probe, record
 
 from .timing import Row, report, versus
 
-SIZES = ((20, 10), (50, 10), (100, 20))  # rank, delays
+SIZES = ((50, 10, 66), (100, 20, 10))  # rank, delays, pairs at most: the peer takes minutes for them
 PEER_ROUNDING = (
     1e-5  # the peer's angle is an arccos in float32: 6e-8 over the sine of the angle, 0.01 and more
 )
@@ -120,16 +120,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=66)
     parser.add_argument("--members", type=int, default=12)
     parser.add_argument("--hidden-size", type=int, default=64)
-    parser.add_argument("--rank", type=int, default=0, help="one rank instead of 20, 50 and 100")
+    parser.add_argument("--rank", type=int, default=0, help="one rank instead of 50 and 100")
     parser.add_argument("--delays", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--short", action="store_true", help="4 networks, rank 20, 2 pairs; keeps nothing")
     given = parser.parse_args(argv)
     members, n_pairs, repeats = (4, 2, 1) if given.short else (given.members, given.pairs, given.repeats)
-    sizes = ((20, 10),) if given.short else ((given.rank, given.delays),) if given.rank else SIZES
+    sizes = ((given.rank, given.delays, n_pairs),) if given.rank else SIZES
+    if given.short:
+        sizes = ((20, 10, n_pairs),)
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars
         states = trained_states(members, given.hidden_size)
-    rows = [compare(states, rank, delays, n_pairs, min(repeats, n_pairs)) for rank, delays in sizes]
+    rows = []
+    for rank, delays, most in sizes:
+        n = min(n_pairs, most)
+        rows.append(compare(states, rank, delays, n, min(repeats, n)))
     report("dsa", rows, keep=not given.short and not given.rank)
 
 
