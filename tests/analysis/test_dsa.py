@@ -335,7 +335,7 @@ def test_unconverged_searches_say_so_and_progress_counts_pairs():
     assert not fit.converged.any()
     assert sum(counts) == 3
     assert fit.spread.shape == (3,)
-    assert fit.n_starts == 24
+    assert fit.n_starts == 32
     assert len(fit_pairs(x[:0], y[:0]).distance) == 0
 
 
