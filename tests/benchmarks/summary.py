@@ -16,7 +16,16 @@ from matplotlib.figure import Figure
 
 from tests.benchmarks.timing import RESULTS, hardware
 
-PROGRAMS = ("update", "to_threshold", "gpu", "dsa", "pif", "shape", "fixed_points")
+# What stands before a program's rows, and its peer.
+PROGRAMS = {
+    "update": ("one update of ", "torch's module or a loop"),
+    "to_threshold": ("", "nn.RNN"),
+    "gpu": ("on a GPU, one update of ", "nn.RNN by cuDNN"),
+    "dsa": ("", "dsa-metric 2.0.2"),
+    "pif": ("PIF, ", "scipy FAQ, 8 restarts"),
+    "shape": ("", "netrep or numpy"),
+    "fixed_points": ("fixed points, ", "a loop over networks"),
+}
 
 
 def load(folder: Path, program: str) -> dict[str, Any]:
@@ -37,15 +46,16 @@ def seconds(timing: dict[str, float]) -> str:
 
 def table(folder: Path) -> list[str]:
     """Lines of a Markdown table: each comparison with its ratio and range."""
-    lines = ["| work | faster than the peer by | ours | peer |", "|---|---|---|---|"]
-    for program in PROGRAMS:
+    lines = ["| work | times faster (range) | ours | peer | which peer |", "|---|---|---|---|---|"]
+    for program, (before, peer) in PROGRAMS.items():
         for row in load(folder, program)["rows"]:
             if row["peer"] is None:
                 continue
             ratio = f"{row['ratio']:.2g} ({row['ratio_low']:.2g}-{row['ratio_high']:.2g})"
             if row["ratio"] >= 100:
                 ratio = f"{row['ratio']:.0f} ({row['ratio_low']:.0f}-{row['ratio_high']:.0f})"
-            lines.append(f"| {row['name']} | {ratio} | {seconds(row['ours'])} | {seconds(row['peer'])} |")
+            ours, theirs = seconds(row["ours"]), seconds(row["peer"])
+            lines.append(f"| {before}{row['name']} | {ratio} | {ours} | {theirs} | {peer} |")
     return lines
 
 
@@ -64,7 +74,12 @@ def scaling(folder: Path) -> list[str]:
 
 def draw(folder: Path) -> Figure:
     """Ratios on a logarithmic axis, with their ranges; 1 is the peer's speed."""
-    rows = [row for program in PROGRAMS for row in load(folder, program)["rows"] if row["peer"] is not None]
+    rows = [
+        {**row, "name": before + row["name"]}
+        for program, (before, _) in PROGRAMS.items()
+        for row in load(folder, program)["rows"]
+        if row["peer"] is not None
+    ]
     rows.reverse()
     figure = Figure(figsize=(6.7, 0.6 + 0.27 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
