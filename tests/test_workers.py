@@ -38,9 +38,9 @@ def test_every_call_is_made_once(jobs: int) -> None:
 def test_one_job_is_this_process_and_more_are_others() -> None:
     calls: list[Call] = [(os.getpid, ())] * 4
     assert set(spread(calls, jobs=1)) == {os.getpid()}
-    others = set(spread(calls, jobs=2))
+    others = {number for _ in range(3) for number in spread(calls, jobs=2)}
     assert os.getpid() not in others
-    assert set(spread(calls, jobs=2)) <= others | set(spread(calls, jobs=2)), "workers are used again"
+    assert len(others) <= 2, "workers are used again"  # one of them may have been quick enough to make all calls
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
