@@ -20,6 +20,8 @@ from degeneracy.training.compiled_parts import (
     Sizes,
     aligned,
     descend,
+    load_inputs,
+    loss_scale,
     padded,
     read_out,
     tanh,
@@ -211,21 +213,14 @@ def gradients(  # type: ignore[no-untyped-def]
         grads: (parameter,), written to.
     """
     states, active, carried, pair, by_source, by_source_grad, back, out_grad = work
-    n_trials, n_steps, n_in = inputs.shape
+    _, n_steps, n_in = inputs.shape
     n_out, n = targets.shape[2], noise.shape[2]
     rows, row, pad = states.shape[1], states.shape[2], back.shape[1]
     _spread(params, n, n_in, n_out, by_source, back)
-    for t in range(n_steps):
-        for b in range(n_trials):
-            for i in range(n_in):
-                states[t, b, pad + i] = inputs[b, t, i]
+    load_inputs(states, inputs, pad)
     _forward(kind, alpha, current, states, active, carried, by_source, noise, n_in)
 
-    total = 0.0
-    for b in range(n_trials):
-        for t in range(n_steps):
-            total += loss_weights[b, t]
-    scale = np.float32(1 / (total * n_out))
+    scale = loss_scale(loss_weights, n_out)
     bias_out = params[len(params) - n_out :]
     bias_grad = np.zeros(n_out)
     by_source_grad[:] = ZERO
@@ -241,21 +236,8 @@ def gradients(  # type: ignore[no-untyped-def]
         )
         seen, before = (t + 1) * rows * row, t * rows * row
         product(
-            out_grad.reshape(-1),
-            0,
-            pad,
-            both,
-            later + pad,
-            1,
-            wide,
-            flat,
-            seen,
-            row,
-            len(out_grad),
-            pad,
-            rows,
-            True,
-        )
+            out_grad.reshape(-1), 0, pad, both, later + pad, 1, wide, flat, seen, row, len(out_grad), pad, rows, True
+        )  # fmt: skip
         skip = pad if step == 0 else 0  # nothing comes from after the last step
         product(
             both, here, wide, both, later + skip, wide, 1, back.reshape(-1), skip * pad, pad, rows, pad,

@@ -16,6 +16,8 @@ from degeneracy.training.compiled_parts import (
     Sizes,
     aligned,
     descend,
+    load_inputs,
+    loss_scale,
     padded,
     read_out,
     tanh,
@@ -171,21 +173,14 @@ def _forward(states, gates, by_source, noise, n_in):  # type: ignore[no-untyped-
 def gradients(params, inputs, targets, loss_weights, noise, work, grads):  # type: ignore[no-untyped-def]
     """Loss and flat gradient of one member; arguments as of `compiled.gradients`."""
     states, gates, state_grad, pair, by_source, by_source_grad, by_drive_grad, back, out_grad = work
-    n_trials, n_steps, n_in = inputs.shape
+    _, n_steps, n_in = inputs.shape
     n_out, n = targets.shape[2], noise.shape[2]
     rows, row, pad = states.shape[1], states.shape[2], back.shape[1]
     _spread(params, n, n_in, n_out, by_source, back)
-    for t in range(n_steps):
-        for b in range(n_trials):
-            for i in range(n_in):
-                states[t, b, pad + i] = inputs[b, t, i]
+    load_inputs(states, inputs, pad)
     _forward(states, gates, by_source, noise, n_in)
 
-    total = 0.0
-    for b in range(n_trials):
-        for t in range(n_steps):
-            total += loss_weights[b, t]
-    scale = np.float32(1 / (total * n_out))
+    scale = loss_scale(loss_weights, n_out)
     bias_out = params[len(params) - n_out :]
     bias_grad = np.zeros(n_out)
     for array in (by_source_grad, by_drive_grad, out_grad, state_grad):

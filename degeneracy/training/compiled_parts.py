@@ -74,6 +74,25 @@ def _tanh(x: Any) -> Any:
 tanh = compiled(**FUSED, inline="always")(_tanh)
 
 
+@compiled(**FUSED)
+def load_inputs(states, inputs, at):  # type: ignore[no-untyped-def]
+    """Put the inputs (B, T, I) beside the states (T + 1, B, ...) that they act on, from column `at`."""
+    for t in range(inputs.shape[1]):
+        for b in range(inputs.shape[0]):
+            for i in range(inputs.shape[2]):
+                states[t, b, at + i] = inputs[b, t, i]
+
+
+@compiled(**FUSED)
+def loss_scale(loss_weights, n_out):  # type: ignore[no-untyped-def]
+    """What a weighted squared error counts in the mean: 1 / (sum of the weights (B, T) times the outputs)."""
+    total = 0.0
+    for b in range(loss_weights.shape[0]):
+        for t in range(loss_weights.shape[1]):
+            total += loss_weights[b, t]
+    return np.float32(1 / (total * n_out))
+
+
 @compiled(**SUMMED)
 def read_out(states, back, at, bias_out, targets, weights, t, scale, errors, bias_grad):  # type: ignore[no-untyped-def]
     """Write step t's d loss / d output from column `at` of `errors`, add it to `bias_grad`; returns its loss."""

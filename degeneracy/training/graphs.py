@@ -59,6 +59,6 @@ class Replayed:
         except RuntimeError as error:
             self._recordable = False
             reason = str(error).strip().splitlines()[0]
-            log.warning("training runs without a CUDA graph, several times slower: %s", reason)
+            log.warning("training runs without a CUDA graph, more slowly: %s", reason)
             return
         self._graph = graph

@@ -148,7 +148,7 @@ def train_stack(
 
 
 # Ended members leave once less than this share of the stack goes on. On a GPU the others' update must then be
-# recorded anew, and a few members more cost little.
+# recorded anew, for a few members fewer.
 LEAVE = {"cpu": 1.0, "cuda": 0.75}
 
 

@@ -1,7 +1,6 @@
 """Matrix products for small matrices in cache, compiled by numba: one tile of the result stays in registers.
 
-numpy's and torch's products lose a third of a core's speed at the sizes of one member (64 x 64 x 64), in dispatch
-and packing. Here a tile of ROWS x 2 vectors is summed over the inner dimension in registers; its loop is written
+torch's products lose a third of a core's speed at the sizes of one member (64 x 64 x 64), in dispatch and packing. Here a tile of ROWS x 2 vectors is summed over the inner dimension in registers; its loop is written
 in LLVM's own vectors, since no compiler makes it out of scalar code.
 """
 
@@ -122,66 +121,18 @@ def _product(  # type: ignore[no-untyped-def]
     wide, tall = width // (2 * WIDTH) * 2 * WIDTH, height // ROWS * ROWS
     for j in range(0, wide, 2 * WIDTH):
         for i in range(0, tall, ROWS):
-            _tall_wide(
-                c,
-                c0 + i * c_row + j,
-                c_row,
-                a,
-                a0 + i * a_row,
-                a_row,
-                a_inner,
-                b,
-                b0 + j,
-                b_inner,
-                inner,
-                add,
-            )
+            to, at = c0 + i * c_row + j, a0 + i * a_row
+            _tall_wide(c, to, c_row, a, at, a_row, a_inner, b, b0 + j, b_inner, inner, add)
         for i in range(tall, height, LEAST_ROWS):
-            _low_wide(
-                c,
-                c0 + i * c_row + j,
-                c_row,
-                a,
-                a0 + i * a_row,
-                a_row,
-                a_inner,
-                b,
-                b0 + j,
-                b_inner,
-                inner,
-                add,
-            )
+            to, at = c0 + i * c_row + j, a0 + i * a_row
+            _low_wide(c, to, c_row, a, at, a_row, a_inner, b, b0 + j, b_inner, inner, add)
     if wide < width:
         for i in range(0, tall, ROWS):
-            _tall_narrow(
-                c,
-                c0 + i * c_row + wide,
-                c_row,
-                a,
-                a0 + i * a_row,
-                a_row,
-                a_inner,
-                b,
-                b0 + wide,
-                b_inner,
-                inner,
-                add,
-            )
+            to, at = c0 + i * c_row + wide, a0 + i * a_row
+            _tall_narrow(c, to, c_row, a, at, a_row, a_inner, b, b0 + wide, b_inner, inner, add)
         for i in range(tall, height, LEAST_ROWS):
-            _low_narrow(
-                c,
-                c0 + i * c_row + wide,
-                c_row,
-                a,
-                a0 + i * a_row,
-                a_row,
-                a_inner,
-                b,
-                b0 + wide,
-                b_inner,
-                inner,
-                add,
-            )
+            to, at = c0 + i * c_row + wide, a0 + i * a_row
+            _low_narrow(c, to, c_row, a, at, a_row, a_inner, b, b0 + wide, b_inner, inner, add)
 
 
 product = compiled()(_product)
