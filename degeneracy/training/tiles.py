@@ -1,7 +1,8 @@
 """Matrix products for small matrices in cache, compiled by numba: one tile of the result stays in registers.
 
-torch's products lose a third of a core's speed at the sizes of one member (64 x 64 x 64), in dispatch and packing. Here a tile of ROWS x 2 vectors is summed over the inner dimension in registers; its loop is written
-in LLVM's own vectors, since no compiler makes it out of scalar code.
+torch's products lose a third of a core's speed at the sizes of one member (64 x 64 x 64), in dispatch and packing.
+Here a tile of ROWS x 2 vectors is summed over the inner dimension in registers; its loop is written in LLVM's own
+vectors, since no compiler makes it out of scalar code.
 """
 
 from typing import Any
