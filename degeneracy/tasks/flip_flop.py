@@ -3,12 +3,19 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import pydantic
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from degeneracy.streams import Streams
 from degeneracy.tasks.task import Task, Trials, Variant
+
+try:
+    from degeneracy.compiling import compiled
+except ImportError:  # no release of numba for this Python or machine: torch alone
+    compiled = None  # type: ignore[assignment]
 
 
 class FlipFlop(Task):
@@ -63,8 +70,13 @@ class FlipFlop(Task):
         # One draw decides both whether there is a pulse (u < p) and its sign (which half of [0, p) u falls in).
         draw = streams.uniform((n_trials, self.n_steps, self.channels))
         p = self.switch_probability
-        inputs = (draw < p).to(draw.dtype).sub_((draw < p / 2).to(draw.dtype), alpha=2)
-        return Trials.of(inputs, self.solve(inputs))
+        if draw.is_cuda or compiled is None:
+            inputs = (draw < p).to(draw.dtype).sub_((draw < p / 2).to(draw.dtype), alpha=2)
+            return Trials.of(inputs, self.solve(inputs))
+        # Half of what an update of a small network waits for its trials, were they made by torch.
+        pulses, held = np.empty(draw.shape, np.float32), np.empty(draw.shape, np.float32)
+        _pulse_and_hold(draw.numpy(), np.float32(p), np.float32(p / 2), pulses, held)
+        return Trials.of(torch.from_numpy(pulses), torch.from_numpy(held))
 
     def solve(self, inputs: Tensor) -> Tensor:
         """Hold the sign of the last non-zero input of every channel."""
@@ -88,3 +100,26 @@ class FlipFlop(Task):
             "input_noise": self.noisy_inputs(0.2),
             "amplitude": self.scaled_inputs(0.5),
         }
+
+
+def _walk(
+    draw: NDArray[np.float32],
+    p: np.float32,
+    half: np.float32,
+    pulses: NDArray[np.float32],
+    held: NDArray[np.float32],
+) -> None:
+    """Write the pulses and the signs to hold for uniform draws (member, trial, time, channel)."""
+    n_steps, channels = draw.shape[2:]
+    u, pulse, sign = draw.reshape(-1), pulses.reshape(-1), held.reshape(-1)
+    one, two = np.float32(1), np.float32(2)
+    for i in range(len(u)):  # without a branch, which chance would make costly
+        pulse[i] = np.float32(u[i] < p) - two * np.float32(u[i] < half)
+    for start in range(0, len(u), n_steps * channels):
+        for i in range(start, start + channels):
+            sign[i] = pulse[i]
+        for i in range(start + channels, start + n_steps * channels):
+            sign[i] = pulse[i] + (one - abs(pulse[i])) * sign[i - channels]
+
+
+_pulse_and_hold = _walk if compiled is None else compiled()(_walk)

@@ -122,13 +122,12 @@ class CompiledUpdates:
     def __call__(self, trials: Trials, noise: Mapping[str, Tensor], rates: Tensor) -> tuple[Tensor, Tensor]:
         """One update; see `Updates`."""
         self._adam.step += 1
-        found = []
+        found = np.empty((2, len(self._rows)), np.float32)
         for k, (params, grads, first, second) in enumerate(self._rows):
             arguments = self._members.arguments(k, params, trials, noise)
             constants = np.array([*self._adam.corrected(float(rates[k])), self._clip_norm])
-            found.append(self._members.kernels.update(*arguments, grads, first, second, constants))
-        losses, norms = torch.tensor(found, dtype=torch.float32).unbind(1)
-        return losses, norms
+            found[:, k] = self._members.kernels.update(*arguments, grads, first, second, constants)
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
 
 def updates_on(path: str) -> type[Updates] | type[CompiledUpdates]:

@@ -6,7 +6,7 @@ import torch
 
 from degeneracy.errors import UserError
 from degeneracy.streams import Streams
-from degeneracy.tasks import FlipFlop
+from degeneracy.tasks import FlipFlop, flip_flop
 
 
 def test_worked_by_hand() -> None:
@@ -23,6 +23,16 @@ def test_targets_follow_a_loop_over_time() -> None:
         pulse = trials.inputs[:, :, t].numpy()
         bit = np.where(pulse != 0, pulse, bit)
         assert np.array_equal(trials.targets[:, :, t].numpy(), bit)
+
+
+@pytest.mark.parametrize("p", [0.3, 1.0, 0.01])
+def test_compiled_trials_are_those_of_torch(p: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = FlipFlop(channels=3, n_steps=30, switch_probability=p)
+    fast = task.sample(Streams([0, 5], "data"), 40)
+    monkeypatch.setattr(flip_flop, "compiled", None)
+    plain = task.sample(Streams([0, 5], "data"), 40)
+    for name, value in vars(plain).items():
+        assert torch.equal(getattr(fast, name), value), name
 
 
 def test_pulses_have_their_rate_and_balance() -> None:
