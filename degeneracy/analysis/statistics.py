@@ -148,7 +148,7 @@ def standard_error(estimate: Estimate, scale: Scale = "linear") -> float:
         In the unit of the estimate; NaN under 3 members, where a leave-one-out value is not finite, and on
         the log scale where one is not positive. 0 means that no member makes a difference.
     """
-    return float(np.linalg.norm(_influence(estimate, scale)))
+    return float(np.linalg.norm(influence(estimate, scale)))
 
 
 def interval(estimate: Estimate, scale: Scale = "linear", confidence: float = 0.95) -> tuple[float, float]:
@@ -160,38 +160,50 @@ def interval(estimate: Estimate, scale: Scale = "linear", confidence: float = 0.
         difference: a spread of 0, such as a share of 0 in all pairs, says nothing about members not seen.
     """
     error = standard_error(estimate, scale)
-    centre = float(_transform(np.array(estimate.value), scale))
-    if not error > _rounding(estimate, scale):
+    centre = float(transformed(np.array(estimate.value), scale))
+    if not error > rounding(estimate, scale):
         return float("nan"), float("nan")
-    half = _t_quantile(confidence, len(estimate.leave_one_out) - 1) * error
+    half = t_quantile(confidence, len(estimate.leave_one_out) - 1) * error
     low, high = (_back(centre + sign * half, scale) for sign in (-1, 1))
     return low, high
 
 
 def calibrate(finding: Finding, confidence: float = 0.95) -> Calibrated:
-    """Where a value stands between its floor and its reference: (value - floor) / (reference - floor).
-
-    The interval is the jackknife of the ratio: value, floor and reference all lose the same member at once
-    (untrained member k is member k at initialisation). Plain values are used whatever the finding's scale: a
-    value below its floor is possible and has no logarithm, and where it stands between two points is a share.
+    """Where a value stands between its floor and its reference, with its interval; see `calibrated_estimate`.
 
     Returns:
         0 means "at the floor", 1 "at the reference"; above 1 and below 0 are possible. NaN with the reason
         where floor or reference are missing or the reference is under 2 standard errors above the floor.
     """
-    nan = float("nan")
+    ratio = calibrated_estimate(finding)
+    if isinstance(ratio, str):
+        nan = float("nan")
+        return Calibrated(value=nan, low=nan, high=nan, note=ratio)
+    low, high = interval(ratio, "linear", confidence)
+    return Calibrated(value=ratio.value, low=low, high=high)
+
+
+def calibrated_estimate(finding: Finding) -> Estimate | str:
+    """Where a value stands between its floor and its reference: (value - floor) / (reference - floor).
+
+    Value, floor and reference all lose the same member at once (untrained member k is member k at
+    initialisation), so that its jackknife is that of the ratio. Plain values are used whatever the finding's
+    scale: a value below its floor is possible and has no logarithm, and where it stands between two points is
+    a share.
+
+    Returns:
+        The ratio, or the reason why there is none.
+    """
     if finding.floor is None or finding.reference is None:
         missing = [n for n in ("floor", "reference") if getattr(finding, n) is None]
-        return Calibrated(value=nan, low=nan, high=nan, note=f"not calibrated: no {' and no '.join(missing)}")
+        return f"not calibrated: no {' and no '.join(missing)}"
     above, span = _minus(finding.value, finding.floor), _minus(finding.reference, finding.floor)
     reason = _no_scale(span)
     if reason:
-        return Calibrated(value=nan, low=nan, high=nan, note=f"not calibrated: {reason}")
-    ratio = Estimate(
+        return f"not calibrated: {reason}"
+    return Estimate(
         value=above.value / span.value, leave_one_out=_ratio(above.leave_one_out, span.leave_one_out)
     )
-    low, high = interval(ratio, "linear", confidence)
-    return Calibrated(value=ratio.value, low=low, high=high)
 
 
 def contrast(
@@ -229,16 +241,16 @@ def contrast(
                 f"contrast: {len(labels)} labels ({len(set(labels))} different) for "
                 f"{len(estimated.leave_one_out)} members; one unique label a member is needed"
             )
-    influence_a = dict(zip(labels_a, _influence(a, scale), strict=True))
-    influence_b = dict(zip(labels_b, _influence(b, scale), strict=True))
+    influence_a = dict(zip(labels_a, influence(a, scale), strict=True))
+    influence_b = dict(zip(labels_b, influence(b, scale), strict=True))
     shared = influence_a.keys() & influence_b.keys()
     groups = (
         [influence_a[k] - influence_b[k] for k in labels_a if k in shared],
         [influence_a[k] for k in labels_a if k not in shared],
         [influence_b[k] for k in labels_b if k not in shared],
     )
-    difference = float(_transform(np.array(a.value), scale) - _transform(np.array(b.value), scale))
-    half = _half_width(groups, confidence, _rounding(a, scale) + _rounding(b, scale))
+    difference = float(transformed(np.array(a.value), scale) - transformed(np.array(b.value), scale))
+    half = _half_width(groups, confidence, rounding(a, scale) + rounding(b, scale))
     return Contrast(difference=difference, low=difference - half, high=difference + half, scale=scale)
 
 
@@ -266,27 +278,28 @@ def width_against_n(
     return np.where(m >= 3, quantile * error, np.nan)
 
 
-def _half_width(groups: Sequence[Sequence[float]], confidence: float, rounding: float) -> float:
+def _half_width(groups: Sequence[Sequence[float]], confidence: float, smallest: float) -> float:
     """Half-width t(df) sqrt(sum of squares) of independent groups of influences."""
     variances = np.array([np.sum(np.square(group)) for group in groups])
     variance = variances.sum()
-    if not np.sqrt(variance) > rounding:
+    if not np.sqrt(variance) > smallest:
         return float("nan")
     freedom = np.array([max(len(group) - 1, 1) for group in groups])
     df = variance**2 / np.sum(variances**2 / freedom)
-    return _t_quantile(confidence, df) * float(np.sqrt(variance))
+    return t_quantile(confidence, df) * float(np.sqrt(variance))
 
 
-def _influence(estimate: Estimate, scale: Scale) -> Array:
+def influence(estimate: Estimate, scale: Scale) -> Array:
     """What each member adds, scaled so that the sum of squares is the jackknife variance; (member,)."""
     n = len(estimate.leave_one_out)
-    values = _transform(estimate.leave_one_out, scale)
+    values = transformed(estimate.leave_one_out, scale)
     if n < 3 or not np.all(np.isfinite(values)):
         return np.full(n, np.nan)
     return np.sqrt((n - 1) / n) * (values.mean() - values)
 
 
-def _transform(values: Array, scale: Scale) -> Array:
+def transformed(values: Array, scale: Scale) -> Array:
+    """The values on a scale: themselves, or their natural logarithms."""
     if scale == "linear":
         return values
     with np.errstate(divide="ignore", invalid="ignore"):  # not positive: -inf or NaN, refused by the callers
@@ -297,12 +310,17 @@ def _back(value: float, scale: Scale) -> float:
     return float(value if scale == "linear" else np.exp(value))
 
 
-def _rounding(estimate: Estimate, scale: Scale) -> float:
+def rounding(estimate: Estimate, scale: Scale) -> float:
     """A standard error up to here is rounding; on the log scale errors are relative already."""
     return ROUNDING * (1.0 if scale == "log" else float(np.max(np.abs(estimate.leave_one_out), initial=0.0)))
 
 
-def _t_quantile(confidence: float, df: float) -> float:
+def t_quantile(confidence: float, df: float) -> float:
+    """How many standard errors an interval reaches to either side, by Student's t.
+
+    Raises:
+        UserError: a confidence that is not between 0 and 1.
+    """
     if not 0 < confidence < 1:
         raise UserError(f"confidence = {confidence} is wrong: a number between 0 and 1 is needed")
     return float(stdtrit(df, 0.5 + confidence / 2))
