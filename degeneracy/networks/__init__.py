@@ -9,17 +9,22 @@ from degeneracy.networks.network import (
     input_drive,
     read_out,
     run_states,
+    scales,
 )
+from degeneracy.networks.parametrisation import PARAMETRISATIONS, Scale
 
 __all__ = [
     "CELLS",
+    "PARAMETRISATIONS",
     "Cell",
     "Network",
     "Params",
+    "Scale",
     "draw_noise",
     "forward",
     "initial_params",
     "input_drive",
     "read_out",
     "run_states",
+    "scales",
 ]

@@ -7,8 +7,10 @@ import pydantic
 import torch
 from torch import Tensor
 
+from degeneracy.errors import UserError, unknown_name
 from degeneracy.named import look_up
 from degeneracy.networks.cells import CELLS, Cell, Params
+from degeneracy.networks.parametrisation import MUP_CELLS, PARAMETRISATIONS, Scale
 from degeneracy.specs import Spec
 from degeneracy.streams import Streams
 
@@ -16,26 +18,56 @@ from degeneracy.streams import Streams
 class Network(Spec):
     """A recurrent network: `hidden_size` units of one cell and a linear readout, starting from state 0.
 
-    All parameters are drawn from U(-1/sqrt(n), 1/sqrt(n)), n the number of units; `init_gain` multiplies the
-    recurrent weights only. Noise is Gaussian, fresh at every step, on during training and off on probe trials.
+    By the standard parametrisation all parameters are drawn from U(-1/sqrt(n), 1/sqrt(n)), n the number of units;
+    "mup" scales start and training so that `gamma` says how much the states move in training, at any width
+    (`networks.parametrisation`). `init_gain` multiplies the recurrent weights only. Noise is Gaussian, fresh at every
+    step, on during training and off on probe trials.
     """
 
     hidden_size: int = pydantic.Field(128, ge=1, description="units")
     cell: str = pydantic.Field("tanh", description="a name in CELLS, or one's own as module:Name")
     cell_options: Mapping[str, Any] = pydantic.Field(default_factory=dict, description="fields of the cell")
     init_gain: float = pydantic.Field(1.0, gt=0, description="factor on the initial recurrent weights")
+    parametrisation: str = pydantic.Field(
+        "standard", description='"standard", or "mup" (tanh and leaky_tanh)'
+    )
+    gamma: float = pydantic.Field(
+        1.0, gt=0, description="feature-learning strength under mup: larger is richer, smaller lazier"
+    )
     sigma_rec: float = pydantic.Field(0.0, ge=0, description="sd of the noise on the units' input")
     sigma_in: float = pydantic.Field(0.0, ge=0, description="sd of the noise on the network's inputs")
 
     @pydantic.model_validator(mode="after")
     def _cell_exists(self) -> "Network":
         self.build_cell()
+        if self.parametrisation not in PARAMETRISATIONS:
+            raise unknown_name("parametrisation", self.parametrisation, PARAMETRISATIONS)
+        if self.parametrisation == "mup" and self.cell not in MUP_CELLS:
+            raise UserError(
+                f"Network: parametrisation 'mup' is for the cells {' and '.join(MUP_CELLS)}, not for '{self.cell}'"
+            )
+        if self.parametrisation != "mup" and self.gamma != 1:
+            raise UserError(
+                f"Network: gamma = {self.gamma:g} has a meaning under parametrisation 'mup' only, which is not set"
+            )
         return self
 
     def build_cell(self) -> Cell:
         """The cell with its options checked."""
         cell: Cell = look_up("cell", self.cell, CELLS, Cell)(**self.cell_options)
         return cell
+
+
+def scales(network: Network, input_size: int, output_size: int) -> dict[str, Scale]:
+    """How each parameter starts and is trained, in the order in which they are drawn."""
+    found = PARAMETRISATIONS[network.parametrisation]
+    names = _shapes(network, input_size, output_size)
+    return {name: found(name, network.hidden_size, input_size, network.gamma) for name in names}
+
+
+def _shapes(network: Network, input_size: int, output_size: int) -> dict[str, tuple[int, ...]]:
+    n = network.hidden_size
+    return network.build_cell().shapes(input_size, n) | {"W_out": (output_size, n), "b_out": (output_size,)}
 
 
 def initial_params(network: Network, input_size: int, output_size: int, seeds: Sequence[int]) -> Params:
@@ -45,12 +77,19 @@ def initial_params(network: Network, input_size: int, output_size: int, seeds: S
         Parameters with a leading member axis, float32: the cell's, then `W_out` (member, out, N) and `b_out`.
     """
     streams = Streams(seeds, "initialisation")
-    n = network.hidden_size
-    shapes = network.build_cell().shapes(input_size, n) | {"W_out": (output_size, n), "b_out": (output_size,)}
-    bound = n**-0.5
-    params = {name: streams.uniform(shape, -bound, bound) for name, shape in shapes.items()}
+    by_name = scales(network, input_size, output_size)
+    params = {
+        name: _drawn(streams, shape, by_name[name])
+        for name, shape in _shapes(network, input_size, output_size).items()
+    }
     params["W_rec"] *= network.init_gain
     return params
+
+
+def _drawn(streams: Streams, shape: tuple[int, ...], scale: Scale) -> Tensor:
+    if scale.normal:
+        return scale.start * streams.normal(shape)
+    return streams.uniform(shape, -scale.start, scale.start)
 
 
 def draw_noise(network: Network, streams: Streams, shape: tuple[int, int], input_size: int) -> Params:

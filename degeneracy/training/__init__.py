@@ -1,18 +1,20 @@
 """Training: gradients, optimisation, and members trained side by side or spread over cores."""
 
+from degeneracy.training.coupling import Coupling
 from degeneracy.training.members import (
-    History,
-    Member,
-    Status,
-    Training,
     one_thread,
     resolve_device,
     resolve_jobs,
     train_members,
     train_stack,
 )
+from degeneracy.training.regularisers import REGULARISERS
+from degeneracy.training.specification import Training
+from degeneracy.training.stack import History, Member, Status
 
 __all__ = [
+    "REGULARISERS",
+    "Coupling",
     "History",
     "Member",
     "Status",

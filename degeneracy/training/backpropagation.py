@@ -17,28 +17,46 @@ from torch import Tensor
 from degeneracy.networks import forward, input_drive
 from degeneracy.networks.cells import Cell, LeakyTanhCell, Params, ReluCell, TanhCell
 from degeneracy.tasks import Trials, mean_squared_error
+from degeneracy.training.regularisers import Strengths, states_gradient, states_penalty
 
 Gradients = tuple[Tensor, Params]  # the loss of each member (member,), and its gradient by parameter
 Buffers = dict[str, Tensor]  # arrays kept from one update to the next, filled at the first
-Path = Callable[[Cell, Params, Trials, Mapping[str, Tensor], Buffers], Gradients]
+# The last: strengths (member,) of regularisers on states, by name.
+Path = Callable[[Cell, Params, Trials, Mapping[str, Tensor], Buffers, Strengths], Gradients]
 
 
 def autograd_gradients(
-    cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
+    cell: Cell,
+    params: Params,
+    trials: Trials,
+    noise: Mapping[str, Tensor],
+    buffers: Buffers,
+    strengths: Strengths,
 ) -> Gradients:
     """Loss and gradients by automatic differentiation: any cell, the reference for every other path."""
-    return _each_member(_stacked_autograd, cell, params, trials, noise, buffers)
+    return _each_member(_stacked_autograd, cell, params, trials, noise, buffers, strengths)
 
 
 def bptt_gradients(
-    cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
+    cell: Cell,
+    params: Params,
+    trials: Trials,
+    noise: Mapping[str, Tensor],
+    buffers: Buffers,
+    strengths: Strengths,
 ) -> Gradients:
     """Loss and gradients by the hand-written backward through time; one-gate cells only."""
-    return _each_member(_stacked_gradients, cell, params, trials, noise, buffers)
+    return _each_member(_stacked_gradients, cell, params, trials, noise, buffers, strengths)
 
 
 def _each_member(
-    stacked: Path, cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
+    stacked: Path,
+    cell: Cell,
+    params: Params,
+    trials: Trials,
+    noise: Mapping[str, Tensor],
+    buffers: Buffers,
+    strengths: Strengths,
 ) -> Gradients:
     """All members in one pass on a GPU; member after member on a CPU.
 
@@ -46,7 +64,7 @@ def _each_member(
     members), so on a CPU a member would otherwise not be the same bits in any company.
     """
     if trials.inputs.is_cuda or trials.inputs.shape[0] == 1:
-        return stacked(cell, params, trials, noise, buffers)
+        return stacked(cell, params, trials, noise, buffers, strengths)
     losses, grads = [], []
     for k in range(trials.inputs.shape[0]):
         loss, grad = stacked(
@@ -55,6 +73,7 @@ def _each_member(
             Trials(**{name: value[k : k + 1] for name, value in vars(trials).items()}),
             {name: value[k : k + 1] for name, value in noise.items()},
             buffers,
+            {name: value[k : k + 1] for name, value in strengths.items()},
         )
         losses.append(loss)
         grads.append(grad)
@@ -62,21 +81,32 @@ def _each_member(
 
 
 def _stacked_autograd(
-    cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
+    cell: Cell,
+    params: Params,
+    trials: Trials,
+    noise: Mapping[str, Tensor],
+    buffers: Buffers,
+    strengths: Strengths,
 ) -> Gradients:
     """Losses are summed over members, so that each member's gradient is that of its own loss alone."""
     del buffers
     leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
     with torch.enable_grad():
-        _, outputs = forward(cell, leaves, trials.inputs, noise)
+        states, outputs = forward(cell, leaves, trials.inputs, noise)
         loss = mean_squared_error(outputs, trials)
-        grads = torch.autograd.grad(loss.sum(), list(leaves.values()))
+        cost = loss + states_penalty(strengths, cell.hidden(states), trials.valid)
+        grads = torch.autograd.grad(cost.sum(), list(leaves.values()))
     return loss.detach(), dict(zip(leaves, grads, strict=True))
 
 
 @torch.no_grad()
 def _stacked_gradients(
-    cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
+    cell: Cell,
+    params: Params,
+    trials: Trials,
+    noise: Mapping[str, Tensor],
+    buffers: Buffers,
+    strengths: Strengths,
 ) -> Gradients:
     """Loss and gradients of all members in one pass of batched products."""
     inputs = trials.inputs + noise["input"] if "input" in noise else trials.inputs
@@ -103,6 +133,9 @@ def _stacked_gradients(
         torch.mm(weighted_MRO[0], params["W_out"][0], out=grad.view(-1, n))
     else:
         grad.copy_(torch.bmm(weighted_MRO, params["W_out"]).unflatten(1, (n_steps, -1)).transpose(0, 1))
+    if strengths:
+        costs = states_gradient(strengths, rates[1:].permute(1, 2, 0, 3), trials.valid)
+        grad += costs.permute(2, 0, 1, 3)
     run_back(cell, params["W_rec"], grad, active_TMBN)
     grad_MRN = _rows(grad)
     return loss, {

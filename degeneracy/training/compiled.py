@@ -1,9 +1,9 @@
-"""Loss, gradients and update of one member of a one-gate cell, compiled by numba: its fast path on a CPU.
+"""Loss and gradients of one member of a one-gate cell, compiled by numba: its fast path on a CPU.
 
-The same backward through time as `backpropagation.py`, fused with clipping and Adam. Inputs and a 1 stand beside
-the states in one array, so that one product a step drives the units and one more gives all weights' gradients while
-their factors are in the cache; only the states of all steps are stored. Parameters, gradients and moments stay in
-the flat order of `flatten`. Everything is float32; losses and norms are summed in float64.
+The same backward through time as `backpropagation.py`. Inputs and a 1 stand beside the states in one array, so that
+one product a step drives the units and one more gives all weights' gradients while their factors are in the cache;
+only the states of all steps are stored. Parameters and gradients stay in the flat order of `flatten`. Everything is
+float32; losses are summed in float64.
 
 Sizes: B trials, T steps, N units, I inputs, O outputs; N is padded to P, a multiple of `WIDTH`, B to a multiple of
 `ROWS`, with zeros that stay zero.
@@ -19,10 +19,10 @@ from degeneracy.training.compiled_parts import (
     Floats,
     Sizes,
     aligned,
-    descend,
     load_inputs,
     loss_scale,
     padded,
+    penalise,
     read_out,
     tanh,
 )
@@ -196,7 +196,7 @@ def _through_units(kind, alpha, current, grads, seen, active, carried, n):  # ty
 
 @compiled(**FUSED)
 def gradients(  # type: ignore[no-untyped-def]
-    kind, alpha, current, params, inputs, targets, loss_weights, noise, work, grads
+    kind, alpha, current, params, inputs, targets, loss_weights, noise, valid, costs, work, grads
 ):
     """Loss and flat gradient of one member.
 
@@ -209,6 +209,8 @@ def gradients(  # type: ignore[no-untyped-def]
         targets: (B, T, O).
         loss_weights: (B, T).
         noise: (B, T, N) noise of the units, or (B, 0, N).
+        valid: (B, T), 1 at steps of the trial, or (B, 0) without regularisers on states.
+        costs: theirs, as of `penalise`.
         work: what `workspace` made.
         grads: (parameter,), written to.
     """
@@ -243,6 +245,8 @@ def gradients(  # type: ignore[no-untyped-def]
             both, here, wide, both, later + skip, wide, 1, back.reshape(-1), skip * pad, pad, rows, pad,
             pad + n_out - skip, False,
         )  # fmt: skip
+        if valid.shape[1] > 0:
+            penalise(pair[(step + 1) % 2], states, t, valid, costs, n)
         phi = active[t] if len(active) > 0 else states[t + 1]
         _through_units(kind, alpha, current, pair[(step + 1) % 2], states[t + 1], phi, carried, pad)
         product(
@@ -251,22 +255,3 @@ def gradients(  # type: ignore[no-untyped-def]
         )  # fmt: skip
     _gather(by_source_grad, out_grad, bias_grad, n, n_in, n_out, grads)
     return loss
-
-
-@compiled(**FUSED)
-def update(  # type: ignore[no-untyped-def]
-    kind, alpha, current, params, inputs, targets, loss_weights, noise, work, grads, first, second, constants
-):
-    """One update of one member in place: gradient, clipping, Adam; `optimisation.Adam` and `clip_norms` say how.
-
-    Args:
-        kind, alpha, current, params, inputs, targets, loss_weights, noise, work, grads: as of `gradients`.
-        first: (parameter,), Adam's first moment.
-        second: (parameter,), its second moment.
-        constants: what `Adam.corrected` gives, and the largest norm of the gradient.
-
-    Returns:
-        The loss, and the gradient's norm before clipping.
-    """
-    loss = gradients(kind, alpha, current, params, inputs, targets, loss_weights, noise, work, grads)
-    return loss, descend(params, grads, first, second, constants)

@@ -1,4 +1,4 @@
-"""Loss, gradients and update of one GRU member, compiled by numba: its fast path on a CPU.
+"""Loss and gradients of one GRU member, compiled by numba: its fast path on a CPU.
 
 Written as `compiled.py` is, with four columns of P units for each unit: the reset and update gates, what the
 recurrent weights add to the candidate, and what the inputs add to it. Two products a step run the units, three take
@@ -15,7 +15,6 @@ from degeneracy.training.compiled_parts import (
     Floats,
     Sizes,
     aligned,
-    descend,
     load_inputs,
     loss_scale,
     padded,
@@ -214,12 +213,3 @@ def gradients(params, inputs, targets, loss_weights, noise, work, grads):  # typ
         )  # fmt: skip
     _gather(by_source_grad, by_drive_grad, out_grad, bias_grad, n, n_in, n_out, grads)
     return loss
-
-
-@compiled(**FUSED)
-def update(  # type: ignore[no-untyped-def]
-    params, inputs, targets, loss_weights, noise, work, grads, first, second, constants
-):
-    """One update of one member in place: gradient, clipping, Adam; arguments as of `compiled.update`."""
-    loss = gradients(params, inputs, targets, loss_weights, noise, work, grads)
-    return loss, descend(params, grads, first, second, constants)

@@ -114,22 +114,50 @@ def read_out(states, back, at, bias_out, targets, weights, t, scale, errors, bia
 
 
 @compiled(**FUSED)
-def descend(params, grads, first, second, constants):  # type: ignore[no-untyped-def]
+def penalise(grads, states, t, valid, costs, n):  # type: ignore[no-untyped-def]
+    """Add to `grads` what the mean squares of the states and of their changes add to d loss / d state t.
+
+    Args:
+        grads: (B, ...), units in the first n columns; written to.
+        states: (T + 1, B, ...), states 0 to T likewise.
+        t: the step, 0 to T - 1, whose state is `states[t + 1]`.
+        valid: (B, T), 1 at steps of the trial.
+        costs: 2 strength / count of the square, and of the change.
+        n: number of units.
+    """
+    last = valid.shape[1] - 1
+    for b in range(valid.shape[0]):
+        keep = costs[0] * valid[b, t]
+        back = costs[1] * valid[b, t] * valid[b, t - 1] if t > 0 else ZERO
+        ahead = costs[1] * valid[b, t] * valid[b, t + 1] if t < last else ZERO
+        row, here = grads[b, :n], states[t + 1, b, :n]
+        before, after = states[t, b, :n], states[min(t, last - 1) + 2, b, :n]
+        for j in range(len(row)):
+            row[j] += keep * here[j] + back * (here[j] - before[j]) - ahead * (after[j] - here[j])
+
+
+@compiled(**FUSED)
+def descend(params, grads, first, second, constants, groups):  # type: ignore[no-untyped-def]
     """Clip a member's gradient and take Adam's step, in place; `optimisation.Adam` and `clip_norms` say how.
 
     Args:
         params, grads: (parameter,).
         first, second: (parameter,), Adam's moments.
         constants: what `Adam.corrected` gives, and the largest norm of the gradient.
+        groups: (group, 4), `optimisation.Groups.table`.
 
     Returns:
         The gradient's norm before clipping.
     """
     rate, spread, beta1, beta2, eps, clip_norm = constants
-    squares = 0.0
-    for j in range(len(grads)):
-        squares += np.float64(grads[j]) * np.float64(grads[j])
-    norm = np.sqrt(squares)
+    total, begin = 0.0, 0
+    for g in range(len(groups)):
+        end, squares = int(groups[g, 0]), 0.0
+        for j in range(begin, end):
+            squares += np.float64(grads[j]) * np.float64(grads[j])
+        total += groups[g, 3] * groups[g, 3] * squares
+        begin = end
+    norm = np.sqrt(total)
     ratio = clip_norm / (norm + 1e-6)
     scale = np.float32(ratio) if not ratio > 1 else ONE  # a NaN norm makes all parameters NaN
     keep1, keep2, new1, new2 = (
@@ -138,10 +166,14 @@ def descend(params, grads, first, second, constants):  # type: ignore[no-untyped
         np.float32(1 - beta1),
         np.float32(1 - beta2),
     )
-    step, narrow, least = np.float32(rate), np.float32(1 / spread), np.float32(eps)
-    for j in range(len(grads)):
-        grad = scale * grads[j]
-        first[j] = keep1 * first[j] + new1 * grad
-        second[j] = keep2 * second[j] + new2 * grad * grad
-        params[j] -= step * first[j] / (np.sqrt(second[j]) * narrow + least)
+    narrow, begin = np.float32(1 / spread), 0
+    for g in range(len(groups)):
+        end = int(groups[g, 0])
+        step, least = np.float32(rate * groups[g, 1]), np.float32(eps * groups[g, 2])
+        for j in range(begin, end):
+            grad = scale * grads[j]
+            first[j] = keep1 * first[j] + new1 * grad
+            second[j] = keep2 * second[j] + new2 * grad * grad
+            params[j] -= step * first[j] / (np.sqrt(second[j]) * narrow + least)
+        begin = end
     return norm

@@ -1,6 +1,7 @@
 """Adam, clipping and learning-rate schedules, each per member: no member's numbers reach another's update."""
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,9 +11,49 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degeneracy.networks import Scale
 from degeneracy.specs import Spec
 
 Rates = NDArray[np.float64]
+
+
+class Groups:
+    """Runs of the flat parameters that are trained by the same factors on rate, eps and norm.
+
+    `table` has a row a group: where it ends in the flat order, and its factors on the learning rate, on Adam's eps
+    and on its gradient where the norm to be clipped is taken (see `networks.parametrisation`).
+    """
+
+    def __init__(self, rows: Sequence[tuple[int, float, float, float]]) -> None:
+        self.table: NDArray[np.float64] = np.array(rows, dtype=np.float64).reshape(-1, 4)
+
+    @classmethod
+    def of(cls, scales: Mapping[str, Scale], like: Mapping[str, Tensor]) -> "Groups":
+        """The groups of parameters with a leading member axis, neighbours with the same factors as one."""
+        rows: list[tuple[int, float, float, float]] = []
+        end = 0
+        for name, value in like.items():
+            end += value[0].numel()
+            factors = (scales[name].rate, scales[name].eps, scales[name].norm)
+            if rows and rows[-1][1:] == factors:
+                rows.pop()
+            rows.append((end, *factors))
+        return cls(rows)
+
+    @classmethod
+    def plain(cls, n_parameters: int) -> "Groups":
+        """One group of all parameters, factors 1."""
+        return cls([(n_parameters, 1.0, 1.0, 1.0)])
+
+    def factors(self, column: int, like: Tensor) -> Tensor:
+        """One column of the table for each flat parameter, (parameter,); (1,) where all are one group."""
+        if len(self.table) == 1:
+            return like.new_tensor(self.table[:, column])
+        sizes = np.diff(self.table[:, 0], prepend=0).astype(np.int64)
+        return like.new_tensor(np.repeat(self.table[:, column], sizes))
+
+
+RATE, EPS, NORM = 1, 2, 3  # columns of a table of groups
 
 
 @dataclass(kw_only=True)
@@ -22,15 +63,19 @@ class Adam:
     first: Tensor  # (member, parameter)
     second: Tensor  # (member, parameter)
     step: Tensor  # (), float64: updates so far; on the device, so that an update can be recorded there
+    groups: Groups
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
 
     @classmethod
-    def start(cls, params: Tensor) -> "Adam":
+    def start(cls, params: Tensor, groups: Groups) -> "Adam":
         """Moments 0 for parameters (member, parameter)."""
         step = torch.zeros((), dtype=torch.float64, device=params.device)
-        return cls(first=torch.zeros_like(params), second=torch.zeros_like(params), step=step)
+        return cls(first=torch.zeros_like(params), second=torch.zeros_like(params), step=step, groups=groups)
+
+    def __post_init__(self) -> None:
+        self._rate, self._eps = (self.groups.factors(column, self.first) for column in (RATE, EPS))
 
     def update(self, params: Tensor, grads: Tensor, rates: Tensor) -> None:
         """One update of `params` in place.
@@ -44,8 +89,9 @@ class Adam:
         self.first.lerp_(grads, 1 - self.beta1)
         self.second.mul_(self.beta2).addcmul_(grads, grads, value=1 - self.beta2)
         scale = (1 - self.beta2**self.step) ** 0.5
-        spread = (self.second.sqrt() / scale).add_(self.eps)
-        params.sub_(self.first / spread * (rates / (1 - self.beta1**self.step)).unsqueeze(1))
+        spread = (self.second.sqrt() / scale).add_(self.eps * self._eps)
+        steps = (rates / (1 - self.beta1**self.step)).unsqueeze(1) * self._rate
+        params.sub_(self.first / spread * steps)
 
     def corrected(self, rate: float) -> tuple[float, float, float, float, float]:
         """What the current step multiplies by: rate / (1 - beta1^t), sqrt(1 - beta2^t), beta1, beta2, eps."""
@@ -59,15 +105,25 @@ class Adam:
             first=self.first[members],
             second=self.second[members],
             step=self.step.clone(),
+            groups=self.groups,
             beta1=self.beta1,
             beta2=self.beta2,
             eps=self.eps,
         )
 
 
-def clip_norms(grads: Tensor, max_norm: float) -> Tensor:
-    """Scale each member's gradient in place to norm `max_norm` at most; returns the norms before, (member,)."""
-    norms = torch.linalg.vector_norm(grads, dim=1)
+def clip_norms(grads: Tensor, max_norm: float, factors: Tensor) -> Tensor:
+    """Scale each member's gradient in place to norm `max_norm` at most.
+
+    Args:
+        grads: (member, parameter).
+        max_norm: the largest norm left.
+        factors: on the gradient where its norm is taken, (parameter,) or (1,).
+
+    Returns:
+        The norms before, (member,).
+    """
+    norms = torch.linalg.vector_norm(grads * factors, dim=1)
     # The same 1e-6 as torch.nn.utils.clip_grad_norm_, so that trainings compare.
     grads.mul_((max_norm / (norms + 1e-6)).clamp(max=1.0).unsqueeze(1))
     return norms

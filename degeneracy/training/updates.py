@@ -1,11 +1,11 @@
 """How members are updated: the paths by name, the fastest that serves, and one update with each.
 
 `PATHS` names the ways to take gradients: autograd (the reference, any cell), bptt (hand-written, torch, any
-device), compiled (the same by numba, on a CPU). An update is the gradient, clipping and Adam, each member on its
-own; on the compiled path the three are one call.
+device), compiled (the same by numba, on a CPU). An update is the gradient, what regularisers add to it, clipping and
+Adam, each member on its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -24,19 +24,26 @@ from degeneracy.training.backpropagation import (
     bptt_gradients,
     serves_bptt,
 )
-from degeneracy.training.optimisation import Adam, clip_norms, flatten, views
+from degeneracy.training.costs import Costs
+from degeneracy.training.optimisation import NORM, Adam, clip_norms, flatten, views
+from degeneracy.training.regularisers import REGULARISERS, Strengths, on_states
 
 
 def compiled_gradients(
-    cell: Cell, params: Params, trials: Trials, noise: Mapping[str, Tensor], buffers: Buffers
+    cell: Cell,
+    params: Params,
+    trials: Trials,
+    noise: Mapping[str, Tensor],
+    buffers: Buffers,
+    strengths: Strengths,
 ) -> Gradients:
     """Loss and gradients by the compiled backward through time, in float32; on a CPU only."""
     del buffers
     flat = flatten(params).float()
     grads = torch.empty_like(flat)
-    member = _CompiledMembers(cell, params["W_rec"].shape[-1])
+    members = _CompiledMembers(cell, params["W_rec"].shape[-1], strengths)
     losses = [
-        member.kernels.gradients(*member.arguments(k, flat[k].numpy(), trials, noise), grads[k].numpy())
+        members.kernels.gradients(*members.arguments(k, flat[k].numpy(), trials, noise), grads[k].numpy())
         for k in range(flat.shape[0])
     ]
     found = views(grads.to(params["W_rec"].dtype), params)
@@ -50,14 +57,22 @@ PATHS: dict[str, Path] = {
 }
 
 
-def path_for(cell: Cell, device: str = "cpu") -> str:
+def path_for(cell: Cell, device: str = "cpu", strengths: Collection[str] = ()) -> str:
     """The fastest path that serves a cell on a device: a name in `PATHS`.
 
-    A subclass of a cell has its own step, hence autograd.
+    A subclass of a cell has its own step, hence autograd; so has a gated cell with regularisers on states.
+
+    Args:
+        cell: the cell.
+        device: a torch device.
+        strengths: names of the regularisers in use.
     """
+    one_gate = serves_bptt(cell)
+    if not one_gate and any(REGULARISERS[name].on == "states" for name in strengths):
+        return "autograd"
     if torch.device(device).type == "cpu" and type(cell) in _COMPILED and _kernels(cell) is not None:
         return "compiled"
-    return "bptt" if serves_bptt(cell) else "autograd"
+    return "bptt" if one_gate else "autograd"
 
 
 _COMPILED: dict[type[Cell], str] = {
@@ -80,11 +95,13 @@ class Updates:
     """Updates of stacked members by torch, in place."""
 
     def __init__(
-        self, cell: Cell, path: str, flat: Tensor, like: Params, adam: Adam, clip_norm: float
+        self, cell: Cell, path: str, flat: Tensor, like: Params, adam: Adam, clip_norm: float, costs: Costs
     ) -> None:
         self._cell, self._gradients, self._like = cell, PATHS[path], like
-        self._flat, self._adam, self._clip_norm = flat, adam, clip_norm
+        self._flat, self._adam, self._clip_norm, self._costs = flat, adam, clip_norm, costs
+        self._states = on_states(costs.strengths)
         self._params = views(flat, like)
+        self._norm_factors = adam.groups.factors(NORM, flat)
         self._buffers: Buffers = {}
 
     def __call__(self, trials: Trials, noise: Mapping[str, Tensor], rates: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,37 +113,42 @@ class Updates:
             rates: (member,), the learning rates.
 
         Returns:
-            (member,) losses, and norms of the gradients before clipping.
+            (member,) losses of the task, and norms of the gradients before clipping.
         """
-        loss, grads = self._gradients(self._cell, self._params, trials, noise, self._buffers)
+        loss, grads = self._gradients(self._cell, self._params, trials, noise, self._buffers, self._states)
         flat_grads = flatten({name: grads[name] for name in self._like})
-        norms = clip_norms(flat_grads, self._clip_norm)
+        self._costs.add(views(flat_grads, self._like), self._params)
+        norms = clip_norms(flat_grads, self._clip_norm, self._norm_factors)
         self._adam.update(self._flat, flat_grads, rates)
         return loss, norms
 
 
 class CompiledUpdates:
-    """The same updates, compiled: members one after the other, each in one call."""
+    """The same updates, compiled: members one after the other."""
 
     def __init__(
-        self, cell: Cell, path: str, flat: Tensor, like: Params, adam: Adam, clip_norm: float
+        self, cell: Cell, path: str, flat: Tensor, like: Params, adam: Adam, clip_norm: float, costs: Costs
     ) -> None:
         assert path == "compiled"
-        self._members = _CompiledMembers(cell, like["W_rec"].shape[-1])
-        self._adam, self._clip_norm = adam, clip_norm
+        grads = torch.empty_like(flat)
+        self._members = _CompiledMembers(cell, like["W_rec"].shape[-1], on_states(costs.strengths))
+        self._adam, self._clip_norm, self._costs = adam, clip_norm, costs
+        self._params, self._grads = views(flat, like), views(grads, like)
         self._rows = [
-            tuple(x[k].numpy() for x in (flat, torch.empty_like(flat), adam.first, adam.second))
-            for k in range(len(flat))
+            tuple(x[k].numpy() for x in (flat, grads, adam.first, adam.second)) for k in range(len(flat))
         ]
 
     def __call__(self, trials: Trials, noise: Mapping[str, Tensor], rates: Tensor) -> tuple[Tensor, Tensor]:
         """One update; see `Updates`."""
         self._adam.step += 1
         found = np.empty((2, len(self._rows)), np.float32)
-        for k, (params, grads, first, second) in enumerate(self._rows):
+        for k, (params, grads, _, _) in enumerate(self._rows):
             arguments = self._members.arguments(k, params, trials, noise)
+            found[0, k] = self._members.kernels.gradients(*arguments, grads)
+        self._costs.add(self._grads, self._params)
+        for k, row in enumerate(self._rows):
             constants = np.array([*self._adam.corrected(float(rates[k])), self._clip_norm])
-            found[:, k] = self._members.kernels.update(*arguments, grads, first, second, constants)
+            found[1, k] = self._members.descend(*row, constants, self._adam.groups.table)
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
 
@@ -138,23 +160,41 @@ def updates_on(path: str) -> type[Updates] | type[CompiledUpdates]:
 class _CompiledMembers:
     """What the compiled functions of a cell are called with."""
 
-    def __init__(self, cell: Cell, n_units: int) -> None:
+    def __init__(self, cell: Cell, n_units: int, strengths: Strengths) -> None:
         kernels = _kernels(cell)
         assert kernels is not None
+        assert serves_bptt(cell) or not strengths
         self.kernels: Any = kernels
+        self.descend: Any = import_module("degeneracy.training.compiled_parts").descend
         self._unit, self._options = _unit(cell, kernels)
-        self._n_units = n_units
+        self._n_units, self._strengths, self._one_gate = n_units, strengths, serves_bptt(cell)
         self._work: tuple[tuple[int, ...], Any] = ((), None)
 
     def arguments(self, k: int, params: Any, trials: Trials, noise: Mapping[str, Tensor]) -> tuple[Any, ...]:
-        """The arguments of `gradients` and `update` up to the gradient, for member k."""
+        """The arguments of `gradients` up to the gradient, for member k."""
         inputs = trials.inputs[k] + noise["input"][k] if "input" in noise else trials.inputs[k]
         unit = noise["unit"][k] if "unit" in noise else inputs.new_empty(len(inputs), 0, self._n_units)
         arrays = [
             np.ascontiguousarray(x.numpy(), dtype=np.float32)
             for x in (inputs, trials.targets[k], trials.loss_weights[k], unit)
         ]
+        if self._one_gate:
+            arrays += self._state_costs(k, trials.valid[k].numpy())
         return (*self._unit, params, *arrays, self._workspace((*inputs.shape, trials.targets.shape[-1])))
+
+    def _state_costs(self, k: int, valid: Any) -> list[Any]:
+        """The valid steps of member k's trials and the costs of states there; no steps without such costs."""
+        if not self._strengths:
+            return [np.empty((len(valid), 0), np.float32), np.zeros(2, np.float32)]
+        counts: dict[str, int] = {
+            "l2_activity": int(np.count_nonzero(valid)),
+            "temporal_consistency": int(np.count_nonzero(valid[:, 1:] & valid[:, :-1])),
+        }
+        strengths = {name: float(self._strengths[name][k]) for name in counts if name in self._strengths}
+        costs = [
+            2 * strengths.get(name, 0.0) / max(count * self._n_units, 1) for name, count in counts.items()
+        ]
+        return [valid.astype(np.float32), np.array(costs, np.float32)]
 
     def _workspace(self, shape: tuple[int, int, int, int]) -> Any:
         """The arrays to work in, made anew for trials of another shape."""

@@ -17,7 +17,8 @@ from degeneracy.networks.cells import Params
 from degeneracy.streams import Streams
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import Training
-from degeneracy.training.members import _Stack
+from degeneracy.training.costs import Costs
+from degeneracy.training.stack import Stack
 from tests.benchmarks.timing import interleaved, report, versus
 from tests.benchmarks.update import CHANNELS, make_peer
 
@@ -29,7 +30,7 @@ def make_ours(members: int, n: int, n_trials: int, n_steps: int, updates: int) -
     task, network = FlipFlop(channels=CHANNELS, n_steps=n_steps), Network(hidden_size=n)
     params: Params = initial_params(network, CHANNELS, CHANNELS, range(members))
     training = Training(batch_size=n_trials, steps_per_epoch=updates)
-    stack = _Stack.start(task, training, range(members), params, "cuda")
+    stack = Stack.start(task, network, training, range(members), params, Costs(), "cuda")
     return lambda: stack.run_epoch(task, network, training, "bptt")
 
 

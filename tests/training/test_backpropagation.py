@@ -50,15 +50,23 @@ def noise_of(cell: Cell, n_members: int) -> Params:
     return {name: value.double() for name, value in drawn.items()}
 
 
+def strengths_of(n_members: int) -> dict[str, torch.Tensor]:
+    """Of regularisers on states, another for each member."""
+    one = torch.arange(n_members, dtype=torch.float64)
+    return {"l2_activity": 1 + one, "temporal_consistency": 5 * one}
+
+
 @pytest.mark.parametrize("noisy", [False, True], ids=["clean", "noisy"])
+@pytest.mark.parametrize("penalised", [False, True], ids=["plain", "penalised"])
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("name", ONE_GATE)
-def test_hand_written_equals_autograd(name: str, n_members: int, noisy: bool) -> None:
+def test_hand_written_equals_autograd(name: str, n_members: int, penalised: bool, noisy: bool) -> None:
+    strengths = strengths_of(n_members) if penalised else {}
     cell = ONE_GATE[name]
     params, trials = some_params(cell.name, n_members), some_trials(n_members)
     noise = noise_of(cell, n_members) if noisy else {}
-    loss, grads = bptt_gradients(cell, params, trials, noise, {})
-    expected_loss, expected = autograd_gradients(cell, params, trials, noise, {})
+    loss, grads = bptt_gradients(cell, params, trials, noise, {}, strengths)
+    expected_loss, expected = autograd_gradients(cell, params, trials, noise, {}, strengths)
     assert grads.keys() == params.keys()
     torch.testing.assert_close(loss, expected_loss, rtol=1e-10, atol=0)
     for key, value in expected.items():
@@ -71,8 +79,9 @@ def test_hand_written_equals_autograd(name: str, n_members: int, noisy: bool) ->
 def test_the_stacked_forms_that_a_gpu_takes_are_the_same(stacked) -> None:
     for cell in ONE_GATE.values():
         params, trials, noise = some_params(cell.name), some_trials(3), noise_of(cell, 3)
-        loss, grads = stacked(cell, params, trials, noise, {})
-        expected_loss, expected = autograd_gradients(cell, params, trials, noise, {})
+        strengths = strengths_of(3)
+        loss, grads = stacked(cell, params, trials, noise, {}, strengths)
+        expected_loss, expected = autograd_gradients(cell, params, trials, noise, {}, strengths)
         torch.testing.assert_close(loss, expected_loss, rtol=1e-10, atol=0)
         for key, value in expected.items():
             assert (grads[key] - value).norm() <= 1e-10 * value.norm(), key
@@ -82,7 +91,7 @@ def test_the_stacked_forms_that_a_gpu_takes_are_the_same(stacked) -> None:
 def test_autograd_equals_finite_differences(cell) -> None:
     cell = cell()
     params, trials, noise = some_params(cell.name), some_trials(3), noise_of(cell, 3)
-    _, grads = autograd_gradients(cell, params, trials, noise, {})
+    _, grads = autograd_gradients(cell, params, trials, noise, {}, {})
     direction = {
         name: Streams(range(3), name).normal(value.shape[1:], dtype=torch.float64)
         for name, value in params.items()
@@ -105,7 +114,7 @@ def test_one_step_by_hand() -> None:
     params = {"W_rec": one, "W_in": one, "bias": 0 * one[0], "W_out": 2 * one, "b_out": 0 * one[0]}
     trials = Trials.of(0.5 * one.unsqueeze(0), one.unsqueeze(0))
     for path in PATHS.values():
-        loss, grads = path(TanhCell(), params, trials, {}, {})
+        loss, grads = path(TanhCell(), params, trials, {}, {}, {})
         assert loss.item() == pytest.approx(0.0057404, abs=1e-7)
         found = {name: value.item() for name, value in grads.items()}
         by_hand = {
@@ -123,8 +132,8 @@ def test_steps_of_weight_zero_do_not_count(path) -> None:
     trials = some_trials(2)
     changed = trials.replace(targets=torch.where(trials.valid.unsqueeze(-1), trials.targets, 1e6))
     params = some_params("tanh", 2)
-    _, grads = path(TanhCell(), params, trials, {}, {})
-    _, same = path(TanhCell(), params, changed, {}, {})
+    _, grads = path(TanhCell(), params, trials, {}, {}, {})
+    _, same = path(TanhCell(), params, changed, {}, {}, {})
     for name in params:
         torch.testing.assert_close(same[name], grads[name], rtol=1e-12, atol=0)
 
@@ -132,10 +141,10 @@ def test_steps_of_weight_zero_do_not_count(path) -> None:
 @pytest.mark.parametrize("path", [*PATHS.values(), _stacked_gradients, _stacked_autograd])
 def test_a_members_gradient_is_that_of_its_own_loss(path) -> None:
     params, trials = some_params("tanh"), some_trials(3)
-    _, grads = path(TanhCell(), params, trials, {}, {})
+    _, grads = path(TanhCell(), params, trials, {}, {}, {})
     poisoned = {name: value.clone() for name, value in params.items()}
     poisoned["W_rec"][1] = float("nan")
-    _, beside = path(TanhCell(), poisoned, trials, {}, {})
+    _, beside = path(TanhCell(), poisoned, trials, {}, {}, {})
     for name in params:
         assert torch.equal(beside[name][0], grads[name][0]), name
         assert torch.equal(beside[name][2], grads[name][2]), name
@@ -146,7 +155,7 @@ def test_a_members_gradient_is_that_of_its_own_loss(path) -> None:
 def test_parameters_and_trials_are_left_as_they_are(path) -> None:
     params, trials, noise = some_params("relu"), some_trials(3), noise_of(ReluCell(), 3)
     before = [value.clone() for value in (*params.values(), *vars(trials).values(), *noise.values())]
-    path(ReluCell(), params, trials, noise, {})
+    path(ReluCell(), params, trials, noise, {}, strengths_of(3))
     after = [*params.values(), *vars(trials).values(), *noise.values()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 

@@ -11,7 +11,8 @@ from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, ReluCell, Ta
 from degeneracy.streams import Streams
 from degeneracy.tasks import FlipFlop, Trials
 from degeneracy.training import Training, train_stack
-from degeneracy.training.optimisation import Adam, flatten
+from degeneracy.training.costs import Costs
+from degeneracy.training.optimisation import Adam, Groups, flatten
 from degeneracy.training.tiles import LEAST_ROWS, WIDTH, product
 from degeneracy.training.updates import (
     CompiledUpdates,
@@ -66,17 +67,37 @@ def test_products_are_numpys(height: int, width: int, inner: int, add: bool) -> 
         assert (out[:2] == 7).all(), "nothing beside the product is written"
 
 
+# A strength a member, large enough that the penalties' share of the gradient shows.
+STRENGTHS = {
+    "l2_activity": torch.tensor([3.0, 0.5]),
+    "temporal_consistency": torch.tensor([0.0, 20.0]),
+}
+
+
+def shortened(valid: torch.Tensor) -> torch.Tensor:
+    """Trials of which some end early."""
+    ends = torch.arange(valid.shape[1]) % 3 + max(valid.shape[2] - 2, 1)
+    return valid & (torch.arange(valid.shape[2]) < ends.unsqueeze(1))
+
+
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("noisy", [False, True], ids=["clean", "noisy"])
 @pytest.mark.parametrize("name", CELLS)
-def test_gradients_are_those_of_autograd_in_float64(name: str, noisy: bool, sizes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("penalised", [False, True], ids=["plain", "penalised"])
+def test_gradients_are_those_of_autograd_in_float64(
+    name: str, noisy: bool, penalised: bool, sizes: tuple[int, ...]
+) -> None:
     cell, (n, n_trials, n_steps, n_in, n_out) = CELLS[name], sizes
+    if penalised and path_for(cell, strengths=STRENGTHS) != "compiled":
+        pytest.skip("this cell has autograd for regularisers on states")
+    strengths = STRENGTHS if penalised else {}
     sigma = {"sigma_rec": 0.3, "sigma_in": 0.2} if noisy else {}
     network = Network(hidden_size=n, cell=cell.name, cell_options=dict(cell), **sigma)
     params = initial_params(network, n_in, n_out, range(2))
     trials = some_trials(2, n_trials, n_steps, n_in, n_out)
+    trials = trials.replace(valid=shortened(trials.valid))
     noise = draw_noise(network, Streams(range(2), "noise"), (n_trials, n_steps), n_in)
-    loss, grads = compiled_gradients(cell, params, trials, noise, {})
+    loss, grads = compiled_gradients(cell, params, trials, noise, {}, strengths)
     floats = {key: x.double() for key, x in vars(trials).items() if x.is_floating_point()}
     exact_loss, exact = autograd_gradients(
         cell,
@@ -84,6 +105,7 @@ def test_gradients_are_those_of_autograd_in_float64(name: str, noisy: bool, size
         trials.replace(**floats),
         {key: value.double() for key, value in noise.items()},
         {},
+        {key: value.double() for key, value in strengths.items()},
     )
     torch.testing.assert_close(loss.double(), exact_loss, rtol=1e-5, atol=0)
     for key, value in exact.items():
@@ -99,7 +121,8 @@ def test_updates_are_those_of_torch(cell: str, clip_norm: float) -> None:
     done = {}
     for path, make in (("autograd", Updates), ("compiled", CompiledUpdates)):
         flat = flatten(params).clone()
-        update = make(network.build_cell(), path, flat, params, Adam.start(flat), clip_norm)
+        adam = Adam.start(flat, Groups.plain(flat.shape[1]))
+        update = make(network.build_cell(), path, flat, params, adam, clip_norm, Costs())
         found = [
             update(some_trials(2, trials, 7, 3, 2), {}, rates) for trials in (8, 8, 11)
         ]  # the last is larger
@@ -125,7 +148,8 @@ def test_a_diverged_member_leaves_its_neighbours_bits_alone(name: str, noisy: bo
     results = []
     for given in (params, poisoned):
         flat = flatten(given).clone()
-        update = CompiledUpdates(cell, "compiled", flat, given, Adam.start(flat), 1.0)
+        adam = Adam.start(flat, Groups.plain(flat.shape[1]))
+        update = CompiledUpdates(cell, "compiled", flat, given, adam, 1.0, Costs())
         for _ in range(3):
             loss, norm = update(trials, noise, torch.full((3,), 1e-2))
         results.append((flat, loss, norm))

@@ -28,8 +28,8 @@ def test_gradients_are_those_of_the_cpu(name: str) -> None:
     trials = task.sample(Streams([0, 1], "data"), 5)
     double = {k: v.double() if v.is_floating_point() else v for k, v in vars(trials).items()}
     path = PATHS[path_for(cell, "cuda")]
-    loss, grads = path(cell, params, Trials(**double), {}, {})
-    there_loss, there = path(cell, on_gpu(params), Trials(**on_gpu(double)), {}, {})
+    loss, grads = path(cell, params, Trials(**double), {}, {}, {})
+    there_loss, there = path(cell, on_gpu(params), Trials(**on_gpu(double)), {}, {}, {})
     torch.testing.assert_close(there_loss.cpu(), loss, rtol=1e-9, atol=0)
     for key, value in grads.items():
         # 1e-9 in float64: only the order of summation differs.

@@ -13,6 +13,7 @@ from degeneracy.training.optimisation import (
     Adam,
     Constant,
     CosineWarmRestarts,
+    Groups,
     ReduceOnPlateau,
     clip_norms,
     flatten,
@@ -23,7 +24,7 @@ from degeneracy.training.optimisation import (
 def test_adam_is_torchs_with_a_rate_of_each_members_own() -> None:
     start = Streams(range(3), "initialisation").normal((10,), dtype=torch.float64)
     rates = torch.tensor([1e-1, 1e-3, 1e-2], dtype=torch.float64)
-    ours, adam = start.clone(), Adam.start(start)
+    ours, adam = start.clone(), Adam.start(start, Groups.plain(start.shape[1]))
     theirs = [torch.nn.Parameter(start[k].clone()) for k in range(3)]
     peers = [torch.optim.Adam([p], lr=rate.item()) for p, rate in zip(theirs, rates, strict=True)]
     stream = Streams(range(3), "gradients")
@@ -39,7 +40,8 @@ def test_adam_is_torchs_with_a_rate_of_each_members_own() -> None:
 
 def test_the_first_adam_update_by_hand() -> None:
     # m / (1 - beta1) = g, v / (1 - beta2) = g^2: the step is rate * g / (|g| + eps) = rate * sign(g) (g >> 1e-8).
-    params, adam = torch.zeros(1, 3, dtype=torch.float64), Adam.start(torch.zeros(1, 3, dtype=torch.float64))
+    params = torch.zeros(1, 3, dtype=torch.float64)
+    adam = Adam.start(params, Groups.plain(3))
     adam.update(params, torch.tensor([[2.0, -0.01, 0.0]]).double(), torch.tensor([0.1]).double())
     assert params[0].tolist() == pytest.approx([-0.1, 0.1, 0.0], abs=1e-7)  # eps / |g| = 1e-6 of 0.1
 
@@ -48,10 +50,10 @@ def test_a_selected_member_goes_on_as_it_was() -> None:
     stream = Streams(range(3), "gradients")
     grads = [stream.normal((4,)) for _ in range(6)]
     rates = torch.tensor([0.1, 0.2, 0.3])
-    whole, adam = torch.zeros(3, 4), Adam.start(torch.zeros(3, 4))
+    whole, adam = torch.zeros(3, 4), Adam.start(torch.zeros(3, 4), Groups.plain(4))
     for grad in grads:
         adam.update(whole, grad, rates)
-    part, left = torch.zeros(3, 4), Adam.start(torch.zeros(3, 4))
+    part, left = torch.zeros(3, 4), Adam.start(torch.zeros(3, 4), Groups.plain(4))
     for grad in grads[:3]:
         left.update(part, grad, rates)
     index = torch.tensor([2, 0])
@@ -66,7 +68,7 @@ def test_clipping_is_torchs_member_by_member(max_norm: float) -> None:
     grads = Streams(range(4), "gradients").normal((30,), dtype=torch.float64)
     grads *= torch.tensor([[1e-6], [0.1], [1.0], [1e6]])
     ours = grads.clone()
-    norms = clip_norms(ours, max_norm)
+    norms = clip_norms(ours, max_norm, torch.ones(1))
     for k in range(4):
         theirs = torch.nn.Parameter(torch.zeros(30, dtype=torch.float64))
         theirs.grad = grads[k].clone()
@@ -78,7 +80,7 @@ def test_clipping_is_torchs_member_by_member(max_norm: float) -> None:
 def test_clipping_by_hand_and_beside_a_nan() -> None:
     # The norm of (3, 4) is 5: clipped to 1 it is (0.6, 0.8); (0.3, 0.4) is under 1 and stays.
     grads = torch.tensor([[3.0, 4.0], [float("nan"), 1.0], [0.3, 0.4], [float("inf"), 0.0]])
-    norms = clip_norms(grads, 1.0)
+    norms = clip_norms(grads, 1.0, torch.ones(1))
     assert norms[0] == 5
     assert grads[0].tolist() == pytest.approx([0.6, 0.8], rel=1e-5)  # 1e-6 in the denominator
     assert torch.equal(grads[2], torch.tensor([0.3, 0.4]))

@@ -8,21 +8,17 @@ import pytest
 import torch
 
 import degeneracy.training.members as training_module
+import degeneracy.training.stack as stack_module
 from degeneracy.errors import UserError
 from degeneracy.networks import Network, draw_noise, initial_params
 from degeneracy.networks.cells import CELLS
 from degeneracy.streams import Streams, generator
 from degeneracy.tasks import DelayedDiscrimination, FlipFlop, PathIntegration, Task, Trials
-from degeneracy.training.members import (
-    Member,
-    Training,
-    _Stack,
-    resolve_device,
-    resolve_jobs,
-    train_members,
-    train_stack,
-)
+from degeneracy.training.costs import Costs
+from degeneracy.training.members import resolve_device, resolve_jobs, train_members, train_stack
 from degeneracy.training.optimisation import CosineWarmRestarts, ReduceOnPlateau
+from degeneracy.training.specification import Training
+from degeneracy.training.stack import Member, Stack
 
 TASK = FlipFlop(channels=2, n_steps=12)
 SHORT = Training(batch_size=8, steps_per_epoch=4, max_epochs=3, patience=2, learning_rate=0.01)
@@ -121,11 +117,11 @@ def test_one_members_large_gradients_clip_no_other() -> None:
     assert_same(together[1], train_stack(TASK, NETWORK, clipped, [1])[0])
 
 
-def stack_with(losses: list[list[float]]) -> _Stack:
+def stack_with(losses: list[list[float]]) -> Stack:
     """A stack that has seen these epoch losses, (epoch, member)."""
     n = len(losses[0])
     params = initial_params(NETWORK, 2, 2, range(n))
-    stack = _Stack.start(TASK, SHORT, range(n), params, "cpu")
+    stack = Stack.start(TASK, NETWORK, SHORT, range(n), params, Costs(), "cpu")
     stack.losses = [np.array([row, row], dtype=np.float32) for row in losses]
     stack.means = [np.array(row, dtype=np.float64) for row in losses]
     return stack
@@ -201,7 +197,7 @@ def test_training_is_what_torch_would_do() -> None:
 def seen_inputs(network: Network, training: Training, seeds: Sequence[int], monkeypatch) -> torch.Tensor:
     """The inputs of every update, (update, member, trial, time, in)."""
     batches = []
-    batch = _Stack._batch
+    batch = Stack._batch
 
     def watched(self, task, training):
         trials = batch(self, task, training)
@@ -209,7 +205,7 @@ def seen_inputs(network: Network, training: Training, seeds: Sequence[int], monk
         return trials
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Stack, "_batch", watched)
+        patch.setattr(Stack, "_batch", watched)
         train_stack(TASK, network, training, seeds)
     return torch.stack(batches)
 
@@ -231,7 +227,7 @@ def test_trials_and_noise_come_from_streams_of_their_own(monkeypatch: pytest.Mon
         seeds.append([gen.initial_seed() for gen in streams.generators])
         return draw_noise(network, streams, *shapes)
 
-    monkeypatch.setattr(training_module, "draw_noise", watched)
+    monkeypatch.setattr(stack_module, "draw_noise", watched)
     train_stack(TASK, NETWORK.replace(sigma_rec=0.1), SHORT, [0, 5])
     assert seeds == [[generator(seed, "noise").initial_seed() for seed in (0, 5)]] * 12
 
@@ -265,7 +261,7 @@ def test_a_pool_is_all_the_trials_there_are(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_pool_draws_inputs_with_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     params = initial_params(NETWORK, 2, 2, [0, 1])
-    stack = _Stack.start(TASK, SHORT.replace(pool=6), [0, 1], params, "cpu")
+    stack = Stack.start(TASK, NETWORK, SHORT.replace(pool=6), [0, 1], params, Costs(), "cpu")
     trials = stack._batch(TASK, SHORT.replace(pool=6))
     assert trials.inputs.shape == (2, 8, 12, 2)
     assert torch.equal(TASK.solve(trials.inputs), trials.targets)

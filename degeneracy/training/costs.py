@@ -1,0 +1,39 @@
+"""What is added to the members' gradients beside their tasks': regularisers, and a coupling between members."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from degeneracy.networks.cells import Params
+from degeneracy.training.regularisers import REGULARISERS, Strengths, weights_gradient
+
+
+def _no_coupling(params: Params) -> Params:
+    del params
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Costs beside the task's; without any, members are trained as if there were none such."""
+
+    strengths: Strengths = field(default_factory=dict)  # (member,) by regulariser
+    coupling: Callable[[Params], Params] = _no_coupling  # gradients of the members' coupling, by parameter
+
+    def add(self, grads: Params, params: Params) -> None:
+        """Add the gradients of regularisers on weights and of the coupling, in place.
+
+        Args:
+            grads: gradients with a leading member axis, views that can be written to.
+            params: the parameters.
+        """
+        if any(REGULARISERS[name].on == "weights" for name in self.strengths):
+            grads["W_rec"] += weights_gradient(self.strengths, params["W_rec"])
+        for name, grad in self.coupling(params).items():
+            grads[name] += grad
+
+    def select(self, members: Tensor) -> "Costs":
+        """The costs of some members, by position."""
+        chosen = {name: value[members] for name, value in self.strengths.items()}
+        return Costs(strengths=chosen, coupling=self.coupling)

@@ -1,0 +1,167 @@
+"""Regularisers: penalties on a member's recurrent weights or states, added to its task loss while it trains.
+
+`REGULARISERS` is the table of what is here. Every one has its gradient in closed form beside its value: the fast
+paths add the one, autograd differentiates the other. What is recorded as training loss stays the task's alone, and
+so does what the stop rule sees.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regulariser:
+    """A penalty with its gradient, each multiplied by a strength a member.
+
+    On weights: functions of W_rec as (member, gate, post, pre). On states: functions of the hidden states (member,
+    trial, time, unit), those that the readout sees, and of which steps are part of the trial, (member, trial, time).
+    """
+
+    summary: str
+    source: str
+    on: Literal["weights", "states"]
+    penalty: Callable[..., Tensor]  # (member,)
+    gradient: Callable[..., Tensor]  # of the shape of the weights or states
+
+
+def _nuclear(w: Tensor) -> Tensor:
+    """Sum of the singular values."""
+    return torch.linalg.svdvals(w).sum((-2, -1))
+
+
+def _nuclear_gradient(w: Tensor) -> Tensor:
+    """U V^T of W = U S V^T: the gradient where W has full rank, a subgradient where not."""
+    finite = (
+        torch.isfinite(w).all(-1).all(-1)[..., None, None]
+    )  # a diverged member's would be an error for all
+    u, _, v = torch.linalg.svd(torch.where(finite, w, 0.0))
+    return torch.where(finite, u @ v, w)
+
+
+def _l1(w: Tensor) -> Tensor:
+    """Sum of the absolute weights."""
+    return w.abs().sum((-3, -2, -1))
+
+
+def _l2(w: Tensor) -> Tensor:
+    """Sum of the squared weights."""
+    return w.square().sum((-3, -2, -1))
+
+
+def _l2_gradient(w: Tensor) -> Tensor:
+    return 2 * w
+
+
+def _mean_square(x: Tensor, counted: Tensor) -> Tensor:
+    """Mean over units and the counted steps, (member,)."""
+    return (x.square() * counted.unsqueeze(-1)).sum((1, 2, 3)) / (counted.sum((1, 2)) * x.shape[-1])
+
+
+def _weight_of_steps(x: Tensor, counted: Tensor) -> Tensor:
+    """d mean square / d x, over x: 2 / count at the counted steps."""
+    return (2 * counted / (counted.sum((1, 2), keepdim=True) * x.shape[-1])).unsqueeze(-1)
+
+
+def _activity_gradient(hidden: Tensor, valid: Tensor) -> Tensor:
+    return _weight_of_steps(hidden, valid) * hidden
+
+
+def _both_valid(valid: Tensor) -> Tensor:
+    return valid[..., 1:] * valid[..., :-1]
+
+
+def _change(hidden: Tensor, valid: Tensor) -> Tensor:
+    """Mean squared change from one step to the next."""
+    return _mean_square(hidden.diff(dim=2), _both_valid(valid))
+
+
+def _change_gradient(hidden: Tensor, valid: Tensor) -> Tensor:
+    change = hidden.diff(dim=2)
+    change = change * _weight_of_steps(change, _both_valid(valid))
+    ahead = torch.nn.functional.pad(change, (0, 0, 0, 1))
+    return torch.nn.functional.pad(change, (0, 0, 1, 0)) - ahead
+
+
+REGULARISERS: dict[str, Regulariser] = {
+    "nuclear": Regulariser(
+        summary="nuclear norm of the recurrent weights (of gated cells, of each gate): the rank falls",
+        source="Recht, Fazel & Parrilo (2010), SIAM Review 52:471",
+        on="weights",
+        penalty=_nuclear,
+        gradient=_nuclear_gradient,
+    ),
+    "l1": Regulariser(
+        summary="sum of the absolute recurrent weights: they become sparse",
+        source="Tibshirani (1996), J R Stat Soc B 58:267",
+        on="weights",
+        penalty=_l1,
+        gradient=torch.sign,
+    ),
+    "l2": Regulariser(
+        summary="sum of the squared recurrent weights: they become small",
+        source="Hoerl & Kennard (1970), Technometrics 12:55",
+        on="weights",
+        penalty=_l2,
+        gradient=_l2_gradient,
+    ),
+    "l2_activity": Regulariser(
+        summary="mean over trials, steps and units of the squared hidden state: activity stays low",
+        source="Sussillo, Churchland, Kaufman & Shenoy (2015), Nat Neurosci 18:1025",
+        on="states",
+        penalty=_mean_square,
+        gradient=_activity_gradient,
+    ),
+    "temporal_consistency": Regulariser(
+        summary="mean over trials, steps and units of the squared change of the hidden state: states move smoothly",
+        source="the rate of change of states as a cost, as in slow feature analysis: Wiskott & Sejnowski (2002)",
+        on="states",
+        penalty=_change,
+        gradient=_change_gradient,
+    ),
+}
+
+Strengths = Mapping[str, Tensor]  # (member,) by regulariser
+
+
+def on_states(strengths: Strengths) -> dict[str, Tensor]:
+    """The strengths of the regularisers on states."""
+    return {name: value for name, value in strengths.items() if REGULARISERS[name].on == "states"}
+
+
+def weights_gradient(strengths: Strengths, w_rec: Tensor) -> Tensor:
+    """d penalties / d W_rec of the regularisers on weights.
+
+    Args:
+        strengths: by regulariser; those on states are passed over.
+        w_rec: (member, gate * N, N).
+
+    Returns:
+        Of the shape of `w_rec`.
+    """
+    n = w_rec.shape[-1]
+    by_gate = w_rec.unflatten(1, (-1, n))
+    total = torch.zeros_like(by_gate)
+    for name, strength in strengths.items():
+        if REGULARISERS[name].on == "weights":
+            total += strength[:, None, None, None] * REGULARISERS[name].gradient(by_gate)
+    return total.flatten(1, 2)
+
+
+def states_penalty(strengths: Strengths, hidden: Tensor, valid: Tensor) -> Tensor | float:
+    """The penalties on states, (member,), or 0 without any; arguments as of `Regulariser`."""
+    valid = valid.to(hidden.dtype)
+    return sum(
+        (strength * REGULARISERS[name].penalty(hidden, valid) for name, strength in strengths.items()), 0.0
+    )
+
+
+def states_gradient(strengths: Strengths, hidden: Tensor, valid: Tensor) -> Tensor:
+    """d penalties / d hidden states, of the shape of `hidden`; arguments as of `Regulariser`."""
+    valid, total = valid.to(hidden.dtype), torch.zeros_like(hidden)
+    for name, strength in strengths.items():
+        total += strength[:, None, None, None] * REGULARISERS[name].gradient(hidden, valid)
+    return total

@@ -1,0 +1,98 @@
+"""How members are trained: rate, batch, stop rule, regularisers, coupling and what members share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pydantic
+
+from degeneracy.errors import UserError, unknown_name
+from degeneracy.specs import Spec
+from degeneracy.tasks import Task
+from degeneracy.training.coupling import Coupling
+from degeneracy.training.optimisation import SCHEDULES, Constant, Schedule
+from degeneracy.training.regularisers import REGULARISERS
+
+Stream = Literal["initialisation", "data", "noise"]  # a member's named random streams
+
+
+class Training(Spec):
+    """How members are trained: Adam on fresh trials until the task's threshold.
+
+    What is not set is taken from the task's `recipe` (see `for_task`), then from the defaults here. A member has
+    converged when its epoch-mean loss was under the task's threshold in 1 + `patience` epochs running.
+    """
+
+    learning_rate: float = pydantic.Field(1e-3, gt=0)
+    batch_size: int = pydantic.Field(256, ge=1, description="trials an update")
+    steps_per_epoch: int = pydantic.Field(128, ge=1, description="updates an epoch")
+    max_epochs: int = pydantic.Field(300, ge=1)
+    patience: int = pydantic.Field(
+        3, ge=0, description="epochs more under the threshold before a member stops"
+    )
+    clip_norm: float = pydantic.Field(1.0, gt=0, description="largest norm of a member's gradient")
+    schedule: pydantic.SerializeAsAny[Schedule] = Constant()
+    pool: int = pydantic.Field(0, ge=0, description="size of a fixed set of trials; 0 draws fresh ones")
+    regularisers: Mapping[str, float] = pydantic.Field(
+        default_factory=dict, description="strengths by name in REGULARISERS"
+    )
+    coupling: Coupling = Coupling()
+    held: tuple[Stream, ...] = pydantic.Field(
+        (), description="sources of variability that are the same for all members"
+    )
+    held_seed: int = pydantic.Field(0, ge=0, description="the seed that members draw these from")
+
+    @pydantic.field_validator("regularisers")
+    @classmethod
+    def _known_regularisers(cls, value: Mapping[str, float]) -> Mapping[str, float]:
+        for name, strength in value.items():
+            if name not in REGULARISERS:
+                raise unknown_name("regulariser", name, REGULARISERS)
+            if strength < 0:
+                raise ValueError(f"the strength of {name} is {strength:g}; it must be 0 or more")
+        return dict(value)
+
+    @pydantic.field_validator("held")
+    @classmethod
+    def _each_once(cls, value: tuple[Stream, ...]) -> tuple[Stream, ...]:
+        return tuple(sorted(set(value)))
+
+    @property
+    def coupled(self) -> bool:
+        """Whether members see each other, so that all are trained together or none."""
+        return self.coupling.strength != 0
+
+    def stream_seeds(self, stream: Stream, seeds: Sequence[int]) -> tuple[int, ...]:
+        """What each member's named stream is made from: its own seed, or the common one of a held stream."""
+        return (self.held_seed,) * len(seeds) if stream in self.held else tuple(seeds)
+
+    @pydantic.field_validator("schedule", mode="before")
+    @classmethod
+    def _named_schedule(cls, value: Any) -> Any:
+        if isinstance(value, Schedule):
+            return value
+        if not isinstance(value, str | Mapping):
+            raise ValueError("a name, or a table with a name and fields, is needed")
+        fields = {"name": value} if isinstance(value, str) else dict(value)
+        name = fields.pop("name", None)
+        if not isinstance(name, str) or name not in SCHEDULES:
+            raise unknown_name("schedule", name, SCHEDULES)
+        return SCHEDULES[name](**fields)
+
+    @pydantic.field_serializer("schedule")
+    def _with_name(self, schedule: Schedule) -> dict[str, Any]:
+        return {"name": schedule.name, **dict(schedule)}
+
+    def for_task(self, task: Task) -> "Training":
+        """The same training with what was not set taken from the task's recipe.
+
+        Raises:
+            UserError: epochs so few that no member can have converged by the last.
+        """
+        own = {name: getattr(self, name) for name in self.model_fields_set}
+        resolved = Training(**{**task.recipe, **own})
+        if resolved.max_epochs <= resolved.patience:
+            raise UserError(
+                f"Training: max_epochs = {resolved.max_epochs} is wrong: with patience = {resolved.patience} a member"
+                f" converges after {resolved.patience + 1} epochs or more"
+            )
+        return resolved

@@ -1,0 +1,204 @@
+"""Members in training, stacked: their parameters, optimiser, streams and history, and one epoch of all of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from degeneracy.networks import Network, draw_noise, scales
+from degeneracy.networks.cells import Params
+from degeneracy.streams import Streams
+from degeneracy.tasks import Task, Trials
+from degeneracy.training.costs import Costs
+from degeneracy.training.graphs import Replayed
+from degeneracy.training.optimisation import Adam, Groups, flatten, views
+from degeneracy.training.specification import Training
+from degeneracy.training.updates import updates_on
+
+Status = Literal["converged", "not converged", "diverged", "given"]  # given: trained elsewhere
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What was seen while one member trained."""
+
+    loss: NDArray[np.float32]  # (update,): training loss of each batch
+    gradient_norm: NDArray[np.float32]  # (update,): before clipping
+    learning_rate: NDArray[np.float64]  # (epoch,)
+    epoch_loss: NDArray[np.float64]  # (epoch,): mean loss of the epoch's batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One trained network: parameters without a member axis, on the CPU."""
+
+    seed: int
+    status: Status
+    initial: Params
+    final: Params
+    history: History
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # device, numeric path, seconds
+
+
+@dataclass(kw_only=True)
+class Stack:
+    """The members still in training, with everything of theirs that moves."""
+
+    seeds: tuple[int, ...]
+    like: Params  # names and shapes, for views into `flat`
+    flat: Tensor  # (member, parameter)
+    adam: Adam
+    costs: Costs
+    data: Streams
+    noise: Streams
+    pool: Trials | None
+    losses: list[NDArray[np.float32]]  # per epoch (update, member)
+    means: list[NDArray[np.float64]]  # per epoch (member,): the mean loss
+    norms: list[NDArray[np.float32]]
+    rates: list[NDArray[np.float64]]  # per epoch (member,)
+    current_rates: Tensor  # (member,), on the device
+    update: Callable[[], tuple[Tensor, ...]] | None = None  # made at the first epoch
+
+    @classmethod
+    def start(
+        cls,
+        task: Task,
+        network: Network,
+        training: Training,
+        seeds: Sequence[int],
+        params: Params,
+        costs: Costs,
+        device: str,
+    ) -> "Stack":
+        """The members before their first update; `params` has a leading member axis, one a seed."""
+        flat = flatten(params).to(device)
+        groups = Groups.of(scales(network, task.input_size, task.output_size), params)
+        data = Streams(training.stream_seeds("data", seeds), "data", device)
+        return cls(
+            seeds=tuple(seeds),
+            like=params,
+            flat=flat,
+            adam=Adam.start(flat, groups),
+            costs=costs,
+            data=data,
+            noise=Streams(training.stream_seeds("noise", seeds), "noise", device),
+            pool=task.sample(data, training.pool) if training.pool else None,
+            losses=[],
+            means=[],
+            norms=[],
+            rates=[],
+            current_rates=flat.new_empty(len(flat)),
+        )
+
+    @property
+    def device_name(self) -> str:
+        """What it is trained on, in words."""
+        return torch.cuda.get_device_name(self.flat.device) if self.flat.is_cuda else "cpu"
+
+    def epoch_losses(self) -> NDArray[np.float64]:
+        """(member, epoch)."""
+        if not self.means:
+            return np.empty((len(self.seeds), 0))
+        return np.stack(self.means, axis=1)
+
+    def run_epoch(self, task: Task, network: Network, training: Training, path: str) -> None:
+        """All updates of one epoch; the losses reach the host only at its end."""
+        rates = training.schedule.rates(training.learning_rate, self.epoch_losses())
+        self.current_rates.copy_(torch.from_numpy(rates))
+        if self.update is None:
+            self.update = self._updates(task, network, training, path)
+        found = [self.update() for _ in range(training.steps_per_epoch)]
+        losses, norms = zip(*found, strict=True)
+        self.losses.append(torch.stack(losses).cpu().numpy())
+        self.means.append(self.losses[-1].mean(0, dtype=np.float64))
+        self.norms.append(torch.stack(norms).cpu().numpy())
+        self.rates.append(rates)
+
+    def _updates(
+        self, task: Task, network: Network, training: Training, path: str
+    ) -> Callable[[], tuple[Tensor, ...]]:
+        """One update on fresh trials: the losses and the norms of the gradients, (member,) each."""
+        make = updates_on(path)
+        update = make(
+            network.build_cell(), path, self.flat, self.like, self.adam, training.clip_norm, self.costs
+        )
+
+        def once() -> tuple[Tensor, ...]:
+            trials = self._batch(task, training)
+            shape = (trials.n_trials, trials.inputs.shape[2])
+            noise = draw_noise(network, self.noise, shape, task.input_size)
+            return update(trials, noise, self.current_rates)
+
+        if not self.flat.is_cuda:
+            return once
+        return Replayed(once, [*self.data.generators, *self.noise.generators])
+
+    def _batch(self, task: Task, training: Training) -> Trials:
+        if self.pool is None:
+            return task.sample(self.data, training.batch_size)
+        chosen = self.data.integers((training.batch_size,), 0, training.pool)
+        rows = torch.arange(len(self.seeds), device=chosen.device).unsqueeze(1)
+        return Trials(**{name: value[rows, chosen] for name, value in vars(self.pool).items()})
+
+    def statuses(
+        self, threshold: float, patience: int, *, last: bool, together: bool = False
+    ) -> list[Status | None]:
+        """How each member has ended, None for those that go on; `together`, none converges before all have."""
+        epochs = self.epoch_losses()
+        finite = torch.isfinite(self.flat).all(1).cpu().numpy() & np.isfinite(epochs[:, -1])
+        window = epochs[:, -(1 + patience) :]
+        under = (window < threshold).all(1) & (window.shape[1] == 1 + patience)
+        if together and not last and not under[finite].all():
+            under[:] = False
+        return [
+            "diverged" if not ok else "converged" if low else "not converged" if last else None
+            for ok, low in zip(finite, under, strict=True)
+        ]
+
+    def member(
+        self, k: int, status: Status, initial: Params, seeds: Sequence[int], provenance: Mapping[str, Any]
+    ) -> Member:
+        """The k-th member of the stack, taken out with its history."""
+        at_start = list(seeds).index(self.seeds[k])
+        final = views(self.flat[k : k + 1].detach().cpu().clone(), self.like)
+        history = History(
+            loss=np.concatenate([loss[:, k] for loss in self.losses]),
+            gradient_norm=np.concatenate([norm[:, k] for norm in self.norms]),
+            learning_rate=np.array([rate[k] for rate in self.rates]),
+            epoch_loss=self.epoch_losses()[k],
+        )
+        return Member(
+            seed=self.seeds[k],
+            status=status,
+            initial={name: value[at_start].clone() for name, value in initial.items()},
+            final={name: value[0].clone() for name, value in final.items()},
+            history=history,
+            provenance=provenance,
+        )
+
+    def only(self, stay: Sequence[int]) -> "Stack":
+        """The stack of some members, going on where they are; this one's updates end here."""
+        self.update = None
+        index = torch.tensor(stay, dtype=torch.long, device=self.flat.device)
+        pool = self.pool
+        if pool is not None:
+            pool = Trials(**{name: value[index] for name, value in vars(pool).items()})
+        return Stack(
+            seeds=tuple(self.seeds[k] for k in stay),
+            like=self.like,
+            flat=self.flat[index],
+            adam=self.adam.select(index),
+            costs=self.costs.select(index),
+            data=self.data.select(stay),
+            noise=self.noise.select(stay),
+            pool=pool,
+            losses=[loss[:, stay] for loss in self.losses],
+            means=[mean[stay] for mean in self.means],
+            norms=[norm[:, stay] for norm in self.norms],
+            rates=[rate[stay] for rate in self.rates],
+            current_rates=self.current_rates[index],
+        )
