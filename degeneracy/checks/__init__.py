@@ -1,11 +1,13 @@
 """The tests that the built-in tasks, cells and measures pass, offered to the user's own.
 
 `check_task(mine.Accumulate())` in a test of one's own raises `CheckFailed`, an AssertionError that says what does
-not hold. Each claim is a function of its own, so that a test can name the one that failed.
+not hold. Each claim is a function of its own, so that a test can name the one that failed. Beside them the coordinate
+check of a parametrisation: `check_widths(state_changes(task, network, training))`.
 """
 
 from degeneracy.checks.cells import CELL_CLAIMS, check_cell
 from degeneracy.checks.claim import CheckFailed
+from degeneracy.checks.coordinates import check_widths, state_changes
 from degeneracy.checks.measures import MEASURE_CLAIMS, check_measure, example_recording
 from degeneracy.checks.tasks import TASK_CLAIMS, check_task
 
@@ -17,5 +19,7 @@ __all__ = [
     "check_cell",
     "check_measure",
     "check_task",
+    "check_widths",
     "example_recording",
+    "state_changes",
 ]
