@@ -1,15 +1,22 @@
 """DSA of all pairs of trained networks, operators included, against dsa-metric (angular score, its defaults).
 
     python -m tests.benchmarks.dsa --pairs 66 [--rank 50 --delays 10] [--repeats 5] [--short]
+    python -m tests.benchmarks.dsa --memory [--members 200 --rank 100] [--short]
 
 Networks are trained here (3-bit flip-flop, N = 64) and kept in a temporary folder for the next run. Ours fits all
 pairs at every repeat; the peer takes seconds a pair, so it fits another share of the pairs at each repeat (its
 operators too) and its time is scaled to all of them. Accuracy is counted over all pairs.
+
+`--memory` gives the measure `dsa` random stable linear systems and compares 10 of them with all, with 2 steps a round:
+pairs are searched one after another, so what is held at once grows neither with their number nor with steps. It reports
+the most memory that this process ever held.
 """
 
 import argparse
 import contextlib
 import io
+import resource
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,7 +29,9 @@ import torch
 from scipy.stats import spearmanr
 
 import degeneracy as dg
+from degeneracy.analysis import conjugation_search
 from degeneracy.analysis.dsa import delay_operators, fit_pairs
+from degeneracy.analysis.dynamics_measures import DSA
 from degeneracy.analysis.recording import Array
 from degeneracy.record import Probe, record
 
@@ -114,18 +123,65 @@ def accuracy(operators: Array, i: Array, j: Array, ours: Array, theirs: Array) -
     }
 
 
+def linear_states(members: int, units: int = 64, trials: int = 16, steps: int = 50) -> list[Array]:
+    """(trial, time, unit) of each member: a random linear system of spectral radius 0.95, driven by noise."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(members):
+        w = rng.normal(size=(units, units))
+        w *= 0.95 / np.abs(np.linalg.eigvals(w)).max()
+        h, states = np.zeros((trials, units)), []
+        for _ in range(steps):
+            h = h @ w.T + rng.normal(size=h.shape)
+            states.append(h)
+        found.append(np.stack(states, axis=1))
+    return found
+
+
+def memory(members: int, rank: int, delays: int, shown: int = 10) -> Row:
+    """The most memory held by this process while `dsa` compared `shown` members with all, GB."""
+    states = linear_states(members)
+    measure = DSA(rank=rank, n_delays=delays)
+    steps, align = (conjugation_search.STEPS, conjugation_search.STEPS_DENSE), conjugation_search.align
+    few = {"max_iter": 2, "tolerance": 1e-7}
+    conjugation_search.STEPS = conjugation_search.STEPS_DENSE = (2, 2, 2, 2)
+    conjugation_search.align = lambda a, b, starts, inverse, **_: align(a, b, starts, inverse, **few)
+    start = time.process_time()
+    try:
+        fit = measure._across(states, *np.divmod(np.arange(shown * members), members))
+    finally:
+        conjugation_search.STEPS, conjugation_search.STEPS_DENSE = steps
+        conjugation_search.align = align
+    seconds = time.process_time() - start
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    extra = {"pairs": len(fit.distance), "peak GB": peak, "states GB": sum(x.nbytes for x in states) / 1e9}
+    return versus(
+        f"DSA memory, {members} members, rank {rank}, {delays} delays", {"ours": [seconds]}, **extra
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--pairs", type=int, default=66)
-    parser.add_argument("--members", type=int, default=12)
+    parser.add_argument(
+        "--memory", action="store_true", help="peak memory of 200 members at rank 100 instead"
+    )
+    parser.add_argument("--members", type=int, default=0, help="12 by default, 200 for --memory")
     parser.add_argument("--hidden-size", type=int, default=64)
     parser.add_argument("--rank", type=int, default=0, help="one rank instead of 50 and 100")
     parser.add_argument("--delays", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--short", action="store_true", help="4 networks, rank 20, 2 pairs; keeps nothing")
     given = parser.parse_args(argv)
-    members, n_pairs, repeats = (4, 2, 1) if given.short else (given.members, given.pairs, given.repeats)
+    if given.memory:
+        members, rank, delays = (12, 20, 10) if given.short else (given.members or 200, given.rank or 100, 20)
+        report("dsa_memory", [memory(members, rank, delays)], keep=not given.short)
+        return
+    members, n_pairs, repeats = (
+        (4, 2, 1) if given.short else (given.members or 12, given.pairs, given.repeats)
+    )
     sizes = ((given.rank, given.delays, n_pairs),) if given.rank else SIZES
     if given.short:
         sizes = ((20, 10, n_pairs),)
