@@ -23,21 +23,23 @@ def digest(value: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One ensemble of a study, without its seeds."""
+    """One ensemble of a study, without its seeds; coupled members are what they are in their company only."""
 
     factors: Mapping[str, Any]  # the varied factors' levels here
     task: Task
     network: Network
     training: Training  # resolved
+    companions: tuple[int, ...] = ()  # the seeds of all members, where members are coupled
 
     @cached_property
     def spec(self) -> dict[str, Any]:
         """The resolved task, network and training as plain data."""
-        return {
+        spec = {
             "task": describe(self.task, TASKS),
             "network": self.network.model_dump(mode="json"),
             "training": self.training.model_dump(mode="json"),
         }
+        return spec | ({"companions": list(self.companions)} if self.companions else {})
 
     @property
     def label(self) -> str:

@@ -62,6 +62,28 @@ class Ensemble:
         kept = tuple(member for member in self.members if member.status in ("converged", "given"))
         return replace(self, members=kept)
 
+    def at(self, fraction: float) -> "Ensemble":
+        """The members as they were in the course of training, with the status that they had at its end.
+
+        Args:
+            fraction: of each member's own training; 0 is its start, 1 its end, others are those of
+                `Training.checkpoints` (each met to within 1/64 of the member's epochs).
+
+        Raises:
+            UserError: a fraction that was not kept; names those that were.
+        """
+        if fraction == 1:
+            return self
+        kept = set.intersection(*({0.0, *member.checkpoints} for member in self.members))
+        if fraction not in kept:
+            known = ", ".join(f"{one:g}" for one in sorted({*kept, 1.0}))
+            raise UserError(f"fraction = {fraction:g} of training was not kept (kept: {known})")
+        moved = tuple(
+            replace(member, final=member.checkpoints[fraction] if fraction else member.initial)
+            for member in self.members
+        )
+        return replace(self, members=moved)
+
     def params(self, *, initial: bool = False) -> Params:
         """The parameters with a leading member axis, trained or (`initial`) before training.
 

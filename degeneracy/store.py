@@ -141,14 +141,20 @@ def _own_params(arrays: Mapping[str, NDArray[Any]]) -> Params:
     }
 
 
+CHECKPOINT = "checkpoint "  # before the fraction, in the name of a part of a member's file
+
+
 def save_member(path: Path, member: Member, cell: Cell) -> None:
     """Write one member."""
+    parts = {"initial": member.initial, "final": member.final}
+    parts |= {f"{CHECKPOINT}{fraction}": params for fraction, params in member.checkpoints.items()}
     arrays = {
-        **{f"initial/{name}": value for name, value in public_params(cell, member.initial).items()},
-        **{f"final/{name}": value for name, value in public_params(cell, member.final).items()},
-        **{f"history/{name}": value for name, value in vars(member.history).items()},
+        f"{part}/{name}": value
+        for part, params in parts.items()
+        for name, value in public_params(cell, params).items()
     }
-    names = {"initial": list(member.initial), "final": list(member.final)}
+    arrays |= {f"history/{name}": value for name, value in vars(member.history).items()}
+    names = {part: list(params) for part, params in parts.items()}
     metadata = {"seed": member.seed, "status": member.status, "names": names}
     write_arrays(path, arrays, metadata | {"provenance": dict(member.provenance)})
 
@@ -172,6 +178,11 @@ def load_member(path: Path) -> Member:
             initial=parts["initial"],
             final=parts["final"],
             history=history,
+            checkpoints={
+                float(part.removeprefix(CHECKPOINT)): params
+                for part, params in parts.items()
+                if part.startswith(CHECKPOINT)
+            },
             provenance=metadata["provenance"],
         )
     except KeyError as error:

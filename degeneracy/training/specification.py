@@ -39,6 +39,9 @@ class Training(Spec):
     held: tuple[Stream, ...] = pydantic.Field(
         (), description="sources of variability that are the same for all members"
     )
+    checkpoints: tuple[float, ...] = pydantic.Field(
+        (), description="fractions of a member's own training at which it is kept as well, such as [0.1, 0.3]"
+    )
     held_seed: int = pydantic.Field(0, ge=0, description="the seed that members draw these from")
 
     @pydantic.field_validator("regularisers")
@@ -54,6 +57,13 @@ class Training(Spec):
     @pydantic.field_validator("held")
     @classmethod
     def _each_once(cls, value: tuple[Stream, ...]) -> tuple[Stream, ...]:
+        return tuple(sorted(set(value)))
+
+    @pydantic.field_validator("checkpoints")
+    @classmethod
+    def _fractions(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < fraction < 1 for fraction in value):
+            raise ValueError("fractions between 0 and 1 are needed (the start and the end are kept anyway)")
         return tuple(sorted(set(value)))
 
     @property

@@ -16,6 +16,7 @@ from degeneracy.tasks import Task, Trials
 from degeneracy.training.costs import Costs
 from degeneracy.training.graphs import Replayed
 from degeneracy.training.optimisation import Adam, Groups, flatten, views
+from degeneracy.training.snapshots import Snapshots
 from degeneracy.training.specification import Training
 from degeneracy.training.updates import updates_on
 
@@ -42,6 +43,8 @@ class Member:
     final: Params
     history: History
     provenance: Mapping[str, Any] = field(default_factory=dict)  # device, numeric path, seconds
+    # Parameters in the course of training, by the fraction asked for; see `Training.checkpoints`.
+    checkpoints: Mapping[float, Params] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -61,6 +64,8 @@ class Stack:
     norms: list[NDArray[np.float32]]
     rates: list[NDArray[np.float64]]  # per epoch (member,)
     current_rates: Tensor  # (member,), on the device
+    fractions: tuple[float, ...]  # of a member's training, to be kept
+    snapshots: Snapshots
     update: Callable[[], tuple[Tensor, ...]] | None = None  # made at the first epoch
 
     @classmethod
@@ -92,6 +97,8 @@ class Stack:
             norms=[],
             rates=[],
             current_rates=flat.new_empty(len(flat)),
+            fractions=training.checkpoints,
+            snapshots=Snapshots(),
         )
 
     @property
@@ -117,6 +124,8 @@ class Stack:
         self.means.append(self.losses[-1].mean(0, dtype=np.float64))
         self.norms.append(torch.stack(norms).cpu().numpy())
         self.rates.append(rates)
+        if self.fractions:
+            self.snapshots.see(len(self.means), self.flat)
 
     def _updates(
         self, task: Task, network: Network, training: Training, path: str
@@ -178,7 +187,13 @@ class Stack:
             final={name: value[0].clone() for name, value in final.items()},
             history=history,
             provenance=provenance,
+            checkpoints={fraction: self._checkpoint(k, fraction) for fraction in self.fractions},
         )
+
+    def _checkpoint(self, k: int, fraction: float) -> Params:
+        """The k-th member after that fraction of its epochs so far, to the nearest that is kept."""
+        _, flat = self.snapshots.nearest(fraction * len(self.means), k)
+        return {name: value[0].clone() for name, value in views(flat, self.like).items()}
 
     def only(self, stay: Sequence[int]) -> "Stack":
         """The stack of some members, going on where they are; this one's updates end here."""
@@ -201,4 +216,6 @@ class Stack:
             norms=[norm[:, stay] for norm in self.norms],
             rates=[rate[stay] for rate in self.rates],
             current_rates=self.current_rates[index],
+            fractions=self.fractions,
+            snapshots=self.snapshots.select(stay),
         )
