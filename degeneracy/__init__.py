@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from degeneracy import analysis, checks, plots, tasks
     from degeneracy.analysis import MEASURES, Measure, Recording
     from degeneracy.arrays import load_arrays, measure_arrays
+    from degeneracy.claims import Claim, Claims
     from degeneracy.ensemble import Ensemble, train
     from degeneracy.errors import UserError
     from degeneracy.measuring import measure
@@ -34,6 +35,8 @@ __all__ = [
     "STUDIES",
     "TASKS",
     "Cell",
+    "Claim",
+    "Claims",
     "Ensemble",
     "Measure",
     "Network",
@@ -72,6 +75,8 @@ _HOMES = {
     "measure_arrays": "arrays",
     "CELLS": "networks",
     "Cell": "networks",
+    "Claim": "claims",
+    "Claims": "claims",
     "Ensemble": "ensemble",
     "train": "ensemble",
     "UserError": "errors",

@@ -3,6 +3,7 @@
 study.json                      the study, its seeds and the names of its conditions
 provenance.json                 versions, device, numeric path, times
 degeneracy.csv                  the table
+effects.csv, convergence.csv    what the factors do, and who converged, where something is varied
 report.html, figures/           the report
 lock                            held while one of the files above is written
 conditions/NAME-HASH/
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from degeneracy.analysis import Estimate, Finding, Measured
+from degeneracy.claims import Claims
 from degeneracy.conditions import Condition
 from degeneracy.ensemble import Ensemble, member_file
 from degeneracy.errors import UserError
@@ -64,7 +66,9 @@ class RunDirectory:
         with lock(root / "lock", wait=True):
             _check_folder(root, names)  # again: another process may have started a run here since
             _clean(root)
-            write_json(root / "study.json", {"format": FORMAT, "study": study, "conditions": names})
+            claims = _claims_at_training(root, study)
+            index = {"format": FORMAT, "study": study, "conditions": names, "claims_at_training": claims}
+            write_json(root / "study.json", index)
         return cls(root=root, study=study)
 
     @classmethod
@@ -167,10 +171,14 @@ class RunDirectory:
     def finish(self, result: StudyResult, *, seconds: float) -> StudyResult:
         """Write the table and where it came from; returns the result with its provenance."""
         provenance = _provenance(self, seconds)
+        result = replace(result, provenance=provenance)
         with lock(self.root / "lock", wait=True):
             write_bytes(self.root / "degeneracy.csv", result.table.to_csv(index=False).encode())
+            if result.factors:
+                for name, table in (("effects", result.effects()), ("convergence", result.convergence())):
+                    write_bytes(self.root / f"{name}.csv", table.to_csv(index=False).encode())
             write_json(self.root / "provenance.json", provenance)
-        return replace(result, provenance=provenance)
+        return result
 
     def report(self, result: StudyResult, *, jobs: int = 1) -> Path:
         """Write report.html and its figures, drawn by `jobs` processes; returns the report's path."""
@@ -194,6 +202,15 @@ def _check_folder(root: Path, names: Sequence[str]) -> None:
                 f"{root} holds a run with other settings (condition {lost[0]} is not in this study);"
                 " choose another folder with --out"
             )
+
+
+def _claims_at_training(root: Path, study: Mapping[str, Any]) -> Any:
+    """The claims that were written when the first network was trained: those of now where none is yet."""
+    if not any(root.glob("conditions/*/members/seed-*.safetensors")):
+        return study["claims"]
+    before = read_json(root / "study.json")
+    # Runs of earlier versions knew no claims, which is to have made none.
+    return before.get("claims_at_training", Claims().model_dump(mode="json"))
 
 
 def _is_part(path: Path, name: str) -> bool:
@@ -221,6 +238,7 @@ def _provenance(run: RunDirectory, seconds: float) -> dict[str, Any]:
         "devices": sorted({member["device"] for member in members}),
         "numeric_paths": sorted({member["path"] for member in members}),
         "seeds": list(run.study["seeds"]),
+        "claims_changed_since_training": run.study["claims"] != run.study_file["claims_at_training"],
         "training_seconds_of_all_members": round(sum(member["seconds"] for member in members), 1),
         "wall_seconds_of_last_start": round(seconds, 1),
     }

@@ -17,6 +17,7 @@ from typing import Any
 import pydantic
 
 from degeneracy.analysis import MEASURES, Measure, Measured
+from degeneracy.claims import Claims
 from degeneracy.conditions import Condition, digest
 from degeneracy.ensemble import check_seeds
 from degeneracy.errors import UserError, unknown_name
@@ -32,7 +33,7 @@ from degeneracy.measuring import (
 from degeneracy.named import build
 from degeneracy.networks import Network
 from degeneracy.progress import Progress
-from degeneracy.record import Probe, record
+from degeneracy.record import Probe, probe_descriptions, record
 from degeneracy.results import Result, StudyResult
 from degeneracy.run_directory import RunDirectory
 from degeneracy.settings import flat_factors, key_parts, override, parse_seeds, set_field
@@ -64,6 +65,9 @@ class Study(Spec):
     options: Mapping[str, Mapping[str, Any]] = pydantic.Field(
         default_factory=dict, description="fields of the measures, by measure"
     )
+    claims: Claims = pydantic.Field(
+        Claims(), description="what is judged, and what is expected: see `Claims`"
+    )
 
     @pydantic.field_validator("seeds", mode="before")
     @classmethod
@@ -86,7 +90,8 @@ class Study(Spec):
         conditions = self.conditions()
         if len({condition.name for condition in conditions}) < len(conditions):
             raise UserError("Study: vary names the same condition twice")
-        self.build_measures()
+        of_behavior = {name for one in conditions for name in probe_descriptions(one.task, self.probe)}
+        self.claims.check(self.vary, self.build_measures(), of_behavior)
         return self
 
     def _check_factor(self, factor: str, levels: Sequence[Any]) -> None:
@@ -298,7 +303,9 @@ def _load_results(run: RunDirectory, plan: Study) -> StudyResult:
     for condition in plan.conditions():
         _check_trained(run, condition, plan.seeds)
         results.append(_load_result(run, condition, plan, measures_of(condition.task, measures)))
-    return StudyResult(name=plan.name, description=plan.description, results=tuple(results))
+    return StudyResult(
+        name=plan.name, description=plan.description, results=tuple(results), claims=plan.claims
+    )
 
 
 def remeasured(
@@ -310,7 +317,7 @@ def remeasured(
 
     Args:
         path: a run directory.
-        measures: names; those of the run where none are given. Options of measures left out are dropped.
+        measures: names; those of the run where none are given. Options and claims of measures left out are dropped.
         overrides: (key, value) pairs as of `load_study`, of `options`, `probe` and `measures` only.
 
     Raises:
@@ -322,6 +329,10 @@ def remeasured(
         names = {*measures, *build_measures(measures)}
         fields |= {"measures": list(measures)}
         fields["options"] = {name: given for name, given in fields["options"].items() if name in names}
+        claims = fields.get("claims", {})  # runs of earlier versions have none
+        fields["claims"] = {
+            key: claim for key, claim in claims.items() if key == "factors" or claim["measure"] in names
+        }
     for key, value in overrides:
         if key_parts(key)[0] not in ("options", "probe", "measures"):
             raise UserError(

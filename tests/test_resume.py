@@ -33,8 +33,8 @@ TINY = {
     "probe": {"n_trials": 8},
     "measures": ["procrustes", "weight_change"],
 }
-# study.json; per condition: spec, members, examples, measures; table, provenance.
-N_WRITES = 1 + 2 * (1 + len(SEEDS) + 1 + 2) + 2
+# study.json; per condition: spec, members, examples, measures; table, effects, convergence, provenance.
+N_WRITES = 1 + 2 * (1 + len(SEEDS) + 1 + 2) + 4
 
 
 class Crash(BaseException):

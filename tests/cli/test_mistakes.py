@@ -177,6 +177,57 @@ MISTAKES = {
         prepare=study(),
         says=r"dsa.*rank",
     ),
+    # --- what is claimed beforehand
+    "claims' level": Mistake(
+        command=f"{RUN} --set claims.dynamic.margin=0.1",
+        prepare=study(),
+        says=r"Claims: unknown key 'dynamic'; did you mean 'dynamics'\? \(known: behavior, ",
+    ),
+    "claims' key": Mistake(
+        command=f"{RUN} --set claims.dynamics.margn=0.1",
+        prepare=study(),
+        says=r"Claim: unknown key 'margn'; did you mean 'margin'\?",
+    ),
+    "claimed measure": Mistake(
+        command=f"{RUN} --set claims.dynamics.measure=dsa --set claims.dynamics.margin=0.1",
+        prepare=study(),
+        says=r"Study: claims.dynamics: unknown measure 'dsa' \(known: procrustes\)",
+    ),
+    "claimed level": Mistake(
+        command=f"{RUN} --set claims.weights.measure=procrustes",
+        prepare=study(),
+        says=r"Study: claims.weights: 'procrustes' is a measure of dynamics",
+    ),
+    "claimed variant": Mistake(
+        command=f"{RUN} --set claims.dynamics={{measure='procrustes',variant='drivn'}}",
+        prepare=study(),
+        says=r"Study: claims.dynamics: unknown variant 'drivn'; did you mean 'driven'\?",
+    ),
+    "claimed variant of behavior": Mistake(
+        command=f"{RUN} --set measures=['ood_log_error_sd'] --set claims.behavior.variant=delay_2x",
+        prepare=study(),
+        says=r"Study: claims.behavior: unknown variant 'delay_2x'.*known: amplitude, in_distribution, input_noise",
+    ),
+    "claimed factor": Mistake(
+        command=f"{RUN} --set claims.factors=['task.n_steps']",
+        prepare=study(),
+        says=r"Study: claims: unknown factor 'task.n_steps'.* \(known: task.channels\)",
+    ),
+    "expected of no factor": Mistake(
+        command=f"{RUN} --set claims.dynamics={{measure='procrustes',expected={{'task.chanels'='up'}}}}",
+        prepare=study(),
+        says=r"Study: claims.dynamics.expected: unknown factor 'task.chanels'; did you mean 'task.channels'\?",
+    ),
+    "expected sign": Mistake(
+        command=f"{RUN} --set claims.dynamics={{measure='procrustes',expected={{'task.channels'='rise'}}}}",
+        prepare=study(),
+        says=r"Claim: expected.*channels = 'rise' is wrong: Input should be 'up', 'down' or 'flat'",
+    ),
+    "margin": Mistake(
+        command=f"{RUN} --set claims.dynamics.margin=-0.1",
+        prepare=study(),
+        says=r"Claim: margin = -0.1 is wrong: Input should be greater than or equal to 0",
+    ),
     "seeds": Mistake(
         command=f"{RUN} --seeds 0-5", prepare=study(), says=r"seeds = '0-5' is wrong: write 0:16 for 0"
     ),
