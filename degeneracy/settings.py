@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from degeneracy.ensemble import check_seeds
-from degeneracy.errors import UserError
+from degeneracy.errors import UserError, unknown_name
 
 MAX_SEEDS = 100_000
 
@@ -63,6 +63,33 @@ def override(fields: dict[str, Any], key: str, value: Any) -> None:
         fields["vary"] = (flat_factors(vary) if isinstance(vary, Mapping) else {}) | {".".join(rest): value}
     else:
         set_field(fields, [first, *rest], value)
+
+
+def take_scale(fields: dict[str, Any], scale: str, *, where: str) -> None:
+    """Set what a study file's `[scale.NAME]` says over the rest; its table of scales is taken out.
+
+    Args:
+        fields: of the study file, changed in place.
+        scale: the name of the scale; "" for a study that has none.
+        where: the file, for messages.
+
+    Raises:
+        UserError: a scale that the study does not have, or none named where it has some.
+    """
+    scales = fields.pop("scale", {})
+    if not isinstance(scales, Mapping) or not all(isinstance(one, Mapping) for one in scales.values()):
+        raise UserError(f"{where}: scale = {scales!r} is wrong: tables [scale.NAME] of settings are needed")
+    if not scales and not scale:
+        return
+    if not scales:
+        raise UserError(f"{where} has no scales, and '{scale}' is asked for; leave --scale away")
+    if not scale:
+        raise UserError(f"{where} has several scales; name one with --scale: {', '.join(scales)}")
+    if scale not in scales:
+        raise unknown_name("scale", scale, scales, where=where)
+    for key, value in scales[scale].items():
+        override(fields, key, value)
+    fields["scale"] = scale
 
 
 def set_field(fields: dict[str, Any], parts: Sequence[str], value: Any) -> None:

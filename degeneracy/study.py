@@ -36,7 +36,7 @@ from degeneracy.progress import Progress
 from degeneracy.record import Probe, probe_descriptions, record
 from degeneracy.results import Result, StudyResult
 from degeneracy.run_directory import RunDirectory
-from degeneracy.settings import flat_factors, key_parts, override, parse_seeds, set_field
+from degeneracy.settings import flat_factors, key_parts, override, parse_seeds, set_field, take_scale
 from degeneracy.specs import Spec
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Training, resolve_device, resolve_jobs, train_members
@@ -53,6 +53,7 @@ class Study(Spec):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also of its run directory"
     )
     description: str = ""
+    scale: str = pydantic.Field("", description="which of the study file's scales this is")
     seeds: tuple[int, ...] = pydantic.Field(description='members: a list, or "0:16" for 0 to 15')
     task: Mapping[str, Any] = pydantic.Field(description="name and fields of the task")
     network: Mapping[str, Any] = pydantic.Field(default_factory=dict, description="fields of the network")
@@ -112,6 +113,11 @@ class Study(Spec):
                 f"Study: '{factor}' is both set ({found}) and varied ({', '.join(map(str, levels))}); drop one of them"
             )
 
+    @property
+    def folder(self) -> Path:
+        """The run directory where none is named."""
+        return Path("runs") / (f"{self.name}-{self.scale}" if self.scale else self.name)
+
     def build_measures(self) -> dict[str, Measure]:
         """The measures with their options checked."""
         return build_measures(self.measures, self.options)
@@ -124,24 +130,29 @@ class Study(Spec):
             for factor, level in zip(self.vary, levels, strict=True):
                 set_field(fields, factor.split("."), level)
             task = build("task", fields["task"], TASKS, Task)
+            training = Training(**fields["training"]).for_task(task)
             made.append(
                 Condition(
                     factors=dict(zip(self.vary, levels, strict=True)),
                     task=task,
                     network=Network(**fields["network"]),
-                    training=Training(**fields["training"]).for_task(task),
+                    training=training,
+                    companions=self.seeds if training.coupled else (),
                 )
             )
         return made
 
 
-def load_study(source: str | Path, overrides: Iterable[tuple[str, Any]] = ()) -> Study:
+def load_study(
+    source: str | Path, overrides: Iterable[tuple[str, Any]] = (), *, scale: str = ""
+) -> Study:
     """Read a study file, or a study that comes with the package.
 
     Args:
         source: a path to a TOML file, or a name in `STUDIES`.
         overrides: (key, value) pairs such as ("training.learning_rate", 0.003), set over the file's; keys as in
             TOML, e.g. 'vary.task.channels' or 'options."my_module:MyMeasure".scale'.
+        scale: for a study file with tables `[scale.NAME]` of such pairs: which one is set over the rest.
 
     Raises:
         UserError: no such file or name, damaged TOML, or what `Study` refuses.
@@ -155,6 +166,7 @@ def load_study(source: str | Path, overrides: Iterable[tuple[str, Any]] = ()) ->
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: damaged TOML: {error}") from error
+    take_scale(fields, scale, where=str(path))
     for key, value in overrides:
         override(fields, key, value)
     return Study(**fields)
@@ -174,7 +186,7 @@ def run_study(
 
     Args:
         study: a `Study`, a path to a study file or a name in `STUDIES`.
-        out: the run directory; `runs/NAME` by default.
+        out: the run directory; `runs/NAME` by default, `runs/NAME-SCALE` for a study with scales.
         device: "auto", "cpu" or "cuda".
         jobs: processes on a CPU, -1 for one a core.
         progress: show a progress bar on standard error; where that is no terminal, lines of the logger
@@ -191,7 +203,7 @@ def run_study(
     conditions = plan.conditions()
     for condition in conditions:
         condition.check_measures(plan.build_measures(), plan.probe)
-    root = Path(out) if out else Path("runs") / plan.name
+    root = Path(out) if out else plan.folder
     run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions)
     started = time.perf_counter()
     measures = plan.build_measures()
@@ -226,11 +238,14 @@ def _train_missing(
     missing = run.missing_seeds(condition, seeds)
     there = len(seeds) - len(missing)
     shown.begin(f"{condition.label}: training", "networks", done=there, of=len(seeds))
-    if missing:
-        members = train_members(
-            condition.task, condition.network, condition.training, missing, device=device, jobs=jobs
-        )
-        for member in members:
+    if not missing:
+        return
+    together = seeds if condition.training.coupled else missing
+    members = train_members(
+        condition.task, condition.network, condition.training, together, device=device, jobs=jobs
+    )
+    for member in members:
+        if member.seed in missing:
             run.save_member(condition, member)
             shown.step()
 

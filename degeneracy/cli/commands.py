@@ -96,7 +96,12 @@ def _parser() -> _Parser:
     run.add_argument(
         "study", metavar="STUDY", help="a study file (TOML), or the name of one that is included"
     )
-    run.add_argument("--out", metavar="DIR", default="", help="the run directory (default: runs/NAME)")
+    run.add_argument(
+        "--scale", metavar="NAME", default="", help="for a study with several scales, such as smoke or laptop"
+    )
+    run.add_argument(
+        "--out", metavar="DIR", default="", help="the run directory (default: runs/NAME, or runs/NAME-SCALE)"
+    )
     run.add_argument("--seeds", metavar="SEEDS", help="members, as 0:50 for 0 to 49, or 0:8,12")
     run.add_argument("--device", metavar="DEVICE", default="auto", help="auto, cpu or cuda (default: auto)")
     measure = add("measure", "measure arrays, or the networks of a run with other measures", MEASURE)
@@ -163,8 +168,8 @@ def _run(args: argparse.Namespace) -> None:
     settings = [parse_setting(text) for text in args.settings]
     if args.seeds is not None:
         settings.append(("seeds", args.seeds))
-    plan = load_study(args.study, settings)
-    out = Path(args.out) if args.out else Path("runs") / plan.name
+    plan = load_study(args.study, settings, scale=args.scale)
+    out = Path(args.out) if args.out else plan.folder
     args.kept = out
     jobs = resolve_jobs(_jobs(args.jobs))
     result = run_study(plan, out=out, device=args.device, jobs=jobs, progress=not args.quiet)
