@@ -38,6 +38,14 @@ def test_claims_are_read_from_a_study_file() -> None:
     assert dg.Study(**study.model_dump(mode="json")).claims == study.claims
 
 
+def test_a_variant_that_is_seen_only_when_measured_is_taken_as_written() -> None:
+    claims = Claims(dynamics={"measure": "fixed_points", "variant": "n_stable"})
+    study = dg.Study(
+        name="s", seeds=[0, 1], task={"name": "flip_flop"}, measures=["fixed_points"], claims=claims
+    )
+    assert study.claims == claims
+
+
 def test_no_claims_name_the_measures_of_the_levels() -> None:
     assert {level: claim.measure for level, claim in Claims().by_level.items()} == PRIMARY
     assert Claims().stated() == {}

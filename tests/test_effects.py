@@ -81,6 +81,11 @@ def test_a_row_by_hand() -> None:
     assert row.p_holm == row.p < 0.05  # the only primary cell
 
 
+def test_members_are_counted_in_the_smallest_condition() -> None:
+    row = over({2: X[2], 3: X[4][:5], 4: X[8]}).effects().iloc[0]
+    assert row.n_members == 5
+
+
 def test_a_study_that_varies_nothing_has_no_effects() -> None:
     for study in (
         over({2: X[2]}),

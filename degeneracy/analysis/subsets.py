@@ -1,7 +1,6 @@
 """A finding taken again for some of its members, from the numbers that its measure kept."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -44,23 +43,15 @@ def among(found: Measured, finding: Finding, members: Sequence[int]) -> Estimate
 
 
 def _candidates(found: Measured, finding: Finding) -> Iterator[tuple[Callable[[Array], Estimate], Array]]:
-    """What a finding may have been made of, those named like it first."""
+    """What a finding may have been made of."""
     n = len(finding.value.leave_one_out)
-    own = partial(_named_after, finding.variant)
-    for name in sorted(found.distances, key=own):
-        matrix = found.distances[name]
+    for matrix in found.distances.values():
         if matrix.shape == (n, n):
             yield pair_mean, matrix
-    for name in sorted(found.arrays, key=own):
-        kept = found.arrays[name]
+    for kept in found.arrays.values():
         if kept.shape == (n,) and np.isrealobj(kept) and np.isfinite(kept).all():
             positive = bool((kept > 0).all())
             yield from ((f, kept) for what, f in STATISTICS.items() if positive or "log" not in what)
-
-
-def _named_after(variant: str, name: str) -> bool:
-    """False, which sorts first, for what bears the variant's name."""
-    return name.rpartition("/")[2] != variant
 
 
 def _gives(statistic: Callable[[Array], Estimate], kept: Array, value: Estimate) -> bool:
