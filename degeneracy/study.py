@@ -143,9 +143,7 @@ class Study(Spec):
         return made
 
 
-def load_study(
-    source: str | Path, overrides: Iterable[tuple[str, Any]] = (), *, scale: str = ""
-) -> Study:
+def load_study(source: str | Path, overrides: Iterable[tuple[str, Any]] = (), *, scale: str = "") -> Study:
     """Read a study file, or a study that comes with the package.
 
     Args:
@@ -311,6 +309,37 @@ def load_run(path: str | Path) -> StudyResult:
     return replace(_load_results(run, Study(**run.study)), provenance=run.provenance)
 
 
+def load_runs(folder: str | Path, names: Iterable[str] = (), *, scale: str = "") -> dict[str, StudyResult]:
+    """The results of the finished runs in a folder, such as `runs`.
+
+    Args:
+        folder: holds run directories.
+        names: of studies, in the order wanted; those that have no finished run there are left out. All by default.
+        scale: only runs of this scale.
+
+    Returns:
+        By the study's name.
+
+    Raises:
+        UserError: no such folder, no finished run in it, or a damaged file; names it.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise UserError(f"{place} is no folder with run directories")
+    found = {}
+    for path in sorted(place.iterdir()):
+        if (path / "study.json").is_file() and (path / "provenance.json").is_file():
+            run = RunDirectory.at(path)
+            if not scale or run.study.get("scale", "") == scale:
+                found[run.study["name"]] = path
+    wanted = list(names) or list(found)
+    runs = {name: load_run(found[name]) for name in wanted if name in found}
+    if not runs:
+        what = f"no finished run of {', '.join(names) or 'a study'}" + (f" at scale {scale}" if scale else "")
+        raise UserError(f"{place} holds {what}")
+    return runs
+
+
 def _load_results(run: RunDirectory, plan: Study) -> StudyResult:
     """The results of a study from its run directory, where all is trained and measured."""
     measures = plan.build_measures()
@@ -319,7 +348,11 @@ def _load_results(run: RunDirectory, plan: Study) -> StudyResult:
         _check_trained(run, condition, plan.seeds)
         results.append(_load_result(run, condition, plan, measures_of(condition.task, measures)))
     return StudyResult(
-        name=plan.name, description=plan.description, results=tuple(results), claims=plan.claims
+        name=plan.name,
+        description=plan.description,
+        scale=plan.scale,
+        results=tuple(results),
+        claims=plan.claims,
     )
 
 

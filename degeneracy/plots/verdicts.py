@@ -1,0 +1,120 @@
+"""Effects of factors with their intervals and verdicts, a row a study or check and a panel a level."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from degeneracy.errors import UserError
+from degeneracy.plots.style import COLOURS, GREY, panels, styled
+
+LEVELS = ("dynamics", "weights", "behavior")
+LIMIT = 150.0  # percent: what lies beyond is drawn at the edge, as a triangle
+ARROWS = {"up": "↑", "down": "↓", "flat": "–", "": ""}
+# Colour and marker, so that neither is needed to tell them apart; "" where nothing was expected.
+LOOKS = {
+    "agrees": (COLOURS[0], "o"),
+    "disagrees": (COLOURS[1], "s"),
+    "unclear": (GREY, "D"),
+    "": ("black", "o"),
+}
+
+
+@styled
+def verdicts(table: pd.DataFrame, by: str = "study") -> Figure:
+    """Each row's change from the lowest to the highest level of its factor, with its 95% interval.
+
+    Changes are percent of the value at the lowest level (of standard deviations of log errors: of the deviation);
+    on the calibrated scale, percent of the way from floor to reference. The shaded part is the margin inside which a
+    change does not matter, the arrow the sign expected; n is the least number of networks a level.
+
+    Args:
+        table: rows of `StudyResult.effects`, such as `criticisms` and `gather` give, each with the column `by`.
+        by: the column that names the rows of the figure.
+
+    Raises:
+        UserError: a table without that column or without rows.
+    """
+    missing = {by, "level", "effect", "agreement"} - set(table.columns)
+    if missing or table.empty:
+        raise UserError(f"verdicts: the table has no {min(missing) if missing else 'rows'}")
+    names = list(dict.fromkeys(table[by]))
+    levels = [level for level in LEVELS if level in set(table["level"])]
+    figure, axes = panels(len(levels), len(levels), height=0.9 + 0.27 * len(names), extra=0.35)
+    for panel, level in zip(axes, levels, strict=True):
+        _panel(panel, table[table["level"] == level], names, by)
+        panel.set_title(level)
+        panel.set_xlabel("change (%)")
+    _row_names(axes[0], table, names, by)
+    for panel in axes[1:]:
+        panel.set_yticks([])
+    _legend(figure, table)
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, names: list[str], by: str) -> None:
+    changes = {row[by]: _percent(row) for row in rows.to_dict("records")}
+    finite = [abs(x) for change in changes.values() for x in change if np.isfinite(x)]
+    limit = min(LIMIT, 1.15 * max(finite, default=1.0))
+    for row in rows.to_dict("records"):
+        value, low, high, margin = changes[row[by]]
+        at = names.index(row[by])
+        colour, shape = LOOKS[row["agreement"]]
+        if np.isfinite(margin):
+            axes.fill_betweenx([at - 0.4, at + 0.4], -margin, margin, color="0.92", lw=0, zorder=0)
+        if np.isfinite(low):
+            axes.plot(np.clip([low, high], -limit, limit), [at, at], color=colour, lw=1.4)
+        if np.isfinite(value):
+            shape = shape if abs(value) <= limit else ">" if value > 0 else "<"
+            hollow = row["agreement"] == "unclear" or row["verdict"] in ("unclear", "flat", "")
+            axes.plot(
+                np.clip(value, -limit, limit),
+                at,
+                shape,
+                color=colour,
+                ms=5,
+                mfc="white" if hollow else colour,
+            )
+        else:
+            axes.text(0, at, "no number", color=GREY, ha="center", va="center", fontsize="small")
+        axes.text(1.22 * limit, at, ARROWS[row["expected"]], ha="right", va="center", color="0.35")
+    axes.axvline(0, color="0.4", lw=0.8, zorder=0.5)
+    axes.set_xlim(-1.05 * limit, 1.28 * limit)  # room for the arrows
+    axes.set_ylim(len(names) - 0.4, -0.6)
+
+
+def _percent(row: dict[str, float]) -> tuple[float, float, float, float]:
+    """Change, interval and margin in percent."""
+    numbers = np.array([row["effect"], row["ci_low"], row["ci_high"], row["margin"]], dtype=np.float64)
+    if row["unit"] == "log ratio":
+        percent = 100 * np.expm1(numbers)
+    elif row["scale"] == "calibrated":
+        percent = 100 * numbers
+    else:
+        percent = 100 * numbers / abs(row["at_lowest"])
+    return tuple(float(x) for x in percent)  # type: ignore[return-value]
+
+
+def _row_names(axes: Axes, table: pd.DataFrame, names: list[str], by: str) -> None:
+    known = table[table["effect"].notna()]
+    least = known.groupby(by)["n_members"].min().reindex(names, fill_value=0)
+    axes.set_yticks(range(len(names)), [f"{name} (n={least[name]})" for name in names])
+
+
+def _legend(figure: Figure, table: pd.DataFrame) -> None:
+    words = {
+        "agrees": "as expected",
+        "disagrees": "not as expected",
+        "unclear": "unclear",
+        "": "nothing expected",
+    }
+    known = table[table["effect"].notna()]
+    there = [key for key in LOOKS if key in set(known["agreement"])]
+    handles = [
+        Line2D([], [], color=colour, marker=shape, ls="-", ms=5, mfc="white" if key == "unclear" else colour)
+        for key in there
+        for colour, shape in [LOOKS[key]]
+    ]
+    if handles:
+        figure.legend(handles, [words[key] for key in there], loc="outside lower center", ncols=len(there))
