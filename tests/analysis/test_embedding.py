@@ -175,6 +175,16 @@ def test_best_splits_equal_scipy_trees():
         np.testing.assert_array_equal(found[:, None] == found, best[:, None] == best)
 
 
+def test_distances_by_products_are_those_by_differences():
+    clouds = np.random.default_rng(11).normal(size=(3, 12, 5)) + 4.0
+    found = embedding._euclidean_by_products(clouds)
+    for cloud, d in zip(clouds, found, strict=True):
+        # Squares of 80 are subtracted from each other: 80 * 2e-16 of a square of 1 or more.
+        np.testing.assert_allclose(d, distances_of(cloud), atol=1e-12)
+        np.testing.assert_array_equal(embedding._euclidean(cloud), embedding._euclidean(cloud).T)
+        np.testing.assert_allclose(embedding._euclidean(cloud), distances_of(cloud), atol=1e-14)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
