@@ -5,6 +5,7 @@ Nothing here uses pyplot; a notebook shows what is returned. The report is made 
 
 from degeneracy.plots.behavior import ood_errors
 from degeneracy.plots.distances import distance_heatmaps, mds_maps, pair_distances, weight_distances
+from degeneracy.plots.effects import effects
 from degeneracy.plots.factors import against_factor, interval_width, overview
 from degeneracy.plots.states import fixed_points
 from degeneracy.plots.survivorship import distance_against_updates
@@ -15,6 +16,7 @@ __all__ = [
     "convergence",
     "distance_against_updates",
     "distance_heatmaps",
+    "effects",
     "example_trials",
     "fixed_points",
     "interval_width",

@@ -10,6 +10,7 @@ from pathlib import Path
 import jinja2
 
 from degeneracy.errors import UserError
+from degeneracy.report import effects as report_effects
 from degeneracy.report import text as report_text
 from degeneracy.report.plates import MARK, Plate, draw_plates
 from degeneracy.results import StudyResult
@@ -84,6 +85,9 @@ def render(
         settings=report_text.settings(study),
         variants=report_text.variants(study),
         levels=report_text.levels(study),
+        effects=report_effects.tables(study.effects()),
+        survivors=report_effects.survivors(study),
+        claims_changed=bool(study.provenance.get("claims_changed_since_training", False)),
         missing=report_text.missing(study),
         left_out=list(left_out),
         methods=report_text.methods(study),

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from degeneracy import plots
+from degeneracy.effects import CALIBRATED, VALUE
 from degeneracy.errors import UserError
 from degeneracy.plots.names import (
     LEVELS,
@@ -122,6 +123,7 @@ def image_bytes(figure: Figure, kind: str) -> bytes:
 def _wanted(study: StudyResult) -> Iterator[_Wanted]:
     yield from _of_training(study)
     yield from _of_all_levels(study)
+    yield from _of_effects(study)
     yield from _of_behavior(study)
     for level in LEVELS:
         if level == "weights" and distances_of_level(study.results, "weights"):
@@ -228,6 +230,27 @@ def _of_all_levels(study: StudyResult) -> Iterator[_Wanted]:
         ),
         draw=partial(plots.overview, study),
     )
+
+
+def _of_effects(study: StudyResult) -> Iterator[_Wanted]:
+    """What the factors do: to the values, and between floor and reference."""
+    if study.effects().empty:
+        return
+    for name, scale, title in (
+        ("effects", VALUE, "Effects"),
+        ("effects_calibrated", CALIBRATED, "Calibrated effects"),
+    ):
+        yield _Wanted(
+            section="effects",
+            name=name,
+            title=f"{title} of {' and '.join(map(factor_name, study.factors))}",
+            caption=(
+                "Change from the lowest to the highest level along the fitted line, with its 95% interval. Filled: the "
+                "measure that the level is judged by, with its verdict; open: exploratory. Grey: the margin within "
+                "which a change is none, where one was written."
+            ),
+            draw=partial(plots.effects, study, scale),
+        )
 
 
 def _of_behavior(study: StudyResult) -> Iterator[_Wanted]:

@@ -14,9 +14,12 @@ import numpy as np
 from degeneracy.analysis import MEASURES
 from degeneracy.analysis.measure import Finding
 from degeneracy.analysis.statistics import Calibrated, calibrate, contrast, interval
+from degeneracy.effects import final_losses
+from degeneracy.effects import primaries as judged
 from degeneracy.plots import numbers
 from degeneracy.plots.names import LEVELS, finding_of, full_name, measure_name, primaries, variant_name
 from degeneracy.plots.style import condition_name
+from degeneracy.report import effects as report_effects
 from degeneracy.results import Result, StudyResult
 from degeneracy.tasks import TASKS
 
@@ -81,9 +84,15 @@ class LevelTable:
 
 def summary(study: StudyResult) -> dict[str, Any]:
     """What the report says first: who converged, and each level's primary measure in words."""
+    chosen = primaries(study.results) | judged(study)
+    table = study.effects()
     return {
         "convergence": _convergence(study),
-        "levels": [_level(study, level, *chosen) for level, chosen in primaries(study.results).items()],
+        "levels": [
+            _level(study, level, *chosen[level], report_effects.sentences(table, level))
+            for level in LEVELS
+            if level in chosen
+        ],
         "missing": len(missing(study)),
     }
 
@@ -102,7 +111,9 @@ def _convergence(study: StudyResult) -> str:
     return f"{first} Converged by condition: {each}{_and_more(results)}."
 
 
-def _level(study: StudyResult, level: str, measure: str, variant: str) -> dict[str, Any]:
+def _level(
+    study: StudyResult, level: str, measure: str, variant: str, effects: Sequence[str]
+) -> dict[str, Any]:
     kind = MEASURES.get(measure)
     return {
         "level": level,
@@ -111,7 +122,7 @@ def _level(study: StudyResult, level: str, measure: str, variant: str) -> dict[s
         "zero": kind.zero if kind else "",
         "values": [_value_line(result, measure, variant) for result in _few(study.results)],
         "more": _and_more(study.results),
-        "trend": _trend(study, measure, variant),
+        "trend": " ".join(effects) or _trend(study, measure, variant),
         "floor": ANCHORS.get(measure, ("", ""))[0],
         "reference": ANCHORS.get(measure, ("", ""))[1],
     }
@@ -183,6 +194,7 @@ def _trained_row(number: int, result: Result) -> dict[str, str]:
     updates = [m.n_updates for m in result.members if m.status == "converged"]
     seconds = sum(m.seconds for m in result.members)
     statuses = [m.status for m in result.members]
+    losses = list(final_losses(result).values())
     return {
         "number": str(number),
         "condition": condition_name(result),
@@ -192,6 +204,7 @@ def _trained_row(number: int, result: Result) -> dict[str, str]:
         "diverged": numbers.DASH if "given" in statuses else str(statuses.count("diverged")),
         "measured": str(result.n_converged),
         "updates": f"{np.median(updates):.0f} ({min(updates)}–{max(updates)})" if updates else numbers.DASH,
+        "loss": numbers.number(float(np.mean(losses))) if losses else numbers.DASH,
         "time": _duration(seconds) if seconds > 0 else numbers.DASH,
     }
 

@@ -1,0 +1,127 @@
+"""The figure of what a study's factors do to each measure."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from degeneracy.errors import UserError, unknown_name
+from degeneracy.plots.names import LEVELS, full_name
+from degeneracy.plots.style import (
+    COLOURS,
+    GREY,
+    PALE,
+    WIDTH,
+    factor_name,
+    legend_below,
+    marker,
+    panels,
+    styled,
+)
+from degeneracy.results import StudyResult
+
+# Not shown, since they count or average what networks do alike, or repeat another row.
+_NO_SPREAD = ("ood_error_mean", "ood_error_cv", "ood_error_iqr")
+_NO_DIFFERENCE = ("n_stable", "n_total", "mean")
+ROW_HEIGHT = 0.21  # inches
+
+
+@styled
+def effects(study: StudyResult, scale: str = "value") -> Figure:
+    """What each factor does to each measure, from its lowest to its highest level, with 95% intervals; a panel a level.
+
+    Filled: the measure that the level is judged by; its verdict stands beside it. Open: exploratory, each by itself.
+    A grey bar is the margin within which a change is none, where the study wrote one. See `StudyResult.effects`.
+
+    Args:
+        study: two conditions or more with a varied factor.
+        scale: "value" or "value, matched loss", in percent of the value at the factor's lowest level, so that all
+            measures have one axis; or "calibrated", in percent of the way from floor to reference.
+
+    Raises:
+        UserError: nothing is varied, an unknown scale, or no effect on it.
+    """
+    table = study.effects()
+    if table.empty:
+        raise UserError("effects: this study varies nothing")
+    if scale not in set(table["scale"]):
+        raise unknown_name("scale", scale, table["scale"].unique(), where="effects")
+    shown = _in_percent(_shown(table[table["scale"] == scale]))
+    levels = [level for level in LEVELS if level in set(shown["level"])]
+    if not levels:
+        raise UserError(f"effects: no measure has an effect on the scale '{scale}' (the table says why)")
+    rows = {level: list(dict.fromkeys(_names(shown[shown["level"] == level]))) for level in levels}
+    tallest = max(len(names) for names in rows.values())
+    figure, axes = panels(len(levels), 1, height=0.5 + ROW_HEIGHT * max(tallest, 3), extra=0.6)
+    figure.set_figwidth(WIDTH)
+    for ax, level in zip(axes, levels, strict=True):
+        _panel(ax, shown[shown["level"] == level], rows[level], study.factors)
+        ax.set_title(level)
+    low, high = shown["n_members"].min(), shown["n_members"].max()
+    n = f"n = {low}" if low == high else f"n = {low}–{high}"
+    whole = "floor to reference" if scale == "calibrated" else "the value at the lowest level"
+    axes[-1].set_xlabel(f"change, % of {whole} ({n})")
+    legend_below(figure, axes)
+    return figure
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows worth a place: of behavior, the task variant that it is judged by."""
+    judged = set(table.loc[table["primary"] & (table["level"] == "behavior"), "variant"])
+    other_variant = (table["level"] == "behavior") & ~table["variant"].isin(judged or set(table["variant"]))
+    keep = (
+        table["effect"].notna()
+        & ~table["measure"].isin(_NO_SPREAD)
+        & ~table["variant"].isin(_NO_DIFFERENCE)
+        & ~table["variant"].str.endswith("/untrained")
+        & (table["level"] != "learning")
+        & ~(other_variant & ~table["primary"])
+    )
+    return table[keep]
+
+
+def _in_percent(table: pd.DataFrame) -> pd.DataFrame:
+    """Effects, intervals and margins as percentages, in columns percent, low, high, margin_low and margin_high."""
+    ends = {
+        "percent": table["effect"],
+        "low": table["ci_low"],
+        "high": table["ci_high"],
+        "margin_low": -table["margin"],
+        "margin_high": table["margin"],
+    }
+    ratio, calibrated = table["unit"] == "log ratio", table["scale"] == "calibrated"
+    whole = table["at_lowest"].abs().where(~calibrated, 1.0)
+    return table.assign(
+        **{name: 100 * np.expm1(x.where(ratio, 0.0)).where(ratio, x / whole) for name, x in ends.items()}
+    )
+
+
+def _names(table: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(table["measure"], table["variant"], strict=True))
+
+
+def _panel(axes: Axes, table: pd.DataFrame, rows: list[tuple[str, str]], factors: tuple[str, ...]) -> None:
+    """Effects of one level, a row a measure; several factors side by side in it."""
+    for k, factor in enumerate(factors):
+        shift = 0.7 * ((k + 0.5) / len(factors) - 0.5)
+        own = table[table["factor"] == factor]
+        for name, row in zip(_names(own), own.to_dict("records"), strict=True):
+            at, colour = rows.index(name) + shift, COLOURS[k % len(COLOURS)]
+            label = f"{factor_name(factor)}, {row['lowest']} → {row['highest']}"
+            if row["margin"] > 0:
+                ends = [row["margin_low"], row["margin_high"]]
+                axes.plot(ends, [at, at], color=PALE, lw=5, solid_capstyle="butt", label="margin")
+            axes.plot([row["low"], row["high"]], [at, at], color=colour, lw=1.4)
+            axes.plot(
+                row["percent"], at, marker(k), color=colour, label=label,
+                markerfacecolor=colour if row["primary"] else "white",
+            )  # fmt: skip
+    axes.axvline(0, color=GREY, ls=":", lw=1.2)
+    axes.set_yticks(range(len(rows)), [_label(table, name) for name in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def _label(table: pd.DataFrame, name: tuple[str, str]) -> str:
+    """A measure's name, with the verdicts on it where it is judged."""
+    own = table[(table["measure"] == name[0]) & (table["variant"] == name[1]) & table["primary"]]
+    return f"{full_name(*name)}: {' / '.join(own['verdict'])}" if len(own) else full_name(*name)
