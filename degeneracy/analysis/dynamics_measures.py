@@ -197,6 +197,10 @@ class CKA(_Shape):
     source: ClassVar[str] = "Kornblith, Norouzi, Lee & Hinton (2019), ICML, arXiv 1905.00414"
 
 
+# The fixed points of members, and those of a second search.
+_Searched = tuple[list[fixed_points.FixedPoints], list[fixed_points.FixedPoints]]
+
+
 class FixedPointCensus(MeasureInParts):
     """How many fixed points members have, of which kinds, and with which spectra."""
 
@@ -218,7 +222,7 @@ class FixedPointCensus(MeasureInParts):
     n_eigenvalues: int = pydantic.Field(8, ge=1, description="eigenvalues a point that are compared")
     seed: int = pydantic.Field(0, ge=0, description="of the starts; the repeat search takes the next")
 
-    def parts(self, recording: Recording) -> list[Callable[[], list[fixed_points.FixedPoints]]]:
+    def parts(self, recording: Recording) -> list[Callable[[], _Searched]]:
         """The search of every member, and its repetition from other starts; on an accelerator all members at once."""
         step = recording.step
         assert step is not None
@@ -226,12 +230,11 @@ class FixedPointCensus(MeasureInParts):
             raise UserError("fixed_points: input = 'mean' needs the inputs of the task, which were not given")
         members = range(len(step.visited))
         steps = [step.select([k]) for k in members] if step.visited.device.type == "cpu" else [step]
-        return [partial(self._search, some, seed) for seed in (self.seed, self.seed + 1) for some in steps]
+        return [partial(self._search_twice, some) for some in steps]
 
-    def whole(self, done: Sequence[list[fixed_points.FixedPoints]]) -> Measured:
+    def whole(self, done: Sequence[_Searched]) -> Measured:
         """Counts and distances, with the points themselves."""
-        half = len(done) // 2
-        points, repeated = list(chain(*done[:half])), list(chain(*done[half:]))
+        points, repeated = (list(chain(*each)) for each in zip(*done, strict=True))
         stable = np.array([float((p.index == 0).sum()) for p in points])
         total = np.array([float(len(p)) for p in points])
         census = fixed_points.census_distance(points)
@@ -260,13 +263,15 @@ class FixedPointCensus(MeasureInParts):
             diagnostics={"rejected": float(np.mean([p.n_rejected for p in points]))},
         )
 
-    def _search(self, step: StepFunction, seed: int) -> list[fixed_points.FixedPoints]:
-        return fixed_points.find_fixed_points(
+    def _search_twice(self, step: StepFunction) -> _Searched:
+        search = partial(
+            fixed_points.find_fixed_points,
             step,
             input_index={"zero": 0, "mean": 1}[self.input],
             n_starts=self.n_starts,
-            seed=seed,
         )
+        points = search(seed=self.seed)
+        return points, search(seed=self.seed + 1, found_before=points)
 
 
 def _pair_mean(distances: Array) -> Estimate:

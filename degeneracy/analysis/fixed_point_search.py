@@ -1,22 +1,29 @@
-"""The search for states at rest: descent, polishing, Jacobians and restarts, for all starts of all members at once.
+"""The search for states at rest: descent, Newton's steps, Jacobians, restarts, for all starts of all members at once.
 
 Serves `fixed_points`. Each point moves on its own: what happens to it does not depend on its companions.
 """
 
 from collections.abc import Sequence
-from itertools import combinations
+from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from degeneracy.analysis.recording import Array, StepFunction
 
-# Learning rate of the descent, in units of the visited states' root mean square. From a quarter of it to twice
-# it, the same points were found in 12 flip-flop networks.
-ADAM_RATE = 0.04
+# Learning rate of the descent, in units of the visited states' root mean square. From a quarter of it on, and with 40
+# to 300 updates, the same points were found in 15 flip-flop networks.
+ADAM_RATE = 0.08
+ADAM_MEMORY = 0.99  # of squared gradients: with 0.999, the steep beginning would brake all 100 updates
 MAX_MIDPOINTS = 2048  # of the closest pairs; 27 points have 351
-MAX_ITERATIONS = 40  # of Levenberg-Marquardt; 8 to 11 are usual
+MAX_ITERATIONS = 40  # 6 to 10 are usual
+# Shares of a step that are tried: from a midpoint the whole step seldom helps, and a shorter one costs no Jacobian.
+SHARES = (1.0, 0.5, 0.25, 0.125)
+ENOUGH = 0.9  # a step that leaves more of the speed is followed by a damped one
+LEAST_DAMPING, MAX_DAMPING = 1e-2, 1e6
+BLOCK = 256  # points whose distances to all others are taken at once
 # Numbers in one batch of Jacobians (128 MB in float64), whatever the network and the number of starts.
 JACOBIAN_BUDGET = 2**24
 
@@ -51,8 +58,8 @@ def descend(
     for k in range(1, n_updates + 1):
         gradient = _gradient(step, h, held, inner)
         first.lerp_(gradient, 0.1)
-        second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-        size = (second / (1 - 0.999**k)).sqrt_().add_(1e-12)
+        second.mul_(ADAM_MEMORY).addcmul_(gradient, gradient, value=1 - ADAM_MEMORY)
+        size = (second / (1 - ADAM_MEMORY**k)).sqrt_().add_(1e-12)
         fall = (1 - k / (n_updates + 1)) / (1 - 0.9**k)
         h.sub_((first / size).mul_(rate * fall))
     return h
@@ -89,13 +96,43 @@ def affine_part(step: StepFunction, states: Tensor, x: Tensor) -> Tensor | None:
     after = step.step(h, _held(x, h)).detach()
     if not (after.abs() < 1).all() or not after.isfinite().all():
         return None
-    least = after.abs().amax(dim=-1).argmin(dim=1)  # the state whose step is farthest from saturation
-    at = least[:, None, None].expand(-1, 1, h.shape[-1])
-    one, image = h.gather(1, at), after.gather(1, at)
+    one, image = _least_saturated(h, after)
     inner = jacobians(step, one, x)[:, 0] / (1 - image.square()).mT
     predicted = torch.tanh(torch.atanh(image) + (h - one) @ inner.mT)
     # 1e-9: rounding of sums of some hundred terms, through the derivative of atanh at the least saturated state.
     return inner if torch.allclose(predicted, after, rtol=0, atol=1e-9) else None
+
+
+def _least_saturated(h: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """The state of each member whose step is farthest from saturation, (member, 1, state), and its step."""
+    least = after.abs().amax(dim=-1).argmin(dim=1)
+    at = least[:, None, None].expand(-1, 1, h.shape[-1])
+    return h.gather(1, at), after.gather(1, at)
+
+
+def affine_step(step: StepFunction, inner: Tensor, states: Tensor, x: Tensor) -> StepFunction:
+    """The step h -> tanh(A h + b) written out, under the one input x: a fraction of the time of a network's own step.
+
+    It differs from the step itself by the rounding of A and b, which are seen at one state: about 1e-12.
+
+    Args:
+        step: any step that has an affine part.
+        inner: that part, A, (member, i, j).
+        states: those that `affine_part` saw.
+        x: the constant input, (in,).
+    """
+    h = states.double()
+    one, image = _least_saturated(h, step.step(h, _held(x, h)).detach())
+    offset = torch.atanh(image) - one @ inner.mT
+
+    def written_out(h: Tensor, _: Tensor) -> Tensor:
+        drive = torch.baddbmm(offset.to(h.dtype), h, inner.mT.to(h.dtype))
+        if drive.device.type != "cpu" or drive.dtype not in (torch.float32, torch.float64):
+            return drive.tanh_()
+        np.tanh(drive.numpy(), out=drive.numpy())  # a half to a sixth of the time of torch's
+        return drive
+
+    return replace(step, step=written_out)
 
 
 def polish(
@@ -119,7 +156,7 @@ def polish(
     if any(map(len, known)):
         limit = torch.tensor([length * n_units**0.5 for length in near], dtype=starts.dtype).to(starts)
         catch = torch.from_numpy(_padded(known, np.inf)).to(starts), limit
-    solved = [_levenberg_marquardt(step, h, x, inner, catch) for h in torch.split(starts, block, dim=1)]
+    solved = [_solve(step, h, x, inner, catch) for h in torch.split(starts, block, dim=1)]
     ends, speeds = (host(torch.cat(parts, dim=1)) for parts in zip(*solved, strict=True))
     polished = []
     for h, speed, some in zip(ends, speeds, states, strict=True):
@@ -144,49 +181,89 @@ def _caught(before: Tensor, after: Tensor, catch: tuple[Tensor, Tensor]) -> Tens
         catch: the known points (member, known, state), and how near is near, (member,).
     """
     known, limit = catch
-    to_known = torch.cdist(after, known)
-    distance, which = torch.nan_to_num(to_known, nan=torch.inf).min(dim=-1)
+    # |a - b|^2 from products: its rounding, 1e-16 |a|^2, is far below the squares of distances in use.
+    products = torch.baddbmm(known.square().sum(-1)[:, None], after, known.mT, alpha=-2.0)
+    squared, which = torch.nan_to_num(products, nan=torch.inf).min(dim=-1)
+    squared = squared + after.square().sum(-1)
     nearest = known.gather(1, which[..., None].expand_as(after))
-    return (distance < limit[:, None]) & (distance <= (before - nearest).norm(dim=-1) / 2)
+    return (squared < limit[:, None].square()) & (4 * squared <= (before - nearest).square().sum(-1))
 
 
-def _levenberg_marquardt(
+def _solve(
     step: StepFunction, h: Tensor, x: Tensor, inner: Tensor | None, catch: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor]:
-    """Solves F(h) = step(h, x) - h = 0 by steps -(J'J + mu I)^-1 J'F, mu = damping ||F||^2, each point on its own.
+    """Solves F(h) = step(h, x) - h = 0 by Newton's steps, damped where those do not help, each point on its own.
 
-    A step that does not slow the point down is not taken; a point is left alone once its speed is at round-off,
-    its damping has grown past use, or a known point has caught it: then its speed is NaN.
+    Of each step the share that slows the point down most is taken; a step of which none does is not taken. A point
+    is left alone once its speed is at round-off, its damping has grown past use, or a known point has caught it:
+    then its speed is NaN.
     """
     h = h.clone()
-    speed = move(step, h, x).norm(dim=-1)
-    damping = torch.full_like(speed, 1e-2)
+    moved = move(step, h, x)
+    speed = moved.norm(dim=-1)
+    damping = torch.zeros_like(speed)
     for _ in range(MAX_ITERATIONS):
-        round_off = 64 * torch.finfo(h.dtype).eps * h.norm(dim=-1).clamp(min=1.0)
-        active = (speed > round_off) & (damping < 1e6)
+        length = h.norm(dim=-1).clamp(min=1.0)
+        active = (speed > 64 * torch.finfo(h.dtype).eps * length) & (damping < MAX_DAMPING)
         width = int(active.sum(1).max())
         if width == 0:
             break
         some = torch.argsort(active, dim=1, descending=True, stable=True)[:, :width]  # (member, width)
         at = some[..., None].expand(-1, -1, h.shape[-1])
-        h_now, speed_now, damping_now = h.gather(1, at), speed.gather(1, some), damping.gather(1, some)
-        h_next = h_now - _damped_step(step, h_now, x, inner, damping_now * speed_now**2)
-        speed_next = move(step, h_next, x).norm(dim=-1)
-        better = speed_next < speed_now  # False for a non-finite speed
+        h_now, moved_now = h.gather(1, at), moved.gather(1, at)
+        speed_now, damping_now = speed.gather(1, some), damping.gather(1, some)
+        whole = _whole_step(step, h_now, moved_now, x, inner, damping_now * speed_now**2)
+        h_next, moved_next, speed_next = _best_share(step, h_now, whole, x, length.gather(1, some))
+        better = active.gather(1, some) & (speed_next < speed_now)
+        well = better & (speed_next < ENOUGH * speed_now)
         if catch is not None:
-            speed_next = torch.where(better & _caught(h_now, h_next, catch), torch.nan, speed_next)
+            speed_next = torch.where(_caught(h_now, h_next, catch), torch.nan, speed_next)
         h.scatter_(1, at, torch.where(better[..., None], h_next, h_now))
+        moved.scatter_(1, at, torch.where(better[..., None], moved_next, moved_now))
         speed.scatter_(1, some, torch.where(better, speed_next, speed_now))
-        damping.scatter_(1, some, torch.where(better, damping_now / 4, damping_now * 8).clamp(min=1e-4))
+        relaxed = torch.where(damping_now > LEAST_DAMPING, damping_now / 4, 0.0)
+        damping.scatter_(1, some, torch.where(well, relaxed, (damping_now * 8).clamp(min=LEAST_DAMPING)))
     return h, speed
 
 
-def _damped_step(step: StepFunction, h: Tensor, x: Tensor, inner: Tensor | None, damping: Tensor) -> Tensor:
-    """(J'J + mu I)^-1 J'F at h, shape of h, with F the movement and J its Jacobian."""
-    moved = move(step, h, x)
-    slopes = 1 - (h + moved).square()
-    jacobian = jacobians(step, h, x) if inner is None else slopes[..., None] * inner[:, None]
+def _best_share(
+    step: StepFunction, h: Tensor, whole: Tensor, x: Tensor, longest: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the share of each step leads that ends slowest, the movement there and its speed.
+
+    A share longer than `longest`, (member, point), counts as infinitely fast: near a singular Jacobian a step may lead
+    anywhere.
+    """
+    shares = torch.tensor(SHARES, dtype=h.dtype, device=h.device)[:, None]
+    ends = h[:, None] - shares[..., None] * whole[:, None]  # (member, share, point, state)
+    moved = move(step, ends.flatten(1, 2), x).view_as(ends)
+    short = shares * whole.norm(dim=-1)[:, None] <= longest[:, None]
+    speed = torch.where(short, moved.norm(dim=-1), torch.inf).nan_to_num(torch.inf, torch.inf)
+    least, which = speed.min(dim=1)
+    at = which[:, None, :, None].expand(-1, 1, -1, h.shape[-1])
+    return ends.gather(1, at)[:, 0], moved.gather(1, at)[:, 0], least
+
+
+def _whole_step(
+    step: StepFunction, h: Tensor, moved: Tensor, x: Tensor, inner: Tensor | None, damping: Tensor
+) -> Tensor:
+    """J^-1 F where the damping mu is 0, (J'J + mu I)^-1 J'F elsewhere; F is the movement at h, J its Jacobian."""
+    slopes = 1 - (h + moved).square()[..., None]
+    jacobian = jacobians(step, h, x) if inner is None else slopes * inner[:, None]
     jacobian.diagonal(dim1=-2, dim2=-1).sub_(1.0)
+    damped = damping > 0
+    n_damped = int(damped.sum())
+    if n_damped == 0:
+        return torch.linalg.solve_ex(jacobian, moved[..., None])[0][..., 0]
+    whole = torch.empty_like(moved)
+    if n_damped < damped.numel():
+        whole[~damped] = torch.linalg.solve_ex(jacobian[~damped], moved[~damped][..., None])[0][..., 0]
+    whole[damped] = _damped_step(jacobian[damped], moved[damped], damping[damped])
+    return whole
+
+
+def _damped_step(jacobian: Tensor, moved: Tensor, damping: Tensor) -> Tensor:
+    """(J'J + mu I)^-1 J'F for Jacobians (point, i, j), movements (point, state) and mu (point,)."""
     gradient = jacobian.mT @ moved[..., None]
     normal = jacobian.mT @ jacobian
     diagonal = normal.diagonal(dim1=-2, dim2=-1)
@@ -222,26 +299,39 @@ def jacobians(step: StepFunction, h: Tensor, x: Tensor) -> Tensor:
 
 def distinct(points: Array, tolerance: float) -> Array:
     """The points, in order, that are farther than the tolerance (root mean square per unit) from all before."""
-    # |a - b|^2 from products: its rounding, 1e-16 |a|^2, is far below any tolerance in use.
-    squares = (points**2).sum(axis=1)
-    limit = tolerance**2 * points.shape[1]
     kept, far = [], np.ones(len(points), dtype=bool)
     while far.any():
-        first = int(far.argmax())
-        kept.append(first)
-        far &= squares + squares[first] - 2 * (points @ points[first]) > limit
-        far[first] = False
+        some = np.flatnonzero(far)[:BLOCK]
+        for k, apart in zip(some, _apart(points[some], points, tolerance), strict=True):
+            if far[k]:
+                kept.append(k)
+                far &= apart
+        far[some] = False
     return points[kept]
+
+
+def _apart(some: Array, points: Array, tolerance: float) -> NDArray[np.bool_]:
+    """Which of some points are farther than the tolerance from which of the others, (some, point)."""
+    return _squared_distances(some, points) > tolerance**2 * points.shape[1]
+
+
+def _squared_distances(some: Array, points: Array) -> Array:
+    """|a - b|^2 from products: its rounding, 1e-16 |a|^2, is far below any tolerance in use."""
+    squared = some @ points.T
+    squared *= -2
+    squared += (points**2).sum(axis=1)
+    squared += (some**2).sum(axis=1)[:, None]
+    return squared
 
 
 def midpoints(points: Array, n_old: int, tolerance: float) -> Array:
     """Distinct midpoints of pairs with a point after the first `n_old`, themselves near no point."""
-    pairs = np.array([pair for pair in combinations(range(len(points)), 2) if pair[1] >= n_old], dtype=int)
-    pairs = pairs.reshape(-1, 2)
-    length = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
-    pairs = pairs[np.argsort(length, kind="stable")[:MAX_MIDPOINTS]]
-    middle = (points[pairs[:, 0]] + points[pairs[:, 1]]) / 2
-    return distinct(np.concatenate([points, middle]), tolerance)[len(distinct(points, tolerance)) :]
+    first, second = np.triu_indices(len(points), k=1)
+    first, second = first[second >= n_old], second[second >= n_old]
+    length = _squared_distances(points, points)[first, second]
+    closest = np.argsort(length, kind="stable")[:MAX_MIDPOINTS]
+    middle = (points[first[closest]] + points[second[closest]]) / 2
+    return distinct(middle[_apart(middle, points, tolerance).all(axis=1)], tolerance)
 
 
 def host(states: Tensor) -> Array:

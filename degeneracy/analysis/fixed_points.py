@@ -1,8 +1,8 @@
 """Fixed points of networks under a constant input, and how far two networks' sets of them are apart.
 
 The search minimises the speed of the state (Sussillo & Barak 2013) from all starts of a network at once: Adam
-from visited states finds the neighbourhoods, Levenberg-Marquardt in float64 finishes them, and restarts from
-midpoints between the points found reach the saddles that lie between attractors.
+from visited states finds the neighbourhoods, Newton's steps in float64 finish them, and restarts from midpoints
+between the points found reach the saddles that lie between attractors.
 """
 
 from collections import Counter
@@ -13,12 +13,12 @@ from itertools import combinations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from degeneracy.analysis.fixed_point_search import (
     JACOBIAN_BUDGET,
     affine_part,
+    affine_step,
     descend,
     distinct,
     host,
@@ -29,6 +29,7 @@ from degeneracy.analysis.fixed_point_search import (
     scale,
 )
 from degeneracy.analysis.recording import Array, StepFunction
+from degeneracy.analysis.spectra import Spectra, leading, spectra_distance
 from degeneracy.errors import UserError
 from degeneracy.streams import generator
 
@@ -42,7 +43,9 @@ MARGINAL = 1e-6
 COARSE_DISTANCE = 0.1
 MIDPOINT_ROUNDS = 5
 # Restarts polished together: points that one chunk finds catch what the next would bring to them.
-CHUNK = 32
+CHUNK = 64
+# A point found before this near (root mean square per unit) is the same: no position is known more exactly.
+SAME = 1e-9
 # Numbers in one batch of states on an accelerator; on a CPU a batch is one member, which stays in cache.
 STATE_BUDGET = 2**24
 
@@ -59,7 +62,7 @@ class FixedPoints:
 
     position: Array  # (point, state)
     speed: Array  # (point,): ||step(h, x) - h||, how far the point moves in one step
-    eigenvalues: NDArray[np.complex128]  # (point, state), by descending modulus, then imaginary part
+    eigenvalues: Spectra  # (point, state), by descending modulus, then imaginary part
     index: NDArray[np.int64]  # (point,)
     n_starts: int  # starts from which the step was finite
     n_rejected: int  # distinct ends of the search that move faster than the tolerance: no fixed points
@@ -85,12 +88,13 @@ def find_fixed_points(
     *,
     input_index: int = 0,
     n_starts: int = 256,
-    n_adam: int = 300,
+    n_adam: int = 100,
     noise: float = 0.0,
     tolerance: float = 1e-10,
     unique_tolerance: float = 1e-3,
     max_points: int = 512,
     seed: int = 0,
+    found_before: Sequence[FixedPoints] = (),
 ) -> list[FixedPoints]:
     """The states h of every member with step(h, x) = h, at one constant input x.
 
@@ -108,17 +112,19 @@ def find_fixed_points(
         unique_tolerance: points closer than this are one (root-mean-square difference over the state's units).
         max_points: the search of a member ends once it has more; this many are kept, and `capped` says so.
         seed: of the draw of starts and of their noise.
+        found_before: what another search found of each member under the same input. The search does not look at it;
+            only the eigenvalues at points that it found too are taken from there, which spares most of their time.
 
     Returns:
         One `FixedPoints` a member, in the members' order; points sorted by index, then by first coordinate. No
         points where the member's step is nowhere finite.
 
     Raises:
-        UserError: an option out of range, or no such row of inputs.
+        UserError: an option out of range, no such row of inputs, or another search's points of other members.
 
     Source:
-        Sussillo & Barak (2013), Neural Computation 25(3), 626-649. Damping ||F||^2 of the Levenberg-Marquardt
-        steps, which converge fast on continua too: Yamashita & Fukushima (2001), Computing Suppl. 15, 239-249.
+        Sussillo & Barak (2013), Neural Computation 25(3), 626-649. Damping ||F||^2 of the steps where Newton's do
+        not help, which converge fast on continua too: Yamashita & Fukushima (2001), Computing Suppl. 15, 239-249.
     """
     if not 0 <= input_index < len(step.inputs):
         raise UserError(f"fixed points: input_index = {input_index}, but there are {len(step.inputs)} inputs")
@@ -128,11 +134,17 @@ def find_fixed_points(
     _at_least("tolerance", tolerance, 1e-14)  # round-off of a float64 step is larger
     _at_least("unique_tolerance", unique_tolerance, 1e-9)  # the position of a point is no more exact
     _at_least("max_points", max_points, 1)
-    limits = _Limits(n_adam=n_adam, tolerance=tolerance, unique=unique_tolerance, max_points=max_points)
     starts = _draw_starts(step.visited, n_starts, noise, seed)
+    n_members, _, n_units = starts.shape
+    if found_before and [p.position.shape[1] for p in found_before] != [n_units] * n_members:
+        raise UserError(
+            f"fixed points: found_before is not of these {n_members} members with states of {n_units}"
+        )
+    limits = _Limits(n_adam=n_adam, tolerance=tolerance, unique=unique_tolerance, max_points=max_points)
     found: list[FixedPoints] = []
     for members in _member_batches(starts):
-        found += _search(step.select(members), starts[members], step.inputs[input_index], limits)
+        before = [found_before[k] for k in members] if found_before else [None] * len(members)
+        found += _search(step.select(members), starts[members], step.inputs[input_index], limits, before)
     return found
 
 
@@ -160,20 +172,23 @@ def _member_batches(starts: Tensor) -> list[list[int]]:
 # --- The search ------------------------------------------------------------------------------------------------
 
 
-def _search(step: StepFunction, starts: Tensor, x: Tensor, limits: _Limits) -> list[FixedPoints]:
+def _search(
+    step: StepFunction, starts: Tensor, x: Tensor, limits: _Limits, before: Sequence[FixedPoints | None]
+) -> list[FixedPoints]:
     """The fixed points of a batch of members; starts is (member, point, state)."""
     usable = move(step, starts, x).isfinite().all(-1)  # (member, point)
     starts = torch.where(usable[..., None], starts, 0.0)
     near = [COARSE_DISTANCE * length for length in scale(starts).flatten().tolist()]
     inner = affine_part(step, starts, x)
-    tried = _coarse_ends(step, starts, usable, x, near, inner, limits)
+    quick = step if inner is None else affine_step(step, inner, starts, x)
+    tried = _coarse_ends(quick, starts, usable, x, near, inner, limits)
     points = [np.zeros((0, starts.shape[-1]))] * len(starts)
     rejected = list(points)
     for _ in range(MIDPOINT_ROUNDS + 1):
         n_old = [len(h) for h in points]
         for first in range(0, max(map(len, tried)), CHUNK):
             chunk = [h[first : first + CHUNK] for h in tried]
-            for k, (h, speed) in enumerate(polish(step, chunk, x, inner, points, near)):
+            for k, (h, speed) in enumerate(polish(quick, chunk, x, inner, points, near)):
                 at_rest, moves = speed <= limits.tolerance, speed > limits.tolerance  # neither where caught
                 kept = distinct(np.concatenate([points[k], h[at_rest]]), limits.unique)
                 points[k] = kept[: limits.max_points + 1]  # one more than allowed says that there are more
@@ -184,9 +199,11 @@ def _search(step: StepFunction, starts: Tensor, x: Tensor, limits: _Limits) -> l
         ]
         if not any(map(len, tried)):
             break
+    if quick is not step and any(map(len, points)):
+        points = [h[speed <= limits.tolerance] for h, speed in polish(step, points, x, inner)]
     n_usable = usable.sum(1).tolist()
     return [
-        _describe(step.select([k]), x, points[k], rejected[k], n_usable[k], limits)
+        _describe(step.select([k]), x, points[k], rejected[k], n_usable[k], limits, before[k])
         for k in range(len(points))
     ]
 
@@ -211,19 +228,18 @@ def _coarse_ends(
 
 
 def _describe(
-    step: StepFunction, x: Tensor, points: Array, rejected: Array, n_starts: int, limits: _Limits
+    step: StepFunction,
+    x: Tensor,
+    points: Array,
+    rejected: Array,
+    n_starts: int,
+    limits: _Limits,
+    before: FixedPoints | None,
 ) -> FixedPoints:
     """Speeds and Jacobian spectra of the points of one member."""
     capped = len(points) > limits.max_points
     h = torch.from_numpy(points[: limits.max_points]).to(step.visited.device)[None]
-    n_units = h.shape[-1]
-    spectra = [
-        np.linalg.eigvals(host(jacobians(step, some, x))[0])
-        for some in torch.split(h, max(1, JACOBIAN_BUDGET // n_units**2), dim=1)
-    ]
-    eigenvalues = np.concatenate(spectra).astype(np.complex128)
-    order = np.lexsort((-eigenvalues.imag, -abs(eigenvalues)), axis=-1)
-    eigenvalues = np.take_along_axis(eigenvalues, order, axis=1)
+    eigenvalues = _eigenvalues(step, x, h, before)
     index = (abs(eigenvalues) > 1 + MARGINAL).sum(axis=1)
     n_marginal = int((abs(eigenvalues - 1) < MARGINAL).any(axis=1).sum())
     speed = host(move(step, h, x).norm(dim=-1))[0]
@@ -241,6 +257,28 @@ def _describe(
         capped=capped,
         note=_note(n_starts, n_marginal, capped, limits),
     )
+
+
+def _eigenvalues(step: StepFunction, x: Tensor, h: Tensor, before: FixedPoints | None) -> Spectra:
+    """Eigenvalues of the Jacobians at the points h (1, point, state), (point, state), sorted as `FixedPoints` has them.
+
+    Those at a point found before are taken from there.
+    """
+    n_units = h.shape[-1]
+    eigenvalues = np.zeros(h.shape[1:], dtype=np.complex128)
+    new = np.ones(len(eigenvalues), dtype=bool)
+    if before is not None and len(before):
+        gap = torch.cdist(
+            h[0], torch.from_numpy(before.position).to(h), compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        distance, which = (each.cpu().numpy() for each in gap.min(dim=1))
+        new = distance > SAME * n_units**0.5
+        eigenvalues[~new] = before.eigenvalues[which[~new]]
+    for some in np.array_split(np.flatnonzero(new), -(-int(new.sum()) * n_units**2 // JACOBIAN_BUDGET) or 1):
+        spectra = np.linalg.eigvals(host(jacobians(step, h[:, some], x))[0]).astype(np.complex128)
+        order = np.lexsort((-spectra.imag, -abs(spectra)), axis=-1)
+        eigenvalues[some] = np.take_along_axis(spectra, order, axis=1)
+    return eigenvalues
 
 
 def _note(n_starts: int, n_marginal: int, capped: bool, limits: _Limits) -> str:
@@ -326,33 +364,10 @@ def spectrum_distance(points: Sequence[FixedPoints], *, n_eigenvalues: int = 8, 
     _at_least("n_eigenvalues", n_eigenvalues, 1)
     if not cutoff > 0:
         raise UserError(f"fixed points: cutoff = {cutoff} is wrong: greater than 0")
-    leading = [_leading(p.eigenvalues, n_eigenvalues) for p in points]
+    spectra = [leading(p.eigenvalues, n_eigenvalues) for p in points]
     distance = np.zeros((len(points), len(points)))
     for i, j in combinations(range(len(points)), 2):
         searched = points[i].n_starts and points[j].n_starts
-        value = _subpattern_distance(leading[i], leading[j], cutoff) if searched else np.nan
+        value = spectra_distance(spectra[i], spectra[j], cutoff) if searched else np.nan
         distance[i, j] = distance[j, i] = value
     return distance
-
-
-def _leading(eigenvalues: NDArray[np.complex128], n_leading: int) -> NDArray[np.complex128]:
-    some = eigenvalues[:, :n_leading]
-    return np.pad(some, ((0, 0), (0, n_leading - some.shape[1])))
-
-
-def _subpattern_distance(a: NDArray[np.complex128], b: NDArray[np.complex128], cutoff: float) -> float:
-    """D between the points of two members, given as leading spectra (point, k)."""
-    n_most, n_least = max(len(a), len(b)), min(len(a), len(b))
-    if n_most == 0:
-        return 0.0
-    cost = np.minimum(_spectral_distances(a, b), cutoff)
-    matched = cost[linear_sum_assignment(cost)].sum()
-    return float((matched + cutoff * (n_most - n_least)) / n_most)
-
-
-def _spectral_distances(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> Array:
-    """Wasserstein-2 distances between spectra (p, k) and (q, k) in the complex plane, (p, q)."""
-    difference = a[:, None, :, None] - b[None, :, None, :]
-    squared = difference.real**2 + difference.imag**2  # (p, q, k, k)
-    matched = [cost[linear_sum_assignment(cost)].mean() for row in squared for cost in row]
-    return np.sqrt(np.array(matched).reshape(len(a), len(b)))

@@ -1,5 +1,6 @@
 """Fixed points: systems whose points are known in closed form, a trained flip-flop, and planted differences."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,18 @@ import torch
 from safetensors.torch import load_file
 
 from degeneracy.analysis import fixed_points
-from degeneracy.analysis.fixed_point_search import _caught, affine_part, descend, jacobians, polish
+from degeneracy.analysis.dynamics_measures import FixedPointCensus
+from degeneracy.analysis.fixed_point_search import (
+    _best_share,
+    _caught,
+    affine_part,
+    affine_step,
+    descend,
+    distinct,
+    jacobians,
+    midpoints,
+    polish,
+)
 from degeneracy.analysis.fixed_points import (
     FixedPoints,
     census,
@@ -17,7 +29,7 @@ from degeneracy.analysis.fixed_points import (
     repeat_census_distance,
     spectrum_distance,
 )
-from degeneracy.analysis.recording import StepFunction
+from degeneracy.analysis.recording import Recording, StepFunction
 from degeneracy.errors import UserError
 
 TRAINED = Path(__file__).parents[1] / "data" / "flipflop3_tanh64.safetensors"
@@ -435,3 +447,97 @@ def test_a_known_point_catches_what_nears_it_and_nothing_that_leaves():
     step, (start, root) = independent_units(1), (np.array([[0.8]]), np.array([[0.9575]]))
     assert np.isnan(polish(step, [start], torch.zeros(1), None, [root], [0.3])[0][1][0])
     assert polish(step, [start], torch.zeros(1), None, [-root], [0.3])[0][1][0] < 1e-13  # round-off
+
+
+def test_the_step_written_out_is_the_step():
+    step, x = tanh_step([trained(), untrained()]), torch.tensor([0.3, 0.0, -0.2])
+    starts = step.visited[:, :256]
+    written = affine_step(step, affine_part(step, starts, x), starts, x)
+    # Rounding of A and b, seen at one state of 64 units; in float32 that of a sum of 64 terms.
+    for dtype, tolerance in ((torch.float64, 1e-11), (torch.float32, 1e-5)):
+        h = step.visited.to(dtype)
+        torch.testing.assert_close(
+            written.step(h, x), step.step(h, x.to(dtype).expand(2, 1, 3)), atol=tolerance, rtol=0
+        )
+
+
+def test_points_rest_under_the_step_itself_not_under_the_one_written_out(monkeypatch):
+    def inexact(*arguments):
+        written = affine_step(*arguments)
+        return replace(written, step=lambda h, x: written.step(h, x) + 1e-11)
+
+    monkeypatch.setattr(fixed_points, "affine_step", inexact)
+    found = find_fixed_points(tanh_step([trained()]), n_starts=64)[0]
+    assert census(found) == CUBE
+    assert found.speed.max() < 1.5e-13  # round-off of 64 units
+
+
+# --- Steps and restarts ----------------------------------------------------------------------------------------
+
+
+def test_of_a_step_the_share_is_taken_that_ends_slowest_and_is_not_too_long():
+    step = step_of(lambda h, _: 0.5 * h, torch.zeros(1, 1, 1))  # it moves by half its distance from 0
+    h, whole, longest = (
+        torch.tensor([[[3.0], [3.0], [3.0]]]),
+        torch.tensor([[[12.0], [12.0], [torch.nan]]]),
+        100.0,
+    )
+    # Shares 1, 1/2, 1/4, 1/8 of a step of -12 from 3 end at -9, -3, 0 and 1.5; those up to 2 long at 1.5 alone.
+    end, moved, speed = _best_share(step, h, whole, torch.zeros(1), torch.tensor([[longest, 2.0, longest]]))
+    assert end[0, :2, 0].tolist() == [0.0, 1.5]
+    assert moved[0, :2, 0].tolist() == [0.0, -0.75]
+    assert speed[0].tolist() == [0.0, 0.75, torch.inf]
+
+
+def test_a_point_at_rest_stays_while_another_member_moves():
+    step = step_of(lambda h, _: torch.tanh(2 * h), torch.zeros(2, 1, 1))
+    still, moving = polish(step, [np.array([[1e-15]]), np.array([[0.5]])], torch.zeros(1))
+    assert still[0][0, 0] == 1e-15  # a speed of 1e-15 is round-off; a step would lead to 0
+    assert moving[0][0, 0] == pytest.approx(0.9575, abs=5e-5)  # four digits, as worked out above
+
+
+def test_distinct_points_and_midpoints_by_hand(monkeypatch):
+    points = np.array([[0.0, 0.0], [0.0, 0.1], [4.0, 0.0], [0.0, 0.3], [4.0, 0.1]])
+    for block in (256, 1):  # distances are taken in blocks, which change nothing
+        monkeypatch.setattr("degeneracy.analysis.fixed_point_search.BLOCK", block)
+        np.testing.assert_array_equal(distinct(points, 0.1), points[[0, 2, 3]])  # 0.1 a unit is 0.14 apart
+    corners = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 0.0], [0.0, 4.0]])
+    # Pairs with a point after the first 2, the closest first; (1, 0) is not new, no pair meets at a known point.
+    expected = [[0.5, 0.0], [1.5, 0.0], [0.0, 2.0], [0.5, 2.0], [1.0, 2.0]]
+    np.testing.assert_array_equal(midpoints(corners, 2, 0.1), expected)
+    np.testing.assert_array_equal(midpoints(corners[[0, 1, 2]], 0, 0.1), expected[:2])  # (1, 0) is known
+
+
+# --- A search and its repetition -------------------------------------------------------------------------------
+
+
+def test_points_found_before_lend_their_eigenvalues_and_nothing_else():
+    step = independent_units(2)
+    before = find_fixed_points(step)[0]
+    alone, again = (find_fixed_points(step, seed=1, found_before=some)[0] for some in ((), [before]))
+    assert again.position.tobytes() == alone.position.tobytes()
+    # 1e-12: derivatives of tanh at points exact to round-off.
+    np.testing.assert_allclose(again.eigenvalues, alone.eigenvalues, atol=1e-12)
+    lent = replace(before, position=before.position[4:6], eigenvalues=before.eigenvalues[4:6] + 10)
+    marked = find_fixed_points(step, seed=1, found_before=[lent])[0]
+    np.testing.assert_allclose(
+        np.sort(marked.eigenvalues[:, 0].real)[-2:], before.eigenvalues[4:6, 0].real + 10
+    )
+    near = replace(lent, position=lent.position + 1e-8)  # beside them: no points found before
+    np.testing.assert_array_equal(
+        find_fixed_points(step, seed=1, found_before=[near])[0].eigenvalues, alone.eigenvalues
+    )
+    for other in ([before, before], [replace(before, position=before.position[:, :1])]):
+        with pytest.raises(UserError, match="found_before is not of these 1 members with states of 2"):
+            find_fixed_points(step, found_before=other)
+
+
+def test_the_measure_searches_every_member_twice():
+    step = tanh_step([untrained(8, 2, 3), {**untrained(8, 2, 4), "recurrent": uniform((8, 8), 4, 1.2)}])
+    measure = FixedPointCensus(n_starts=8, seed=5)
+    done = [part() for part in measure.parts(Recording(members=("0", "1"), step=step))]
+    for seed, which in ((5, 0), (6, 1)):
+        alone = find_fixed_points(step, n_starts=8, seed=seed)
+        assert [member[which][0].position.tobytes() for member in done] == [
+            f.position.tobytes() for f in alone
+        ]
