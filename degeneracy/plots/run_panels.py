@@ -1,0 +1,87 @@
+"""Panels of a run: DSA at several ranks and numbers of delays, and measures in the course of training."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from degeneracy.errors import UserError
+from degeneracy.plots.names import full_name, split
+from degeneracy.plots.style import condition_colours, label_outer, legend_below, marker, panels, styled
+
+
+@styled
+def dsa_sensitivity(table: pd.DataFrame, variant: str = "driven", *, calibrated: bool = False) -> Figure:
+    """DSA in each condition, a panel a number of delays and a line a rank, with 95% intervals.
+
+    Args:
+        table: what `dg.dsa_sensitivity` gave.
+        variant: "driven" or "autonomous".
+        calibrated: the values between floor and reference in place of those measured.
+
+    Raises:
+        UserError: a table without rows of that variant.
+    """
+    rows = table[table["variant"] == variant]
+    if rows.empty:
+        raise UserError(f"dsa sensitivity: the table has no rows of variant '{variant}'")
+    names = (
+        ("calibrated", "calibrated_low", "calibrated_high") if calibrated else ("value", "ci_low", "ci_high")
+    )
+    conditions = list(dict.fromkeys(rows["condition"]))
+    delays, ranks = sorted(rows["n_delays"].unique()), sorted(rows["rank"].unique())
+    figure, axes = panels(len(delays), 3, extra=0.7, share=True)
+    for panel, n_delays in zip(axes, delays, strict=True):
+        for k, rank in enumerate(ranks):
+            one = rows[(rows["n_delays"] == n_delays) & (rows["rank"] == rank)].set_index("condition")
+            value, low, high = (one[name].reindex(conditions).to_numpy() for name in names)
+            at = [place + 0.12 * (k - (len(ranks) - 1) / 2) for place in range(len(conditions))]
+            colour = condition_colours(len(ranks))[k]
+            panel.errorbar(
+                at,
+                value,
+                [value - low, high - value],
+                fmt=marker(k) + "-",
+                color=colour,
+                label=f"rank {rank}",
+                ms=4,
+                lw=1,
+            )
+        panel.set_title(f"{n_delays} delays (n={int(rows['n_converged'].min())})")
+        panel.set_xticks(range(len(conditions)), conditions, rotation=30, ha="right")
+    axes[0].set_ylabel("DSA, calibrated" if calibrated else "DSA (radians)")
+    label_outer(axes, 3, same_y=True)
+    legend_below(figure, axes)
+    return figure
+
+
+@styled
+def during_training(
+    table: pd.DataFrame, names: Sequence[str] = ("dsa/driven", "signed_pif/recurrent")
+) -> Figure:
+    """Measures against the fraction of training, a panel a measure and a line a condition, with 95% intervals.
+
+    Args:
+        table: what `dg.during_training` gave.
+        names: of measures with their variants, such as "dsa/driven".
+
+    Raises:
+        UserError: a measure that the table does not hold.
+    """
+    figure, axes = panels(len(names), 3, extra=0.4)
+    conditions = list(dict.fromkeys(table["condition"]))
+    for panel, name in zip(axes, names, strict=True):
+        measure, variant = split(name)
+        rows = table[(table["measure"] == measure) & (table["variant"] == variant)]
+        if rows.empty:
+            raise UserError(f"during training: the table has no rows of '{name}'")
+        for k, condition in enumerate(conditions):
+            one = rows[rows["condition"] == condition].sort_values("fraction")
+            bars = [one["value"] - one["ci_low"], one["ci_high"] - one["value"]]
+            n = int(one["n_converged"].min())
+            look = {"color": condition_colours(len(conditions))[k], "fmt": marker(k) + "-", "ms": 4, "lw": 1}
+            panel.errorbar(one["fraction"], one["value"], bars, label=f"{condition} (n={n})", **look)
+        panel.set_title(full_name(measure, variant))
+        panel.set_xlabel("fraction of training")
+    legend_below(figure, axes)
+    return figure
