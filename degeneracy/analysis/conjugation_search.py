@@ -2,13 +2,15 @@
 
     max over C in O(rank) of <A, C B C^T>          (A, B of unit Frobenius norm)
 
-The starts of one pair descend side by side by Riemannian L-BFGS; after every round only the best go on. At small
-rank L-BFGS starts from the inverse Gauss-Newton matrix of A instead of a multiple of the identity:
+The starts of one pair descend side by side by Riemannian L-BFGS; after every round only the best go on. L-BFGS
+starts from the inverse Gauss-Newton matrix of A instead of a multiple of the identity:
 
-    G(S) = skew part of [[S, A], A^T],  the Hessian where C B C^T = A
+    G(S) = skew part of [[S, A], A^T] = (S M + M S) / 2 - (A S A^T + A^T S A),  M = A A^T + A^T A,
 
-which takes a third of the iterations and ends in better minima. Gradients and steps are skew matrices, kept as
-their lower triangle ("packed"): k = i (i - 1) / 2 + j for i > j.
+the Hessian where C B C^T = A. At small rank it takes a third of the iterations and ends in better minima. At large
+rank its first part alone is inverted, which is a division of each entry in the eigenvectors of M: the search is done
+in those. Gradients and steps are skew matrices, kept as their lower triangle ("packed"): k = i (i - 1) / 2 + j for
+i > j.
 """
 
 from typing import Any, NamedTuple
@@ -30,29 +32,48 @@ DAMPING = (
 )
 # Successive halving: the share of the starts that enters each round and its steps. The best FINALISTS go on until
 # they converge. Steps before the first choice pay more than starts: at rank 50, 24 starts of 60 steps end 0.4% above
-# the best distance known, 64 of 25 steps 0.6%, in twice the time; 32 of 60 steps 0.3%, of 90 steps 0.2%.
+# the best distance known, 64 of 25 steps 0.6%, in twice the time; 32 of 90 steps 0.2%.
 SHARES = (1.0, 1 / 2, 1 / 4, 1 / 8)
 STEPS_DENSE, STEPS = (12, 10, 10, 10), (90, 60, 80, 100)
 
 jit = compiled(error_model="numpy")  # a division by 0 is an infinity, not an exception
 
 
+class Model(NamedTuple):
+    """The inverse curvature that searches start from, known from the first operator alone."""
+
+    frame: Any  # (rank, rank), orthogonal: the coordinates of the search are along its columns
+    dense: Any  # (number, number) on packed skew matrices; empty at large rank, and rank 1
+    diagonal: Any  # (number,): what stands in for it then, else 1
+
+
+def model(a: Array) -> Model:
+    """The model of an operator (rank, rank) of norm 1 (or 0)."""
+    rank = len(a)
+    i, j = np.tril_indices(rank, -1)
+    if rank <= DENSE_RANK:
+        return Model(np.eye(rank), inverse_gauss_newton(a), np.ones(len(i)))
+    squares, frame = np.linalg.eigh(a @ a.T + a.T @ a)
+    return Model(frame, np.empty((0, 0)), 1 / ((squares[i] + squares[j]) / 2 + DAMPING / rank))
+
+
 def align(
-    a: Array, b: Array, starts: Array, inverse: Array, *, max_iter: int, tolerance: float
+    a: Array, b: Array, starts: Array, inverse: Model, *, max_iter: int, tolerance: float
 ) -> tuple[Array, Array]:
     """b in the coordinates most like a's: the best FINALISTS searches.
 
     Args:
         a, b: (rank, rank), of Frobenius norm 1 (or 0).
         starts: (start, rank, rank), orthogonal.
-        inverse: `inverse_gauss_newton(a)`.
+        inverse: `model(a)`.
         max_iter: steps of the finalists, after the rounds.
         tolerance: a search has converged when its gradient's norm is under this.
 
     Returns:
         C b C^T, (finalist, rank, rank), and the gradient's norm there, (finalist,).
     """
-    n, dense = len(starts), len(inverse) > 0
+    n, dense = len(starts), len(inverse.dense) > 0
+    a, starts = inverse.frame.T @ a @ inverse.frame, inverse.frame.T @ starts
     kept = [max(FINALISTS, round(share * n)) for share in SHARES]
     steps = list(STEPS_DENSE if dense else STEPS)
     if not dense:  # the rounds in single precision, which is twice as fast where products are the work
@@ -61,6 +82,7 @@ def align(
     rotations, slope = _run(
         a, b, starts, inverse, [*kept, FINALISTS], [*steps, max_iter], tolerance, np.float64
     )
+    rotations = inverse.frame @ rotations
     return rotations @ b @ rotations.transpose(0, 2, 1), slope
 
 
@@ -68,7 +90,7 @@ def _run(
     a: Array,
     b: Array,
     starts: Array,
-    inverse: Array,
+    inverse: Model,
     kept: list[int],
     steps: list[int],
     tolerance: float,
@@ -79,7 +101,8 @@ def _run(
     fits = new_fits(np.array(starts, kind))
     # The objective is of order 1: smaller rises are rounding.
     slack = 10 * float(np.finfo(kind).eps)
-    last = descend(work, fits, inverse.astype(kind), np.array(kept), np.array(steps), float(tolerance), slack)
+    own = Model(*(part.astype(kind) for part in inverse))
+    last = descend(work, fits, own, np.array(kept), np.array(steps), float(tolerance), slack)
     rotations = fits.rotation[last].astype(np.float64)
     if kind is np.float32:
         rotations = 1.5 * rotations - 0.5 * rotations @ rotations.transpose(0, 2, 1) @ rotations
@@ -98,7 +121,7 @@ class Fits(NamedTuple):
     value: Any  # (start,): -<a, c b c^T>
     slope: Any  # (start,): the gradient's norm
     length: Any  # (start,): of the next step, in units of the direction
-    scale: Any  # (start,): s . y / y . y of the newest
+    scale: Any  # (start,): s . y / y . D y of the newest, D the diagonal of the model
     drift: Any  # (start,): how far the rotation may be from orthogonal
     slots: Any  # (start, 2): filled ones, next to write
 
@@ -148,9 +171,9 @@ def new_work(a: NDArray[Any], b: NDArray[Any]) -> Work:
 
 
 def inverse_gauss_newton(a: Array) -> Array:
-    """(G + damping)^{-1} on packed skew matrices, (number, number); empty above DENSE_RANK."""
+    """(G + damping)^{-1} on packed skew matrices, (number, number); empty at rank 1."""
     rank = len(a)
-    if rank > DENSE_RANK or rank < 2:
+    if rank < 2:
         return np.empty((0, 0))
     matrix = gauss_newton(a, a @ a.T + a.T @ a, DAMPING / rank)
     factor, failed = dpotrf(matrix, lower=1)
@@ -276,7 +299,7 @@ def add(factor, x, y):  # type: ignore[no-untyped-def]
 
 
 @jit
-def step(work, fits, f, slack):  # type: ignore[no-untyped-def]
+def step(work, fits, f, diagonal, slack):  # type: ignore[no-untyped-def]
     """One step of search f; False where it was refused, and the next one is shorter."""
     direction = fits.direction[f]
     size = np.sqrt(2.0 * inner(direction, direction))
@@ -296,7 +319,7 @@ def step(work, fits, f, slack):  # type: ignore[no-untyped-def]
         shrink = -expected / max(2.0 * (rise - expected), 1e-30)
         fits.length[f] *= min(max(shrink, 0.1), 0.5)
         return False
-    remember(work, fits, f)
+    remember(work, fits, f, diagonal)
     copy(work.trial, fits.rotation[f])
     fits.drift[f], fits.value[f], fits.length[f] = drift, value, 1.0
     fits.slope[f] = np.sqrt(2.0 * inner(work.gradient, work.gradient))
@@ -304,7 +327,7 @@ def step(work, fits, f, slack):  # type: ignore[no-untyped-def]
 
 
 @jit
-def remember(work, fits, f):  # type: ignore[no-untyped-def]
+def remember(work, fits, f, diagonal):  # type: ignore[no-untyped-def]
     """The step just taken and the gradient's change, unless the curvature along it is not positive."""
     slot = fits.slots[f, 1]
     taken, change, old = fits.steps[f, slot], fits.changes[f, slot], fits.gradient[f]
@@ -312,7 +335,9 @@ def remember(work, fits, f):  # type: ignore[no-untyped-def]
         taken[k] = fits.length[f] * fits.direction[f, k]
         change[k] = work.gradient[k] - old[k]
         old[k] = work.gradient[k]
-    curvature, size = inner(taken, change), inner(change, change)
+    curvature, size = inner(taken, change), 0.0
+    for k in range(change.shape[0]):
+        size += diagonal[k] * change[k] * change[k]
     if curvature > 1e-10 * size and size > 0:
         fits.curvature[f, slot] = 1.0 / curvature
         fits.scale[f] = curvature / size
@@ -323,7 +348,7 @@ def remember(work, fits, f):  # type: ignore[no-untyped-def]
 @jit
 def new_directions(fits, moved, inverse, alpha, rows, solved):  # type: ignore[no-untyped-def]
     """L-BFGS directions of some searches (Nocedal & Wright 2006, algorithm 7.4); one product for them all."""
-    dense = inverse.shape[0] > 0
+    dense = inverse.dense.shape[0] > 0
     for row, f in enumerate(moved):
         direction = fits.direction[f]
         for k in range(direction.shape[0]):
@@ -336,11 +361,11 @@ def new_directions(fits, moved, inverse, alpha, rows, solved):  # type: ignore[n
             for k in range(direction.shape[0]):
                 rows[row, k] = direction[k]
     if dense:
-        multiply(rows[: len(moved)], inverse, solved[: len(moved)])
+        multiply(rows[: len(moved)], inverse.dense, solved[: len(moved)])
     for row, f in enumerate(moved):
         direction = fits.direction[f]
         for k in range(direction.shape[0]):
-            direction[k] = solved[row, k] if dense else fits.scale[f] * direction[k]
+            direction[k] = solved[row, k] if dense else fits.scale[f] * inverse.diagonal[k] * direction[k]
         for i in range(fits.slots[f, 0]):
             slot = (fits.slots[f, 1] - fits.slots[f, 0] + i) % MEMORY
             beta = fits.curvature[f, slot] * inner(fits.changes[f, slot], direction)
@@ -385,7 +410,11 @@ def descend(work, fits, inverse, kept, iterations, tolerance, slack):  # type: i
         for _ in range(iterations[round_]):
             n_moved = 0
             for f in alive:
-                if fits.slope[f] >= tolerance and fits.length[f] > 1e-6 and step(work, fits, f, slack):
+                if (
+                    fits.slope[f] >= tolerance
+                    and fits.length[f] > 1e-6
+                    and step(work, fits, f, inverse.diagonal, slack)
+                ):
                     moved[n_moved] = f
                     n_moved += 1
             new_directions(fits, moved[:n_moved], inverse, alpha, rows, solved)

@@ -16,9 +16,9 @@ from degeneracy.analysis.recording import Array
 POWER = 6  # squarings of the matrix whose leading eigenvector is wanted: 64 power iterations
 FAST = (3.4445, -4.7750, 2.0315)  # a quintic that brings singular values of 0.01 to near 1 in four rounds
 FAST_ROUNDS, ROUNDS = 10, 5
-# Above this rank few starts are matched: they end near one another there, and one pair in 66 ended above dsa-metric
-# when they were half of 32 (rank 50; four seeds: 0 to 1 with a half, 0.3% above the best known; 0 with an eighth and
-# longer first rounds, 0.2%). At rank 20 a half ends 0.1% above the best known, an eighth 0.2%.
+# Above this rank few starts are matched: they end near one another. With half of 32 matched, one pair in 66 ended 0.2%
+# above dsa-metric at rank 50; with an eighth, one in 264 (four seeds). At rank 20 a half ends 0.1% above the best known
+# distances, an eighth 0.2%.
 SMALL_RANK = 32
 
 
@@ -49,7 +49,7 @@ def frames(operators: Array) -> Frames:
 
 
 def count_matched(n_starts: int, rank: int) -> int:
-    """How many of the starts match eigenvectors: half, or an eighth at large rank; 2 (one of either sign) if possible."""
+    """How many starts match eigenvectors: half, at large rank an eighth; 2 (one of either sign) where possible."""
     share = 2 if rank <= SMALL_RANK else 8
     return max(min(2, n_starts // 2), n_starts // share, 1)
 

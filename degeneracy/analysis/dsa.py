@@ -326,7 +326,7 @@ def _search_compiled(
     prepared: Frames = frames(unit)
     for i in np.unique(one):
         chunk = np.flatnonzero(one == i)
-        inverse = compiled.inverse_gauss_newton(unit[i])
+        inverse = compiled.model(unit[i])
         aligned, slope = [], []
         for j in other[chunk]:
             starts = np.stack([np.eye(len(unit[i]))] * 2)  # which carry an operator onto itself
