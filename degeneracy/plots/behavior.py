@@ -12,6 +12,8 @@ from degeneracy.plots.style import (
     condition_axis,
     condition_colours,
     condition_title,
+    label_outer,
+    log_y,
     marker,
     panels,
     results_of,
@@ -38,7 +40,7 @@ def ood_errors(study: StudyResult | Result) -> Figure:
     variants = list(dict.fromkeys(name for result in results for name in member_errors(result)))
     if len(results) == 1:
         return _one_condition(results[0], variants)
-    figure, axes = panels(len(variants), 3, height=2.0)
+    figure, axes = panels(len(variants), 3, height=1.75, extra=0.25, share=True)
     colours = condition_colours(len(results))
     for ax, variant in zip(axes, variants, strict=True):
         for k, result in enumerate(results):
@@ -48,6 +50,7 @@ def ood_errors(study: StudyResult | Result) -> Figure:
     _same_limits(axes, [e for result in results for e in member_errors(result).values()])
     for ax in axes[::3]:
         ax.set_ylabel("error (MSE)")
+    label_outer(axes, 3, same_y=True)
     return figure
 
 
@@ -89,6 +92,6 @@ def _same_limits(axes: Iterable[Axes], errors: Iterable[np.ndarray]) -> None:
     values = np.concatenate([np.ravel(e) for e in errors])
     values = values[np.isfinite(values) & (values > 0)]
     for ax in axes:
-        ax.set_yscale("log")
+        log_y(ax)
         if len(values):
             ax.set_ylim(values.min() / 1.6, values.max() * 1.6)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
@@ -27,9 +28,11 @@ from degeneracy.plots.style import (
     COLOURS,
     GREY,
     SEQUENTIAL,
+    Numbers,
     brief_name,
     condition_axis,
     condition_colours,
+    label_outer,
     legend_below,
     marker,
     panels,
@@ -48,7 +51,8 @@ MAX_COLUMNS = 4
 def distance_heatmaps(source: StudyResult | Result, names: Sequence[str] = ()) -> Figure:
     """Distances of all pairs of members, a panel a measure and condition, on one colour scale a measure.
 
-    Members stand in the order of an average-linkage tree of the panel's distances, so that families are blocks.
+    Members stand in the order of an average-linkage tree of the panel's distances, so that families are blocks; the
+    same across as down.
 
     Args:
         source: a study or one of its conditions.
@@ -61,15 +65,22 @@ def distance_heatmaps(source: StudyResult | Result, names: Sequence[str] = ()) -
     names = _known(results, names)
     columns = min(len(results), MAX_COLUMNS) if len(results) > 1 else min(len(names), 3)
     cells = _cells(results, names, columns)
-    figure, axes = panels(len(cells), columns, height=2.1 if columns < 4 else 1.95)
+    figure, axes = panels(len(cells), columns, height=1.85 if columns < 4 else 1.75)
     scales = {name: _scale(results, name) for name in names}
-    for ax, cell in zip(axes, cells, strict=True):
+    # With several conditions a row is one measure on one scale, which stands at its last panel.
+    explained: dict[int, tuple[Axes, AxesImage, str]] = {}
+    for k, (ax, cell) in enumerate(zip(axes, cells, strict=True)):
         if cell is None:
             ax.set_visible(False)
             continue
         result, name = cell
-        _heatmap(figure, ax, result, name, scales[name], columns)
+        image = _heatmap(ax, result, name, scales[name], columns)
         ax.set_title(_panel_title(results, result, name, columns))
+        if image is not None:
+            explained[k if len(results) == 1 else k // columns] = ax, image, _unit_in(results, name)
+    for ax, image, unit in explained.values():
+        _colour_scale(figure, ax, image, unit)
+    label_outer(axes, columns)
     return figure
 
 
@@ -224,30 +235,35 @@ def _scale(results: Sequence[Result], name: str) -> tuple[float, float]:
 
 
 def _heatmap(
-    figure: Figure, axes: Axes, result: Result, name: str, scale: tuple[float, float], columns: int
-) -> None:
+    axes: Axes, result: Result, name: str, scale: tuple[float, float], columns: int
+) -> AxesImage | None:
     matrix = _matrix(result, name)
     if matrix is None:
         _say(axes, "not measured")
-        return
+        return None
     order = tree_order(matrix)
     shown = np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)[np.ix_(order, order)]
     axes.set_facecolor("#e4e4e4")  # the diagonal and what is not finite
     image = axes.imshow(
         shown, cmap=SEQUENTIAL, vmin=scale[0], vmax=scale[1], interpolation="nearest", rasterized=True
     )
+    axes.set_anchor("W")
     labels = [result.measured_members[k] for k in order]
     every = -(-len(labels) // (MAX_LABELS if columns < 4 else MAX_LABELS - 2))
-    axes.set_xticks(range(0, len(labels), every), labels[::every], rotation=90)
+    axes.set_xticks([])
     axes.set_yticks(range(0, len(labels), every), labels[::every])
     axes.set_xlabel("network")
     if _leftmost(axes):
         axes.set_ylabel("network")
-    bar = figure.colorbar(image, cax=axes.inset_axes((1.04, 0, 0.06, 1)))  # as tall as the square it explains
-    bar.outline.set_visible(False)
-    unit = distance_unit(result.measured[split(name)[0]])
-    bar.ax.set_xlabel(SHORT_UNITS.get(unit, unit), loc="left")
     axes.spines[["left", "bottom"]].set_visible(False)
+    return image
+
+
+def _colour_scale(figure: Figure, axes: Axes, image: AxesImage, unit: str) -> None:
+    """Beside a square and as tall as it."""
+    bar = figure.colorbar(image, cax=axes.inset_axes((1.04, 0, 0.06, 1)), format=Numbers())
+    bar.outline.set_visible(False)
+    bar.ax.set_xlabel(SHORT_UNITS.get(unit, unit), loc="left")
 
 
 def tree_order(distances: Array) -> list[int]:
@@ -283,7 +299,7 @@ def _map(axes: Axes, matrix: Array | None) -> str:
     half = 1.15 * float(np.abs(picture.coordinates).max(initial=0.0)) or 1.0
     axes.set_xlim(-half, half)
     axes.set_ylim(-half, half)
-    axes.set_aspect("equal")
+    axes.set_aspect("equal", anchor="W")
     axes.locator_params(axis="y", nbins=3)
     axes.locator_params(axis="x", nbins=2)  # side by side, three would touch
     n = families.n_families

@@ -28,6 +28,7 @@ from degeneracy.plots.style import (
     condition_colours,
     factor_name,
     factor_value,
+    label_outer,
     legend_below,
     marker,
     panels,
@@ -68,13 +69,16 @@ def against_factor(
         if all(finding_of(result, *split(name)) is None for result in study.results):
             raise UserError(f"against factor: no measure '{name}' was taken")
     if calibrated:
-        figure, axes = panels(2 * len(names), 2, height=2.05, extra=0.4)
+        figure, axes = panels(2 * len(names), 2, height=1.8, extra=0.65)
         for scaled, name in zip(axes[1::2], names, strict=True):
             _scaled_panel(scaled, study, along, name)
         _raw_panels(axes[::2], study, along, names, full_name)
+        label_outer(axes[::2], 1)
+        label_outer([scaled for scaled in axes[1::2] if scaled.axison], 1)
     else:
-        figure, axes = panels(len(names), 3, height=2.1, extra=0.4)
+        figure, axes = panels(len(names), 3, height=1.8, extra=0.7)
         _raw_panels(axes, study, along, names, stacked_name)
+        label_outer(axes, 3)
     legend_below(figure, axes)
     return figure
 
@@ -134,7 +138,7 @@ def interval_width(study: StudyResult | Result, max_members: int = 0) -> Figure:
         )
     most = max_members or max(64, 2 * max(r.n_converged for r in results))
     sizes = np.unique(np.geomspace(3, most, 60).round().astype(int))
-    figure, axes = panels(len(chosen), 2, height=2.3, extra=0.35)
+    figure, axes = panels(len(chosen), 2, height=2.05, extra=0.6)
     for ax, name in zip(axes, chosen, strict=True):
         for k, (result, colour) in enumerate(zip(results, condition_colours(len(results)), strict=True)):
             _width(ax, result, name, sizes, colour, marker(k))
@@ -142,8 +146,10 @@ def interval_width(study: StudyResult | Result, max_members: int = 0) -> Figure:
         ax.set_yscale("log")
         _plain_ticks(ax, most)
         ax.set_xlabel("converged networks n")
-        ax.set_ylabel("half-width (% of value)")
         ax.set_title(full_name(*name))
+    for ax in axes[::2]:
+        ax.set_ylabel("half-width (% of value)")
+    label_outer(axes, 2)
     legend_below(figure, axes)
     return figure
 
@@ -214,19 +220,18 @@ def _raw_panels(
 def _scaled_panel(axes: Axes, study: StudyResult, along: str, name: str) -> None:
     """Values between floor and reference."""
     bars = {result.condition: _calibrated(finding_of(result, *split(name))) for result in study.results}
+    if not any(np.isfinite(value) for value, _, _ in bars.values()):
+        axes.set_axis_off()
+        axes.text(
+            0.5, 0.5, "not calibrated: see the table", transform=axes.transAxes, ha="center", color=GREY
+        )
+        return
     _against(axes, study, along, bars, {})
     axes.axhline(0, color=GREY, ls=":", lw=1.3)
     axes.axhline(1, color=GREY, ls="--", lw=1.3)
     axes.set_ylabel("calibrated")
-    if any(np.isfinite(value) for value, _, _ in bars.values()):
-        low, high = axes.get_ylim()
-        axes.set_ylim(min(low, -0.08), max(high, 1.08))
-    else:
-        axes.set_ylim(-0.08, 1.08)
-        axes.set_yticks([0, 1])
-        axes.text(
-            0.5, 0.5, "not calibrated: see the table", transform=axes.transAxes, ha="center", color=GREY
-        )
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -0.08), max(high, 1.08))
 
 
 def _against(

@@ -4,6 +4,7 @@ Figures are made without pyplot, so that nothing is registered globally and a no
 they are. Sizes are those of the printed page: text is 9 pt at the width of an A4 page's text.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -15,9 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.ticker import Formatter, LogFormatter
 from numpy.typing import NDArray
 
 from degeneracy.errors import UserError
+from degeneracy.plots import numbers
+from degeneracy.plots.layout import PanelLayout
 from degeneracy.results import Result, StudyResult
 
 # Okabe & Ito (2008), Color universal design; without the yellow, which is too light for lines on white.
@@ -48,13 +52,39 @@ _SETTINGS: Any = {  # matplotlib's own type of it lists every setting by name
     "lines.linewidth": 1.2,
     "lines.markersize": 4.5,
     "axes.titlelocation": "left",
-    "axes.formatter.useoffset": False,
-    "axes.formatter.limits": (-3, 5),
+    "axes.titley": 1.0,  # where it is; else matplotlib looks for a place whenever a panel is measured
     "figure.facecolor": "white",
 }
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Numbers(Formatter):
+    """Numbers at ticks, each with its power of ten: none stands alone over the axis, where the title is."""
+
+    def format_ticks(self, values: Iterable[float]) -> list[str]:
+        """The texts at all ticks of an axis."""
+        return numbers.at_ticks(list(values))
+
+    def __call__(self, x: float, pos: int | None = None) -> str:  # noqa: ARG002
+        """The text at a place that is no tick."""
+        return numbers.number(x)
+
+
+class LogNumbers(LogFormatter):
+    """Powers of ten as plain text, which is set in a hundredth of a formula's time."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The text at x; none where there are labels enough."""
+        if not super().__call__(x, pos):
+            return ""
+        exponent = math.floor(math.log10(x) + 1e-9)  # 1e-9: a tick at 1000 is a little off
+        factor = f"{x / 10.0**exponent:.3g}"
+        power = numbers.power_of_ten(exponent)
+        if factor == "1":
+            return power
+        return f"{factor}×{power}" if exponent else factor
 
 
 class Drawing(Figure):
@@ -104,12 +134,43 @@ def panels(
     columns = max(1, min(n_panels, n_columns))
     rows = -(-n_panels // columns)
     width = WIDTH if columns > 1 else 0.72 * WIDTH
-    figure = Drawing(figsize=(width, rows * height + extra), layout="constrained")
+    figure = Drawing(figsize=(width, rows * height + extra), layout=PanelLayout())
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).flat)
     for spare in axes[n_panels:]:
-        spare.set_visible(False)
+        spare.remove()
+    for ax in axes[:n_panels]:
+        ax.xaxis.set_major_formatter(Numbers())
+        ax.yaxis.set_major_formatter(Numbers())
     return figure, axes[:n_panels]
+
+
+def log_y(axes: Axes) -> None:
+    """A logarithmic vertical axis."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogNumbers())
+    axes.yaxis.set_minor_formatter(LogNumbers())
+
+
+def label_outer(axes: Sequence[Axes], columns: int, *, same_y: bool = False) -> None:
+    """Label the horizontal axis, the same in all panels, at the lowest panel of each column alone.
+
+    Args:
+        axes: panels row by row.
+        columns: panels in a row.
+        same_y: the vertical axis is the same too, and labelled at the first panel of each row alone.
+    """
+    for k, ax in enumerate(axes):
+        lowest = not any(other.get_visible() for other in axes[k + columns :: columns])
+        ax.tick_params(axis="x", which="both", labelbottom=lowest)
+        if not lowest:
+            ax.set_xlabel("")
+        if same_y:
+            first = k % columns == 0
+            ax.tick_params(axis="y", labelleft=first)
+            ax.tick_params(axis="y", which="minor", left=first)
+            if not first:
+                ax.set_ylabel("")
 
 
 def condition_colours(n_conditions: int) -> list[str]:
@@ -202,4 +263,6 @@ def legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
     if by_label:
         room = 15 * figure.get_figwidth()  # characters of 9 pt in a line
         columns = max(1, int(room // (max(map(len, by_label)) + 7)))
-        figure.legend(list(by_label.values()), list(by_label), loc="outside lower center", ncols=columns)
+        figure.legend(
+            list(by_label.values()), list(by_label), loc="lower center", ncols=columns, borderaxespad=0
+        )

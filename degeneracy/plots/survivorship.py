@@ -1,5 +1,7 @@
 """Figures that tell a difference in solutions from a difference in who survived training."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +19,11 @@ from degeneracy.plots.style import (
     styled,
 )
 from degeneracy.results import Result, StudyResult
+
+
+def shares_differ(results: Sequence[Result]) -> bool:
+    """Whether the share of networks that converged is not the same in all conditions."""
+    return len({result.n_converged / result.n_members for result in results}) > 1
 
 
 def draw_against_convergence(axes: Axes, results: tuple[Result, ...], measure: str, variant: str) -> None:

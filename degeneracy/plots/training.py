@@ -16,14 +16,16 @@ from degeneracy.plots.style import (
     brief_name,
     condition_axis,
     condition_colours,
+    label_outer,
     legend_below,
+    log_y,
     marker,
     panels,
     results_of,
     spread,
     styled,
 )
-from degeneracy.plots.survivorship import draw_against_convergence
+from degeneracy.plots.survivorship import draw_against_convergence, shares_differ
 from degeneracy.results import Examples, MemberSummary, Result, StudyResult
 
 STATUS_COLOURS = {"converged": COLOURS[0], "not converged": COLOURS[4], "diverged": COLOURS[1], "given": PALE}
@@ -120,13 +122,14 @@ def training_curves(study: StudyResult | Result) -> Figure:
         threshold = _threshold(result)
         if threshold is not None:
             ax.axhline(threshold, color="black", ls="--", lw=0.9)
-        ax.set_yscale("log")
+        log_y(ax)
         ax.set_title(f"{brief_name(result, 22)} (n = {result.n_members})")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=2))
     for ax in axes[:: min(columns, len(axes))]:
         ax.set_ylabel("training loss (MSE)")
     for ax in axes[-columns:]:
         ax.set_xlabel("updates")
+    label_outer(axes, columns, same_y=True)
     for status in seen:
         axes[0].plot([], [], color=STATUS_COLOURS.get(status, GREY), label=status)
     if any(_threshold(result) is not None for result in results):
@@ -154,11 +157,11 @@ def _threshold(result: Result) -> float | None:
 def convergence(study: StudyResult | Result) -> Figure:
     """How many networks converged in each condition, and after how many updates.
 
-    With two conditions or more, the primary measure of each level against the share that converged stands below:
+    Where that share is not the same in all conditions, the primary measure of each level against it stands below:
     networks that never converge are left out, so a condition in which few do is one of survivors.
     """
     results = results_of(study)
-    levels = primaries(results) if len(results) > 1 else {}
+    levels = primaries(results) if shares_differ(results) else {}
     figure, axes = panels(2 + len(levels), 2, height=1.85 + 0.06 * max(0, len(results) - 6), extra=0.35)
     _counts(axes[0], results)
     _updates(axes[1], results)

@@ -42,3 +42,23 @@ def test_three_significant_digits(value: float, text: str) -> None:
 )
 def test_digits_follow_the_interval(value: float, low: float, high: float, text: str) -> None:
     assert numbers.with_interval(value, low, high) == text
+
+
+@pytest.mark.parametrize(
+    ("ticks", "texts"),
+    [
+        ([-0.05, 0.0, 0.05], ["−0.05", "0", "0.05"]),
+        ([0.5, 1.0, 1.5], ["0.5", "1.0", "1.5"]),
+        ([0.1 * k for k in range(4)], ["0", "0.1", "0.2", "0.3"]),  # 0.30000000000000004
+        ([1000.0, 1500.0], ["1000", "1500"]),
+        ([0.0, 0.0002, 0.0004], ["0", "0.0002", "0.0004"]),
+        ([0.0, 2e-5, 4e-5], ["0", "2×10⁻⁵", "4×10⁻⁵"]),
+        ([0.0, 50000.0, 100000.0], ["0", "0.5×10⁵", "1.0×10⁵"]),
+        ([1.5e-17, 0.25], ["0", "0.25"]),  # rounding
+        ([3.25], ["3.25"]),
+        ([0.0], ["0"]),
+        ([], []),
+    ],
+)
+def test_ticks_have_the_digits_that_tell_them_apart(ticks: list[float], texts: list[str]) -> None:
+    assert numbers.at_ticks(ticks) == texts

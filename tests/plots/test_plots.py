@@ -1,10 +1,12 @@
 """The figures: what they draw is what was measured, they read well, and they survive what a study may lack."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic import condition, study
@@ -55,6 +57,39 @@ def test_every_figure_is_labelled_readable_and_says_n(name: str) -> None:
     said = " ".join(t.get_text() for t in texts)
     if name not in ("example_trials", "fixed_points", "ood_errors", "weight_distances"):  # single networks
         assert "n = " in said or "/8" in said
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_is_cut_or_covers_another(name: str) -> None:
+    figure = FIGURES[name]()
+    FigureCanvasAgg(figure).draw()
+    boxes = {
+        text: text.get_window_extent()
+        for axes in [*figure.axes, *(inset for axes in figure.axes for inset in axes.child_axes)]
+        for text in _shown_texts(axes)
+    } | {text: text.get_window_extent() for legend in figure.legends for text in legend.get_texts()}
+    assert len(boxes) > 5
+    for text, box in boxes.items():
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1, f"{text} is cut"
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1, f"{text} is cut"
+    # 2 pixels less on each side: the box of a line is as high as its highest letter could be.
+    inner = {text: box.padded(-2) for text, box in boxes.items()}
+    overlaps = [(a, b) for a, b in combinations(inner, 2) if inner[a].overlaps(inner[b])]
+    assert overlaps == []
+
+
+def _shown_texts(axes: mpl.axes.Axes) -> list[Text]:
+    if not axes.get_visible():
+        return []
+    ticks = [
+        label
+        for k, axis in enumerate((axes.xaxis, axes.yaxis))
+        for label in axis.get_ticklabels()
+        if min(axis.get_view_interval()) <= label.get_position()[k] <= max(axis.get_view_interval())
+    ] * axes.axison  # those outside the panel are there, but not drawn
+    texts = [child for child in axes.get_children() if isinstance(child, Text)]
+    labels = [axes.xaxis.label, axes.yaxis.label] if axes.axison else []
+    return [text for text in (*ticks, *labels, *texts) if text.get_visible() and text.get_text().strip()]
 
 
 def _drawn(axes: mpl.axes.Axes) -> np.ndarray:
@@ -110,12 +145,27 @@ def test_heatmap_shows_the_distances_in_tree_order() -> None:
     assert len({k % 2 for k in order[:4]}) == 1
 
 
+def test_a_row_of_heatmaps_has_one_scale_at_its_last_measured_panel() -> None:
+    unmeasured = replace(STUDY.results[2], measured={})
+    for results, scales in ((STUDY.results, [0, 0, 1]), ((*STUDY.results[:2], unmeasured), [0, 1, 0])):
+        figure = plots.distance_heatmaps(replace(STUDY, results=results), ["dsa", "signed_pif/recurrent"])
+        assert [len(axes.child_axes) for axes in figure.axes] == 2 * scales
+    figure = plots.distance_heatmaps(RESULT, ["dsa", "procrustes"])
+    assert [len(axes.child_axes) for axes in figure.axes] == [1, 1]  # each on a scale of its own
+
+
+def test_convergence_is_compared_with_only_where_it_differs() -> None:
+    assert len(plots.convergence(STUDY).axes) == 6  # two of eight failed in one condition; four levels
+    same = replace(STUDY, results=STUDY.results[:2])
+    assert len(plots.convergence(same).axes) == 2
+
+
 def test_heatmap_labels_are_thinned_for_200_members() -> None:
     d = np.abs(np.subtract.outer(np.arange(200.0), np.arange(200.0)))
     labels = tuple(str(k) for k in range(200))
     measured = {"dsa": Measured(findings=(), distances={"driven": d})}
     figure = plots.distance_heatmaps(replace(RESULT, measured=measured, measured_members=labels))
-    assert len(figure.axes[0].get_xticks()) <= 8
+    assert len(figure.axes[0].get_yticks()) <= 8
 
 
 def test_undefined_distances_are_said_not_drawn() -> None:

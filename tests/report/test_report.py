@@ -1,6 +1,8 @@
 """The report: self-contained, whole, true to the numbers, and careful with files that are not its own."""
 
+import gc
 import re
+import weakref
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -91,6 +93,38 @@ def test_every_figure_is_on_disk_twice_and_in_the_page(written: Path) -> None:
         assert data.startswith(b"\x89PNG" if file.suffix == ".png" else b"<?xml")
         assert b"<text" not in data  # drawn as paths: no font is needed
     assert [f for f in written.parent.rglob("*") if f.name.endswith(".part")] == []
+
+
+def test_what_is_drawn_does_not_depend_on_the_processes(monkeypatch) -> None:
+    monkeypatch.setattr(report_figures, "_wanted", _three_figures)
+    alone, two = (report_figures.draw_plates(study(4), jobs) for jobs in (1, 2))
+    assert alone == two
+    assert [plate.title.split(",")[0] for plate in alone[0]] == ["Example trials"] * 3
+
+
+def _three_figures(study_result: StudyResult):
+    yield from list(report_figures._of_training(study_result))[:3]
+
+
+@pytest.mark.parametrize(("n_figures", "jobs"), [(31, 2), (31, 4), (3, 8), (1, 1)])
+def test_each_figure_is_in_one_share_and_shares_are_even(n_figures: int, jobs: int) -> None:
+    shares = list(report_figures._shares([str(k) for k in range(n_figures)], jobs))
+    assert sorted(place for share in shares for place in share) == list(range(n_figures))
+    assert all(str(place) == one for share in shares for place, one in share.items())
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert len(shares) == min(n_figures, jobs)
+
+
+def test_collection_of_garbage_is_as_it_was() -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+    with report_figures._own_garbage():
+        assert not gc.isenabled()
+        left = weakref.ref(Cycle())
+    assert left() is None
+    assert gc.isenabled()
 
 
 def test_a_second_report_replaces_the_first_and_nothing_else(tmp_path: Path, monkeypatch) -> None:
