@@ -15,7 +15,7 @@ import pandas as pd
 
 from degeneracy.analysis.contrasts import Effect, linear_contrast, trend_weights
 from degeneracy.analysis.statistics import Scale, transformed
-from degeneracy.analysis.verdicts import ALPHA, holm, verdict
+from degeneracy.analysis.verdicts import ALPHA, equivalent, holm, verdict
 from degeneracy.claims import Claim, Claims
 from degeneracy.factor_grid import (
     Grid,
@@ -28,7 +28,7 @@ from degeneracy.factor_grid import (
     take,
     value_of,
 )
-from degeneracy.results import StudyResult
+from degeneracy.results import Result, StudyResult
 
 VALUE, CALIBRATED, MATCHED = SCALES = ("value", "calibrated", "value, matched loss")
 
@@ -87,6 +87,7 @@ class Cell:
     at_lowest: float
     unit: str
     margin: float
+    flat: bool  # whether two one-sided tests exclude a change as large as the margin
     primary: bool
     expected: str
 
@@ -183,9 +184,15 @@ def _of_finding(grid: Grid, claims: Claims, name: tuple[str, str, str], *, prima
         MATCHED: (matched(grid, value, measure, variant, log), log),
     }
     for scale, (one, transform) in taken.items():
-        at_lowest = _at_lowest(one, transform)
         calibrated = scale == CALIBRATED
-        relative = np.log1p(claim.margin) if transform == "log" else claim.margin * abs(at_lowest)
+        effect, at_lowest = _effect(one, transform), _at_lowest(one, transform)
+        if calibrated or transform == "log":
+            margin = claim.calibrated_margin if calibrated else float(np.log1p(claim.margin))
+            ends = effect.shifted(-margin), effect.shifted(margin)
+        else:
+            share = claim.margin * np.sign(at_lowest)
+            margin = claim.margin * abs(at_lowest)
+            ends = _effect(one, transform, -share), _effect(one, transform, share)
         yield Cell(
             grid=grid,
             level=level,
@@ -193,22 +200,27 @@ def _of_finding(grid: Grid, claims: Claims, name: tuple[str, str, str], *, prima
             variant=variant,
             scale=scale,
             taken=one,
-            effect=_effect(one, transform),
+            effect=effect,
             at_lowest=at_lowest,
             unit="share of floor to reference" if calibrated else "log ratio" if log == "log" else unit,
-            margin=claim.calibrated_margin if calibrated else relative,
+            margin=margin,
+            flat=equivalent(*ends),
             primary=primary,
             expected=claim.expected.get(grid.factor, "") if primary else "",
         )
 
 
-def _effect(taken: Taken, scale: Scale) -> Effect:
-    """The contrast over the levels that are kept, averaged over the combinations of the other factors."""
+def _effect(taken: Taken, scale: Scale, share: float = 0.0) -> Effect:
+    """The contrast over the levels that are kept, averaged over the combinations of the other factors.
+
+    `share` of the value at the lowest level is added to it.
+    """
     if not taken.estimates:
         return Effect(change=float("nan"), standard_error=float("nan"), df=1, scale=scale)
     places, levels = list(taken.estimates), taken.levels
     # Levels keep their ranks where one between them is left out.
     of_level = dict(zip(levels, trend_weights(levels), strict=True))
+    of_level[levels[0]] += share
     n_blocks = len(places) // len(levels)
     return linear_contrast(
         [taken.estimates[place] for place in places],
@@ -235,7 +247,7 @@ def _row(cell: Cell, p_holm: float) -> dict[str, Any]:
     shown = levels or [0, len(cell.grid.levels) - 1]
     low, high = effect.interval()
     p = p_holm if cell.primary else effect.p
-    said = verdict(effect, p, cell.margin) if np.isfinite(effect.change) else ""
+    said = verdict(effect, p, flat=cell.flat) if np.isfinite(effect.change) else ""
     members = [len(labels) for labels in cell.taken.labels.values()]
     return {
         "factor": cell.grid.factor,
@@ -256,14 +268,15 @@ def _row(cell: Cell, p_holm: float) -> dict[str, Any]:
         "verdict": said,
         "primary": cell.primary,
         "expected": cell.expected,
-        "agreement": _agreement(cell.expected, said),
+        "agreement": agreement(cell.expected, said),
         "n_levels": len(levels),
         "n_members": min(members, default=0),
         "note": "; ".join(_notes(cell, said, p)),
     }
 
 
-def _agreement(expected: str, said: str) -> str:
+def agreement(expected: str, said: str) -> str:
+    """Whether a verdict is the one expected: agrees, disagrees or unclear; "" where either is missing."""
     if not expected or not said:
         return ""
     return "unclear" if said == "unclear" else "agrees" if said == expected else "disagrees"
@@ -279,10 +292,18 @@ def _notes(cell: Cell, said: str, p: float) -> Iterator[str]:
         yield f"the levels of {short_name(cell.grid.factor)} have no order but the study's"
     if not np.isfinite(effect.standard_error):
         yield f"no interval: {_why_none(cell.taken)}"
+    if any(_coupled(cell.grid.conditions[place]) for place in cell.taken.estimates):
+        yield "coupled networks are not independent, so the interval is too narrow"
     if said == "flat" and p < ALPHA:
         yield "differs from 0, but by less than the margin"
     if said == "unclear" and effect.p < ALPHA <= p:
         yield "its own interval excludes 0, but not after Holm's correction"
+
+
+def _coupled(result: Result) -> bool:
+    """Whether the members were trained on their distances to one another."""
+    coupling = (result.spec.get("training") or {}).get("coupling") or {}
+    return bool(coupling.get("strength", 0.0))
 
 
 def _why_none(taken: Taken) -> str:

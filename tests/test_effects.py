@@ -241,6 +241,17 @@ def test_an_effect_without_an_interval_says_why(values, note) -> None:
     assert (row.verdict, row.note) == ("unclear", note)
 
 
+def test_members_that_were_coupled_are_said_to_depend_on_each_other() -> None:
+    study = over({2: X[2], 3: X[4]})
+    for strength, note in (
+        (0.0, ""),
+        (-0.1, "coupled networks are not independent, so the interval is too narrow"),
+    ):
+        spec = {"training": dg.Training(coupling={"strength": strength}).model_dump(mode="json")}
+        coupled = replace(study.results[1], spec=spec)
+        assert replace(study, results=(study.results[0], coupled)).effects().note.iloc[0] == note
+
+
 # --- claims ---
 
 
@@ -258,6 +269,18 @@ def test_what_was_expected_is_held_against_the_verdict(expected: str, shift: flo
         over({2: X[2], 3: X[2][::-1]}, dynamics={"expected": {"task.channels": expected}}).effects().iloc[0]
     )
     assert (vague.verdict, vague.agreement) == ("unclear", "unclear")
+
+
+def test_a_margin_counts_how_well_the_value_at_the_lowest_level_is_known() -> None:
+    """A change of nearly nothing is flat beside a value that is known, and not beside one that may be 0."""
+    noise, own = np.random.default_rng(4).normal(size=8), 0.01 * np.cos(np.arange(8))
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    for value, says in ((1.0, "flat"), (0.6, "unclear"), (-0.6, "unclear"), (-1.0, "flat")):
+        # Standard error 0.35 of the value; t(7) at 95% is 1.89, so 0.67 either way.
+        row = over({2: value + noise, 3: value + noise + own}, dynamics={"margin": 1.0}).effects().iloc[0]
+        assert row.margin == pytest.approx(abs(value))
+        assert -row.margin < row.ci_low < row.ci_high < row.margin
+        assert row.verdict == says
 
 
 def test_verdicts_at_odds_with_their_interval_are_explained() -> None:

@@ -43,10 +43,11 @@ def test_the_own_task_and_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_study_file() -> None:
-    [source] = blocks("toml")
+    [source] = [block for block in blocks("toml") if "[task]" in block]
     study = dg.Study(**tomllib.loads(source))
     assert [condition.task.delay_max for condition in study.conditions()] == [10, 20]
     assert {condition.network.cell for condition in study.conditions()} == {"gru"}
+    assert study.claims.dynamics.expected == {"task.delay_max": "up"}
 
 
 def test_the_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

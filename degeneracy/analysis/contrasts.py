@@ -10,7 +10,7 @@ An Introduction to the Bootstrap, ch. 11 (jackknife standard error; influence va
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,6 +35,10 @@ class Effect:
         """change ± t(df) SE, in the unit of the change; (NaN, NaN) without a standard error."""
         half = t_quantile(confidence, self.df) * self.standard_error
         return self.change - half, self.change + half
+
+    def shifted(self, by: float) -> "Effect":
+        """The same effect and so much more, a number that is known."""
+        return replace(self, change=self.change + by)
 
     @property
     def p(self) -> float:

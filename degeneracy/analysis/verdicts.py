@@ -13,11 +13,11 @@ Verdict = Literal["up", "down", "flat", "unclear"]
 ALPHA = 0.05
 
 
-def verdict(effect: Effect, p: float, margin: float, alpha: float = ALPHA) -> Verdict:
+def verdict(effect: Effect, p: float, *, flat: bool, alpha: float = ALPHA) -> Verdict:
     """What may be said of an effect, at most one of four.
 
-    flat      the (1 - 2 alpha) interval lies inside (-margin, margin): both one-sided tests reject a change as
-              large as the margin, so a change that large is called flat in at most a share alpha of studies
+    flat      both one-sided tests reject a change as large as the margin (`equivalent`), so that a change so large
+              is called flat in at most a share alpha of studies
     up, down  else, if p < alpha
     unclear   else: no evidence of a change, and none that it is small
 
@@ -28,23 +28,37 @@ def verdict(effect: Effect, p: float, margin: float, alpha: float = ALPHA) -> Ve
     Args:
         effect: with its standard error.
         p: of "no change": `effect.p`, or that adjusted by `holm`.
-        margin: in the unit of `effect.change` (on the log scale, in natural logarithms); 0: none was written,
-            so nothing can be flat.
-        alpha: level of all tests.
-
-    Source: Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15:657 (two one-sided tests).
+        flat: what `equivalent` says; False where no margin was written.
+        alpha: level of the test.
     """
-    if equivalent(effect, margin, alpha):
+    if flat:
         return "flat"
     if p < alpha:
         return "up" if effect.change > 0 else "down"
     return "unclear"
 
 
-def equivalent(effect: Effect, margin: float, alpha: float = ALPHA) -> bool:
-    """Whether two one-sided tests at level alpha exclude a change as large as the margin either way."""
-    low, high = effect.interval(1 - 2 * alpha)
-    return -margin < low and high < margin
+def equivalent(below: Effect, above: Effect, alpha: float = ALPHA) -> bool:
+    """Whether two one-sided tests at level alpha exclude a change as large as the margin, either way.
+
+    The upper end of the (1 - 2 alpha) interval of change - margin is under 0, and the lower end of that of
+    change + margin over 0. With a margin that is a number, that is the same as the (1 - 2 alpha) interval of the
+    change lying inside (-margin, margin). Where the margin is a share of a measured value, it varies with that
+    value; change - share * value and change + share * value are contrasts like any other, and testing these
+    counts how well the value is known.
+
+    Args:
+        below: the effect less the margin.
+        above: the effect and the margin.
+        alpha: level of both tests.
+
+    Returns:
+        False without a standard error, and for a margin of 0.
+
+    Source: Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15:657 (two one-sided tests);
+    Hauschke, Kieser, Diletti & Burke (1999), Statistics in Medicine 18:93 (margins that are shares of a mean).
+    """
+    return below.interval(1 - 2 * alpha)[1] < 0 < above.interval(1 - 2 * alpha)[0]
 
 
 def holm(p_values: ArrayLike) -> Array:

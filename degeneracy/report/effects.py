@@ -139,7 +139,7 @@ def _certainty(table: pd.DataFrame, row: Fields) -> str:
     corrected = f", corrected for {n} such questions" if n > 1 else ""
     p = f"p = {numbers.number(row['p_holm'], 2)}" if row["p_holm"] >= 0.001 else "p < 0.001"
     if row["verdict"] == "flat":
-        return f", within the margin of {_margin(row)} (90% interval)"
+        return f", which is less than the margin of {_margin(row)}"
     if row["verdict"] in ("up", "down"):
         return f" ({p}{corrected})"
     doubt = f" ({p}{corrected})" if np.isfinite(row["p_holm"]) else ""

@@ -6,6 +6,11 @@ from scipy import integrate, stats
 
 from degeneracy.analysis import statistics, verdicts
 from degeneracy.analysis.contrasts import Effect, linear_contrast, trend_weights
+from degeneracy.analysis.measure import Estimate
+
+
+def flat(found, margin):
+    return verdicts.equivalent(found.shifted(-margin), found.shifted(margin))
 
 
 def effect(change, standard_error=1.0, df=1_000_000):
@@ -51,19 +56,19 @@ def test_holm_lies_between_nothing_and_bonferroni():
 )
 def test_each_verdict_by_hand(change, margin, says):
     found = effect(change)
-    assert verdicts.verdict(found, found.p, margin) == says
+    assert verdicts.verdict(found, found.p, flat=flat(found, margin)) == says
 
 
 def test_without_a_standard_error_nothing_is_clear():
     found = effect(5.0, float("nan"))
-    assert verdicts.verdict(found, found.p, 100.0) == "unclear"
+    assert verdicts.verdict(found, found.p, flat=flat(found, 100.0)) == "unclear"
 
 
 def test_an_adjusted_p_value_holds_back_a_direction_and_not_a_flat():
     found = effect(2.2)
-    assert verdicts.verdict(found, found.p, 0.0) == "up"
-    assert verdicts.verdict(found, 3 * found.p, 0.0) == "unclear"
-    assert verdicts.verdict(effect(0.1), 1.0, 2.0) == "flat"
+    assert verdicts.verdict(found, found.p, flat=False) == "up"
+    assert verdicts.verdict(found, 3 * found.p, flat=False) == "unclear"
+    assert verdicts.verdict(effect(0.1), 1.0, flat=flat(effect(0.1), 2.0)) == "flat"
 
 
 # --- size and power ---
@@ -79,11 +84,14 @@ def ensembles(rng, n, slope=0.0, n_levels=4):
 def calls(rng, n, slope, margin, n_studies):
     """How often each verdict falls on one pairwise measure; margin as a share of the first level's value."""
     count = dict.fromkeys(("up", "down", "flat", "unclear"), 0)
-    labels = [[str(k) for k in range(n)]] * 4
+    labels, lowest = [[str(k) for k in range(n)]] * 4, np.eye(4)[0]
     for _ in range(n_studies):
         levels = ensembles(rng, n, slope)
-        found = linear_contrast(levels, labels, trend_weights(range(4)))
-        count[verdicts.verdict(found, found.p, margin * levels[0].value)] += 1
+        below, found, above = (
+            linear_contrast(levels, labels, trend_weights(range(4)) + share * lowest)
+            for share in (-margin, 0.0, margin)
+        )
+        count[verdicts.verdict(found, found.p, flat=verdicts.equivalent(below, above))] += 1
     return {name: number / n_studies for name, number in count.items()}
 
 
@@ -110,15 +118,33 @@ def test_a_planted_trend_is_found_as_often_as_theory_says():
     for _ in range(1000):
         x = rng.normal(size=12) + rng.normal(size=(4, 12)) + 0.3 * np.arange(4)[:, None]
         found = linear_contrast([statistics.member_mean(row) for row in x], labels, weights)
-        up += verdicts.verdict(found, found.p, 0.0) == "up"
+        up += verdicts.verdict(found, found.p, flat=False) == "up"
     error = np.sqrt(np.sum(weights**2) / 12)  # what the seeds share cancels
     expected = stats.nct.sf(stats.t.ppf(0.975, 11), 11, 0.9 / error)
     assert up / 1000 == pytest.approx(expected, abs=0.04)  # 2.5 standard errors at a half
 
 
-def test_a_change_as_large_as_the_margin_is_called_flat_at_no_more_than_the_stated_rate():
-    found = calls(np.random.default_rng(2), 16, slope=0.1, margin=0.3, n_studies=1000)
-    assert 0.02 <= found["flat"] <= 0.065
+@pytest.mark.parametrize(("n", "n_studies"), [(16, 1500), (32, 1500)])
+def test_a_change_as_large_as_the_margin_is_called_flat_at_no_more_than_the_stated_rate(n, n_studies):
+    found = calls(np.random.default_rng(n), n, slope=0.1, margin=0.3, n_studies=n_studies)
+    assert 0.02 <= found["flat"] <= 0.0615  # 5% and twice the simulation's own error
+
+
+def test_a_margin_that_is_a_share_of_a_value_counts_how_well_the_value_is_known():
+    """By hand: a change of 0 +- 1 with a margin of half of 4 +- 2, known from other members."""
+    low = Estimate(value=4.0, leave_one_out=np.array([2.0, 4.0, 6.0]) * np.sqrt(3 / 4))
+    none = Estimate(value=0.0, leave_one_out=np.array([-1.0, 0.0, 1.0]) * np.sqrt(3 / 4))
+    below, above = (
+        linear_contrast([none, low], [list("abc"), list("def")], [1.0, share]) for share in (-0.5, 0.5)
+    )
+    # Influences of the change sqrt(2/3) sqrt(3/4) (1, 0, -1), of half the value the same: a variance of 1 each.
+    for end, change in ((below, -2.0), (above, 2.0)):
+        assert end.change == pytest.approx(change)
+        assert end.standard_error == pytest.approx(np.sqrt(2))
+    assert not verdicts.equivalent(below, above)
+    alone = linear_contrast([none], [list("abc")], [1.0])
+    assert verdicts.equivalent(alone.shifted(-3.0), alone.shifted(3.0))  # 2.92 standard errors of t(2)
+    assert not verdicts.equivalent(alone.shifted(-2.9), alone.shifted(2.9))
 
 
 def flat_rate(error, margin, df):
@@ -135,15 +161,15 @@ def flat_rate(error, margin, df):
 @pytest.mark.parametrize("margin", [0.5, 1.0])
 def test_a_planted_null_is_called_flat_as_often_as_theory_says(margin):
     """Means of normal numbers, for which the rate can be computed: one seed's share in common, 12 members."""
-    rng, flat = np.random.default_rng(3), 0
+    rng, called = np.random.default_rng(3), 0
     labels, weights = [[str(k) for k in range(12)]] * 4, trend_weights(range(4))
     for _ in range(1500):
         x = rng.normal(size=12) + rng.normal(size=(4, 12))
         found = linear_contrast([statistics.member_mean(row) for row in x], labels, weights)
-        flat += verdicts.verdict(found, found.p, margin) == "flat"
+        called += verdicts.verdict(found, found.p, flat=flat(found, margin)) == "flat"
     error = np.sqrt(np.sum(weights**2) / 12)  # what the seeds share cancels
     expected = flat_rate(error, margin, 11)
-    assert flat / 1500 == pytest.approx(expected, abs=0.035)  # 2.7 standard errors at a half
+    assert called / 1500 == pytest.approx(expected, abs=0.035)  # 2.7 standard errors at a half
 
 
 def test_holm_keeps_all_primary_cells_together_at_the_stated_rate():
@@ -158,7 +184,7 @@ def test_holm_keeps_all_primary_cells_together_at_the_stated_rate():
         x = rng.normal(size=(3, 3, 10))  # (cell, level, member)
         cells = [linear_contrast([statistics.member_mean(v) for v in cell], labels, weights) for cell in x]
         own = [cell.p for cell in cells]
-        said = [verdicts.verdict(c, p, 0.0) for c, p in zip(cells, verdicts.holm(own), strict=True)]
+        said = [verdicts.verdict(c, p, flat=False) for c, p in zip(cells, verdicts.holm(own), strict=True)]
         together += any(word in ("up", "down") for word in said)
         singly += any(p < 0.05 for p in own)
     assert together / 1000 <= 0.065

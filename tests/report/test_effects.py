@@ -58,11 +58,17 @@ def shifted(shift: float, scale: str = "linear", **claim) -> StudyResult:
     [
         (1.0, "linear", 0.1, "Up: DSA (driven) rises, by", "Expected was up: this agrees."),
         (-1.0, "linear", 0.1, "Down: DSA (driven) falls, by −", "Expected was up: this disagrees."),
-        (0.0, "linear", 0.1, "Flat: DSA (driven) changes by", "within the margin of ±"),
+        (0.0, "linear", 0.1, "Flat: DSA (driven) changes by", "which is less than the margin of ±"),
         (0.0, "linear", 0.0, "Unclear: DSA (driven) changes by", "so no direction can be stated. Expected"),
         (0.0, "linear", 0.01, "Unclear: DSA (driven) changes by", "nor that it stays within ±"),
         (3.0, "log", 0.1, "Up: DSA (driven) changes by a factor of", "this agrees"),
-        (1.0, "log", 0.5, "Flat: DSA (driven) changes by a factor of", "within the margin of 0.667 to 1.50"),
+        (
+            1.0,
+            "log",
+            0.5,
+            "Flat: DSA (driven) changes by a factor of",
+            "which is less than the margin of 0.667 to 1.50",
+        ),
     ],
 )
 def test_a_sentence_says_the_verdict(shift, scale, margin, begins, says) -> None:
