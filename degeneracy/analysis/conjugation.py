@@ -50,13 +50,11 @@ def _starts(a: Tensor, b: Tensor, n_starts: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     n_matched = count_matched(n_starts, rank)
     signs = torch.randint(0, 2, (n_matched, rank), generator=generator).to(a.dtype) * 2 - 1
-    signs[: min(2, n_matched)] = 1.0
+    signs[:2] = 1.0
     matched = _matched_eigenvectors(a, b, signs)
     normal = torch.randn((n_starts - n_matched, rank, rank), generator=generator, dtype=a.dtype)
     random = _with_determinants(torch.linalg.qr(normal)[0])
-    random[0] = torch.eye(rank, dtype=a.dtype)
-    if n_matched == 1:  # of determinant 1: the other sign has to come from here
-        random[0, -1, -1] = -1
+    random[:1] = torch.eye(rank, dtype=a.dtype)
     return torch.cat([matched, random.expand(pairs, -1, -1, -1)], dim=1)
 
 

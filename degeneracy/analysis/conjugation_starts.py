@@ -49,9 +49,8 @@ def frames(operators: Array) -> Frames:
 
 
 def count_matched(n_starts: int, rank: int) -> int:
-    """How many starts match eigenvectors: half, at large rank an eighth; 2 (one of either sign) where possible."""
-    share = 2 if rank <= SMALL_RANK else 8
-    return max(min(2, n_starts // 2), n_starts // share, 1)
+    """How many starts match eigenvectors: half, at large rank an eighth; never under 2, one of either sign."""
+    return max(2, n_starts // (2 if rank <= SMALL_RANK else 8))
 
 
 def shared_starts(n_starts: int, rank: int, seed: int) -> tuple[Array, Array]:
@@ -68,9 +67,7 @@ def shared_starts(n_starts: int, rank: int, seed: int) -> tuple[Array, Array]:
     rotations = np.linalg.qr(gen.standard_normal((n_starts - n_matched, rank, rank)))[0]
     wanted = 1.0 - 2.0 * (np.arange(len(rotations)) % 2)
     rotations[:, :, -1] *= (wanted * np.sign(np.linalg.det(rotations)))[:, None]
-    rotations[0] = np.eye(rank)
-    if n_matched == 1:  # of determinant 1: the other sign has to come from here
-        rotations[0, -1, -1] = -1
+    rotations[:1] = np.eye(rank)
     return signs, rotations
 
 
