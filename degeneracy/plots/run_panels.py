@@ -79,8 +79,16 @@ def during_training(
             one = rows[rows["condition"] == condition].sort_values("fraction")
             bars = [one["value"] - one["ci_low"], one["ci_high"] - one["value"]]
             n = int(one["n_converged"].min())
-            look = {"color": condition_colours(len(conditions))[k], "fmt": marker(k) + "-", "ms": 4, "lw": 1}
-            panel.errorbar(one["fraction"], one["value"], bars, label=f"{condition} (n={n})", **look)
+            panel.errorbar(
+                one["fraction"],
+                one["value"],
+                bars,
+                fmt=marker(k) + "-",
+                color=condition_colours(len(conditions))[k],
+                label=f"{condition} (n={n})",
+                ms=4,
+                lw=1,
+            )
         panel.set_title(full_name(measure, variant))
         panel.set_xlabel("fraction of training")
     legend_below(figure, axes)

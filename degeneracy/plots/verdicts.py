@@ -1,5 +1,8 @@
 """Effects of factors with their intervals and verdicts, a row a study or check and a panel a level."""
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -84,7 +87,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, names: list[str], by: str) -> None:
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
-def _percent(row: dict[str, float]) -> tuple[float, float, float, float]:
+def _percent(row: Mapping[Hashable, Any]) -> tuple[float, float, float, float]:
     """Change, interval and margin in percent."""
     numbers = np.array([row["effect"], row["ci_low"], row["ci_high"], row["margin"]], dtype=np.float64)
     if row["unit"] == "log ratio":
