@@ -18,16 +18,20 @@ if TYPE_CHECKING:
     from degeneracy.analysis import MEASURES, Measure, Recording
     from degeneracy.arrays import load_arrays, measure_arrays
     from degeneracy.claims import Claim, Claims
+    from degeneracy.criticisms import criticisms, gather
     from degeneracy.ensemble import Ensemble, train
     from degeneracy.errors import UserError
     from degeneracy.measuring import measure
     from degeneracy.networks import CELLS, Cell, Network
+    from degeneracy.panels import dsa_sensitivity, during_training
     from degeneracy.record import Probe
     from degeneracy.results import Result, StudyResult, compare
+    from degeneracy.sources import source_shares
     from degeneracy.streams import Streams
-    from degeneracy.study import STUDIES, Study, load_run, load_study, run_study
+    from degeneracy.study import STUDIES, Study, load_run, load_runs, load_study, run_study
     from degeneracy.tasks import TASKS, Task, Trials, Variant
     from degeneracy.training import Training
+    from degeneracy.tuning import Tuning, tune
 
 __all__ = [
     "CELLS",
@@ -49,21 +53,29 @@ __all__ = [
     "Task",
     "Training",
     "Trials",
+    "Tuning",
     "UserError",
     "Variant",
     "__version__",
     "analysis",
     "checks",
     "compare",
+    "criticisms",
+    "dsa_sensitivity",
+    "during_training",
+    "gather",
     "load_arrays",
     "load_run",
+    "load_runs",
     "load_study",
     "measure",
     "measure_arrays",
     "plots",
     "run_study",
+    "source_shares",
     "tasks",
     "train",
+    "tune",
 ]
 
 # Where each name lives. They are imported at their first use, so that `degeneracy --help` need not wait for torch.
@@ -77,6 +89,8 @@ _HOMES = {
     "Cell": "networks",
     "Claim": "claims",
     "Claims": "claims",
+    "criticisms": "criticisms",
+    "gather": "criticisms",
     "Ensemble": "ensemble",
     "train": "ensemble",
     "UserError": "errors",
@@ -86,10 +100,14 @@ _HOMES = {
     "Result": "results",
     "StudyResult": "results",
     "compare": "results",
+    "dsa_sensitivity": "panels",
+    "during_training": "panels",
+    "source_shares": "sources",
     "Streams": "streams",
     "STUDIES": "study",
     "Study": "study",
     "load_run": "study",
+    "load_runs": "study",
     "load_study": "study",
     "run_study": "study",
     "TASKS": "tasks",
@@ -97,6 +115,8 @@ _HOMES = {
     "Trials": "tasks",
     "Variant": "tasks",
     "Training": "training",
+    "Tuning": "tuning",
+    "tune": "tuning",
 }
 
 

@@ -37,6 +37,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "cka": ("driven",),
     "signed_pif": ("recurrent", "joint", "recurrent/untrained", "joint/untrained"),
     "pif": ("recurrent", "joint", "recurrent/untrained", "joint/untrained"),
+    "weight_change": ("absolute", "relative"),
 }
 
 

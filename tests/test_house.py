@@ -20,8 +20,8 @@ PACKAGE = ROOT / "degeneracy"
 FILES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in FILES}
 GROUND = {"compiling", "errors", "specs", "streams", "version", "workers"}
-# Upward imports inside a function, so that one method serves the user: `result.report(...)`.
-LATE = {("degeneracy.results", "degeneracy.report")}
+# Upward imports inside a function, so that one method serves the user: `result.report(...)`, `tuning.plot()`.
+LATE = {("degeneracy.results", "degeneracy.report"), ("degeneracy.tuning", "degeneracy.plots")}
 
 
 def floor(module: str) -> int:

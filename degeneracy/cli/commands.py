@@ -1,7 +1,8 @@
 """The command line: each command is a function of its parsed arguments; what is heavy is imported only inside.
 
-The table goes to standard output, progress and messages to standard error. Exit codes: 0 done, 2 a mistake of
-the user's (one line says what, where and what would be right), 130 stopped by Ctrl-C (143 by SIGTERM).
+The table goes to standard output, progress and messages to standard error. Exit codes: 0 done, 1 a target that
+`tune` did not reach, 2 a mistake of the user's (one line says what, where and what would be right), 130 stopped by
+Ctrl-C (143 by SIGTERM).
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from degeneracy.cli.stopping import Stop, stop_workers
+from degeneracy.cli.tuning import TUNE, add_question
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.version import __version__
 
@@ -30,7 +32,8 @@ examples:
   degeneracy measure states.npz --out mine   networks trained elsewhere
   degeneracy measures                        what can be measured, and with which options
 
-'degeneracy COMMAND --help' says more. Exit codes: 0 done, 2 a mistake in what was given, 130 stopped by Ctrl-C.
+'degeneracy COMMAND --help' says more. Exit codes: 0 done, 2 a mistake in what was given, 130 stopped by Ctrl-C;
+of tune also 1, the target was not reached.
 """
 
 RUN = """\
@@ -93,22 +96,19 @@ def _parser() -> _Parser:
         )
 
     run = add("run", "train and measure a study, or go on with it", RUN)
-    run.add_argument(
-        "study", metavar="STUDY", help="a study file (TOML), or the name of one that is included"
-    )
-    run.add_argument(
-        "--scale", metavar="NAME", default="", help="for a study with several scales, such as smoke or laptop"
-    )
+    _add_study(run)
     run.add_argument(
         "--out", metavar="DIR", default="", help="the run directory (default: runs/NAME, or runs/NAME-SCALE)"
     )
-    run.add_argument("--seeds", metavar="SEEDS", help="members, as 0:50 for 0 to 49, or 0:8,12")
-    run.add_argument("--device", metavar="DEVICE", default="auto", help="auto, cpu or cuda (default: auto)")
+    tune = add("tune", "find the strength of a knob that brings a measure to a chosen value", TUNE)
+    _add_study(tune)
+    add_question(tune)
+    tune.add_argument("--out", metavar="DIR", default="", help="the folder (default: runs/NAME-tune-KNOB)")
     measure = add("measure", "measure arrays, or the networks of a run with other measures", MEASURE)
     measure.add_argument("source", metavar="ARRAYS.npz|RUN_DIR", help="arrays, or a run directory")
     measure.add_argument("--out", metavar="DIR", default="", help="for arrays (default: runs/ARRAYS)")
     measure.add_argument("--measures", metavar="A,B", default="", help="names, or module:Name (default: all)")
-    for command in (run, measure):
+    for command in (run, tune, measure):
         _add_common(command)
     report = add("report", "write the report of a finished run again")
     report.add_argument("run", metavar="RUN_DIR", help="a run directory")
@@ -117,6 +117,19 @@ def _parser() -> _Parser:
     add("cells", "list the cells with their fields")
     add("measures", "list the measures with their options")
     return parser
+
+
+def _add_study(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "study", metavar="STUDY", help="a study file (TOML), or the name of one that is included"
+    )
+    command.add_argument(
+        "--scale", metavar="NAME", default="", help="for a study with several scales, such as smoke or laptop"
+    )
+    command.add_argument("--seeds", metavar="SEEDS", help="members, as 0:50 for 0 to 49, or 0:8,12")
+    command.add_argument(
+        "--device", metavar="DEVICE", default="auto", help="auto, cpu or cuda (default: auto)"
+    )
 
 
 def _add_common(command: argparse.ArgumentParser) -> None:
@@ -159,16 +172,19 @@ def _jobs(text: str) -> int:
         raise UserError(f"--jobs {text}: a number of processes is needed, or -1 for one a core") from None
 
 
+def _settings(args: argparse.Namespace) -> list[tuple[str, Any]]:
+    """What --set and --seeds say."""
+    settings = [parse_setting(text) for text in args.settings]
+    return [*settings, ("seeds", args.seeds)] if args.seeds is not None else settings
+
+
 def _run(args: argparse.Namespace) -> None:
     from degeneracy.cli.text import table_text
     from degeneracy.run_directory import RunDirectory
     from degeneracy.study import load_study, run_study
     from degeneracy.training import resolve_jobs
 
-    settings = [parse_setting(text) for text in args.settings]
-    if args.seeds is not None:
-        settings.append(("seeds", args.seeds))
-    plan = load_study(args.study, settings, scale=args.scale)
+    plan = load_study(args.study, _settings(args), scale=args.scale)
     out = Path(args.out) if args.out else plan.folder
     args.kept = out
     jobs = resolve_jobs(_jobs(args.jobs))
@@ -177,6 +193,38 @@ def _run(args: argparse.Namespace) -> None:
     log.info("writing the report")
     report = RunDirectory.at(out).report(result, jobs=jobs)
     log.info("Report: %s", report)
+
+
+def _tune(args: argparse.Namespace) -> None:
+    from degeneracy.cli.tuning import tuning_text
+    from degeneracy.study import load_study
+    from degeneracy.tuning import default_folder, tune
+
+    plan = load_study(args.study, _settings(args), scale=args.scale)
+    asked = (
+        "knob",
+        "measure",
+        "target",
+        "low",
+        "high",
+        "variant",
+        "calibrated",
+        "tolerance",
+        "max_evaluations",
+    )
+    out = Path(args.out) if args.out else default_folder(plan, args.knob)
+    args.kept = out
+    tuning = tune(
+        plan,
+        **{name: getattr(args, name) for name in asked},
+        scale="log" if args.log else "linear",
+        out=out,
+        device=args.device,
+        jobs=_jobs(args.jobs),
+        progress=not args.quiet,
+    )
+    _print(tuning_text(tuning, out))
+    args.code = 0 if tuning.status == "reached" else 1
 
 
 def _measure(args: argparse.Namespace) -> None:
@@ -253,6 +301,7 @@ def _measures(args: argparse.Namespace) -> None:  # noqa: ARG001
 
 COMMANDS = {
     "run": _run,
+    "tune": _tune,
     "measure": _measure,
     "report": _report,
     "tasks": _tasks,
@@ -300,7 +349,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         failure = failure or error
         stop.end(deaf=deaf)
     if failure is None:
-        return 0
+        return int(getattr(args, "code", 0))
     # On its way a KeyboardInterrupt may have become another error.
     if stop.number or isinstance(failure, KeyboardInterrupt):
         _say_stopped(args, given)

@@ -32,7 +32,7 @@ def table_text(study: StudyResult, csv: Path) -> str:
     for result in study.results:
         for measure, why in result.missing.items():
             reasons.add(f"{measure}: {why}", result.condition)
-    parts = [*_columns([HEADINGS, *rows])] if rows else []
+    parts = [*columns([HEADINGS, *rows])] if rows else []
     notes = reasons.lines(len(study.results))
     if notes:
         parts += ["", "Without a number:", *notes]
@@ -87,7 +87,7 @@ def _row(row: Mapping[Any, Any], reasons: _Reasons) -> tuple[str, ...]:
     )
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines with aligned columns, a rule under the first."""
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

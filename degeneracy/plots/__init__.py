@@ -7,15 +7,22 @@ from degeneracy.plots.behavior import ood_errors
 from degeneracy.plots.distances import distance_heatmaps, mds_maps, pair_distances, weight_distances
 from degeneracy.plots.effects import effects
 from degeneracy.plots.factors import against_factor, interval_width, overview
+from degeneracy.plots.parametrisation import coordinate_check
+from degeneracy.plots.run_panels import dsa_sensitivity, during_training
 from degeneracy.plots.states import fixed_points
 from degeneracy.plots.survivorship import distance_against_updates
 from degeneracy.plots.training import convergence, example_trials, training_curves
+from degeneracy.plots.tuning import tuning_curve
+from degeneracy.plots.verdicts import verdicts
 
 __all__ = [
     "against_factor",
     "convergence",
+    "coordinate_check",
     "distance_against_updates",
     "distance_heatmaps",
+    "dsa_sensitivity",
+    "during_training",
     "effects",
     "example_trials",
     "fixed_points",
@@ -25,5 +32,7 @@ __all__ = [
     "overview",
     "pair_distances",
     "training_curves",
+    "tuning_curve",
+    "verdicts",
     "weight_distances",
 ]

@@ -60,13 +60,13 @@ def test_every_public_name_is_there_and_has_one_home() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["measure"], ["report"], ["tasks"], ["cells"], ["measures"]]
+    "command", [[], ["run"], ["tune"], ["measure"], ["report"], ["tasks"], ["cells"], ["measures"]]
 )
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: {' '.join(['degeneracy', *command])}")
-    if command in ([], ["run"], ["measure"]):
+    if command in ([], ["run"], ["tune"], ["measure"]):
         examples = [line for line in text.splitlines() if line.startswith("  degeneracy ")]
         assert len(examples) >= 3
     assert max(map(len, text.splitlines())) <= 120
