@@ -12,7 +12,8 @@ import jinja2
 from degeneracy.errors import UserError
 from degeneracy.report import effects as report_effects
 from degeneracy.report import text as report_text
-from degeneracy.report.plates import MARK, Plate, draw_plates
+from degeneracy.report.drawing import MARK
+from degeneracy.report.plates import Plate, draw_plates
 from degeneracy.results import StudyResult
 from degeneracy.store import write_bytes
 

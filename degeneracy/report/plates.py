@@ -1,21 +1,14 @@
 """Which figures a report shows, in which order, with their captions."""
 
 import base64
-import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from degeneracy import plots
 from degeneracy.effects import CALIBRATED, VALUE
-from degeneracy.errors import UserError
 from degeneracy.plots.names import (
     LEVELS,
     distances_of_level,
@@ -27,11 +20,9 @@ from degeneracy.plots.names import (
 )
 from degeneracy.plots.style import WIDTH, condition_name, factor_name
 from degeneracy.plots.survivorship import shares_differ
+from degeneracy.report.drawing import Drawn, drawn_figures
 from degeneracy.results import Result, StudyResult
-from degeneracy.workers import spread
 
-MARK = "degeneracy report"  # in the head of every file of ours, so that no other is ever overwritten
-PIXELS = 192  # an inch: twice a screen's 96
 LARGEST_SVG = 220_000  # bytes; a larger one is embedded as PNG
 BUDGET = 4_000_000  # bytes of figures in the HTML before base64, so that it can be sent by mail
 MAX_CONDITIONS = 6  # shown one by one; of more, the first and the last
@@ -61,25 +52,13 @@ class _Wanted:
     draw: Callable[[], Figure]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Drawn:
-    png: bytes
-    svg: bytes
-    width: float  # inches
-
-
 def draw_plates(study: StudyResult, jobs: int = 1) -> tuple[list[Plate], list[str]]:
     """All figures that can be drawn, and a line for each that cannot, with the reason; `jobs` processes draw."""
     asked = list(_wanted(study))
-    drawings: dict[int, _Drawn | str] = {}
-    # A call a process: with each the whole study travels.
-    for drawn in spread(((_draw, (share,)) for share in _shares(asked, jobs)), jobs=jobs):
-        drawings |= drawn
     plates: list[Plate] = []
     left_out: dict[str, None] = {}
     spent = 0
-    for k, wanted in enumerate(asked):
-        drawn = drawings[k]
+    for wanted, drawn in zip(asked, drawn_figures([one.draw for one in asked], jobs), strict=True):
         if isinstance(drawn, str):
             left_out[drawn] = None
             continue
@@ -89,45 +68,7 @@ def draw_plates(study: StudyResult, jobs: int = 1) -> tuple[list[Plate], list[st
     return plates, list(left_out)
 
 
-def _shares(asked: Sequence[_Wanted], jobs: int) -> Iterator[dict[int, _Wanted]]:
-    """The figures by their places, dealt out there and back, so that kinds that alternate meet in each share."""
-    turn = [*range(jobs), *reversed(range(jobs))]
-    for k in range(min(jobs, len(asked))):
-        yield {place: one for place, one in enumerate(asked) if turn[place % len(turn)] == k}
-
-
-def _draw(share: Mapping[int, _Wanted]) -> dict[int, _Drawn | str]:
-    """The files of figures, or why one cannot be drawn, by their places in the report."""
-    return {place: _files(wanted) for place, wanted in share.items()}
-
-
-def _files(wanted: _Wanted) -> _Drawn | str:
-    with _own_garbage():
-        try:
-            return _drawn(wanted.draw())
-        except UserError as error:
-            return str(error)
-
-
-def _drawn(figure: Figure) -> _Drawn:
-    png, svg = image_bytes(figure, "png"), image_bytes(figure, "svg")
-    return _Drawn(png=png, svg=svg, width=figure.get_figwidth())
-
-
-@contextmanager
-def _own_garbage() -> Iterator[None]:
-    """Collect what a figure leaves in cycles afterwards and by itself: collections of all took a tenth of the time."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.collect(0)
-        if before:
-            gc.enable()
-
-
-def _plate(wanted: _Wanted, drawn: _Drawn, budget: int) -> Plate:
+def _plate(wanted: _Wanted, drawn: Drawn, budget: int) -> Plate:
     kind, image = ("svg+xml", drawn.svg) if len(drawn.svg) <= LARGEST_SVG else ("png", drawn.png)
     source = f"data:image/{kind};base64,{base64.b64encode(image).decode()}" if len(image) <= budget else ""
     return Plate(
@@ -138,20 +79,6 @@ def _plate(wanted: _Wanted, drawn: _Drawn, budget: int) -> Plate:
         source=source,
         files={f"{wanted.name}.png": drawn.png, f"{wanted.name}.svg": drawn.svg},
     )
-
-
-def image_bytes(figure: Figure, kind: str) -> bytes:
-    """A figure as the bytes of a file, the same every time; text in an SVG is drawn, so that it needs no font."""
-    # The canvases themselves: savefig would draw everything twice.
-    target = BytesIO()
-    if kind == "png":
-        figure.set_dpi(PIXELS)
-        FigureCanvasAgg(figure).print_png(target, metadata={"Software": MARK})
-    else:
-        with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": MARK}):
-            FigureCanvasSVG(figure).print_svg(target, metadata={"Creator": MARK, "Date": None})
-    figure.set_layout_engine("none")  # laid out by now; once is enough for both kinds
-    return target.getvalue()
 
 
 def _wanted(study: StudyResult) -> Iterator[_Wanted]:

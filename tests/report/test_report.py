@@ -15,8 +15,8 @@ from degeneracy.analysis.measure import Estimate, Finding, Measured
 from degeneracy.analysis.statistics import calibrate, contrast, interval, member_mean, pair_mean
 from degeneracy.errors import UserError
 from degeneracy.plots import numbers
+from degeneracy.report import drawing, render, write_report
 from degeneracy.report import plates as report_figures
-from degeneracy.report import render, write_report
 from degeneracy.report import text as report_text
 from degeneracy.results import Result, StudyResult
 
@@ -108,7 +108,7 @@ def _three_figures(study_result: StudyResult):
 
 @pytest.mark.parametrize(("n_figures", "jobs"), [(31, 2), (31, 4), (3, 8), (1, 1)])
 def test_each_figure_is_in_one_share_and_shares_are_even(n_figures: int, jobs: int) -> None:
-    shares = list(report_figures._shares([str(k) for k in range(n_figures)], jobs))
+    shares = list(drawing._shares([str(k) for k in range(n_figures)], jobs))
     assert sorted(place for share in shares for place in share) == list(range(n_figures))
     assert all(str(place) == one for share in shares for place, one in share.items())
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -120,7 +120,7 @@ def test_collection_of_garbage_is_as_it_was() -> None:
         def __init__(self) -> None:
             self.me = self
 
-    with report_figures._own_garbage():
+    with drawing._own_garbage():
         assert not gc.isenabled()
         left = weakref.ref(Cycle())
     assert left() is None
