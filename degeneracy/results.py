@@ -194,6 +194,7 @@ class StudyResult:
     name: str
     results: tuple[Result, ...]
     description: str = ""
+    scale: str = ""  # which of the study file's scales it was run at
     claims: Claims = field(default_factory=Claims)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
