@@ -49,7 +49,7 @@ MAX_COLUMNS = 4
 
 @styled
 def distance_heatmaps(source: StudyResult | Result, names: Sequence[str] = ()) -> Figure:
-    """Distances of all pairs of members, a panel a measure and condition, on one colour scale a measure.
+    """Distances of all pairs of members, a panel a measure and condition; one colour scale a measure, shown once.
 
     Members stand in the order of an average-linkage tree of the panel's distances, so that families are blocks; the
     same across as down.
@@ -67,8 +67,9 @@ def distance_heatmaps(source: StudyResult | Result, names: Sequence[str] = ()) -
     cells = _cells(results, names, columns)
     figure, axes = panels(len(cells), columns, height=1.85 if columns < 4 else 1.75)
     scales = {name: _scale(results, name) for name in names}
-    # With several conditions a row is one measure on one scale, which stands at its last panel.
-    explained: dict[int, tuple[Axes, AxesImage, str]] = {}
+    explained: dict[
+        str, tuple[int, Axes, AxesImage]
+    ] = {}  # the last panel of a measure's first row, and the row
     for k, (ax, cell) in enumerate(zip(axes, cells, strict=True)):
         if cell is None:
             ax.set_visible(False)
@@ -76,10 +77,11 @@ def distance_heatmaps(source: StudyResult | Result, names: Sequence[str] = ()) -
         result, name = cell
         image = _heatmap(ax, result, name, scales[name], columns)
         ax.set_title(_panel_title(results, result, name, columns))
-        if image is not None:
-            explained[k if len(results) == 1 else k // columns] = ax, image, _unit_in(results, name)
-    for ax, image, unit in explained.values():
-        _colour_scale(figure, ax, image, unit)
+        row = k // columns
+        if image is not None and explained.get(name, (row,))[0] == row:
+            explained[name] = row, ax, image
+    for name, (_, ax, image) in explained.items():
+        _colour_scale(figure, ax, image, _unit_in(results, name))
     label_outer(axes, columns)
     return figure
 

@@ -145,11 +145,14 @@ def test_heatmap_shows_the_distances_in_tree_order() -> None:
     assert len({k % 2 for k in order[:4]}) == 1
 
 
-def test_a_row_of_heatmaps_has_one_scale_at_its_last_measured_panel() -> None:
+def test_heatmaps_of_a_measure_have_one_scale_at_the_last_measured_panel_of_the_first_row() -> None:
     unmeasured = replace(STUDY.results[2], measured={})
     for results, scales in ((STUDY.results, [0, 0, 1]), ((*STUDY.results[:2], unmeasured), [0, 1, 0])):
         figure = plots.distance_heatmaps(replace(STUDY, results=results), ["dsa", "signed_pif/recurrent"])
         assert [len(axes.child_axes) for axes in figure.axes] == 2 * scales
+    five = study(4, channels=(2, 3, 4, 5, 6))  # four in the first row
+    figure = plots.distance_heatmaps(five, ["dsa"])
+    assert [len(axes.child_axes) for axes in figure.axes if axes.get_visible()] == [0, 0, 0, 1, 0]
     figure = plots.distance_heatmaps(RESULT, ["dsa", "procrustes"])
     assert [len(axes.child_axes) for axes in figure.axes] == [1, 1]  # each on a scale of its own
 
