@@ -67,9 +67,8 @@ def distance_heatmaps(source: StudyResult | Result, names: Sequence[str] = ()) -
     cells = _cells(results, names, columns)
     figure, axes = panels(len(cells), columns, height=1.85 if columns < 4 else 1.75)
     scales = {name: _scale(results, name) for name in names}
-    explained: dict[
-        str, tuple[int, Axes, AxesImage]
-    ] = {}  # the last panel of a measure's first row, and the row
+    # Of each measure the last panel of its first row, and that row.
+    explained: dict[str, tuple[int, Axes, AxesImage]] = {}
     for k, (ax, cell) in enumerate(zip(axes, cells, strict=True)):
         if cell is None:
             ax.set_visible(False)
