@@ -28,6 +28,8 @@ GIVE = {
     "initial_weights": "not given (initial_weights)",
     "behavior": "not given (ood_errors)",
     "prediction_times": "a closed loop runs the networks themselves",
+    "tangent_kernel": "gradients are of the networks themselves",
+    "untrained": "not given (untrained_states)",
 }
 KEYS = (*NUMERIC, "ood_errors", "ood_variants", "cell")
 

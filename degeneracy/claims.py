@@ -37,6 +37,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "cka": ("driven",),
     "signed_pif": ("recurrent", "joint", "recurrent/untrained", "joint/untrained"),
     "pif": ("recurrent", "joint", "recurrent/untrained", "joint/untrained"),
+    "orthogonal": ("recurrent", "recurrent/untrained"),
+    "effective_rank": ("mean", "sd"),
+    "participation_ratio": ("mean", "sd"),
     "weight_change": ("absolute", "relative"),
 }
 

@@ -19,7 +19,8 @@ from degeneracy.tasks import TASKS, Task
 from degeneracy.training import one_thread, resolve_jobs
 from degeneracy.workers import Call, spread
 
-LONG = ("dsa", "fixed_points", "signed_pif", "pif")  # the measures that take longest, the longest first
+# The measures that take longest, the longest first.
+LONG = ("dsa", "fixed_points", "orthogonal", "signed_pif", "pif", "kernel_alignment")
 N_EXAMPLE_MEMBERS, N_EXAMPLE_TRIALS = 4, 16
 
 
@@ -145,7 +146,7 @@ def _needed(measure: Measure, recording: Recording) -> Recording:
     if type(measure) not in MEASURES.values():
         return recording
     fields = {"states", "autonomous_states", "noisy_states", "weights", "initial_weights", "step", "behavior"}
-    fields |= {"prediction_times"}
+    fields |= {"tangent_kernel", "prediction_times"}
     if "states" in measure.needs:
         fields -= {"states", "autonomous_states", "noisy_states"}
     fields -= set(measure.needs)

@@ -20,6 +20,7 @@ from degeneracy.networks import draw_noise, forward, input_drive, read_out
 from degeneracy.networks.cells import Cell, Params
 from degeneracy.specs import Spec
 from degeneracy.streams import Streams
+from degeneracy.tangents import tangent_kernel
 from degeneracy.tasks import Task, Trials, closed_loop, trial_errors
 from degeneracy.training import one_thread
 
@@ -124,6 +125,7 @@ class _Recorder:
             else None,
             behavior=self._behavior(params, states, outputs),
             step=step_function(self.cell, params, _visited(states), _constant_inputs(inputs)),
+            tangent_kernel=tangent_kernel(self.cell, params, inputs[0]),
             prediction_times=None if initial else self._prediction_times(params),
             untrained=untrained,
             missing={"prediction_times": "the task has no closed loop", **missing, **reasons},

@@ -40,6 +40,23 @@ def test_a_reference_without_the_blocks_that_count_is_none() -> None:
     assert row(alone, "joint/untrained")["reference"] > 0
 
 
+def test_alignments_of_arrays_need_the_states_before_training() -> None:
+    asked = ["representation_alignment", "kernel_alignment"]
+    given = {"states": STATES, "weights": WEIGHTS, "measures": [*asked, "orthogonal", "effective_rank"]}
+    bare = dg.measure_arrays(**given)
+    assert bare.missing["representation_alignment"] == "needs untrained: not given (untrained_states)"
+    assert (
+        bare.missing["kernel_alignment"] == "needs tangent kernel: gradients are of the networks themselves"
+    )
+    weights_alone = dg.measure_arrays(**given, initial_weights=INITIAL)
+    assert "states before training" in weights_alone.missing["representation_alignment"]
+    full = dg.measure_arrays(**given, untrained_states=[2 * x for x in STATES])
+    found = full.measured["representation_alignment"].findings[0].value
+    assert found.value == pytest.approx(1, abs=1e-12)  # the same states in another unit
+    fewer = dg.measure_arrays(**given, untrained_states=[x[:-1] for x in STATES])
+    assert "the same trials and time steps" in fewer.missing["representation_alignment"]
+
+
 def test_fixed_points_of_a_cell_with_options_are_not_guessed() -> None:
     given = {"states": STATES, "weights": WEIGHTS, "bias": BIAS, "measures": ["fixed_points"]}
     options = {"fixed_points": {"n_starts": 4}}

@@ -165,10 +165,14 @@ def test_one_network_is_no_ensemble(ensemble: dg.Ensemble) -> None:
 def test_what_is_needed_and_missing_is_listed_with_its_reason() -> None:
     given = dg.Ensemble.from_modules([(nn.RNN(1, 6), nn.Linear(6, 1)) for _ in range(3)])
     result = dg.measure(given, TASK, options=OPTIONS, probe=PROBE)
-    reason = "needs initial weights: the members before training were not given"
-    assert result.missing == {"weight_change": reason}
+    reason = "the members before training were not given"
+    assert result.missing == {
+        "weight_change": f"needs initial weights: {reason}",
+        "representation_alignment": f"needs untrained: {reason}",
+        "kernel_alignment": f"needs untrained: {reason}",
+    }
     row = result.table[result.table.measure == "weight_change"]
-    assert row.note.tolist() == [reason]
+    assert row.note.tolist() == [result.missing["weight_change"]]
     assert row["value"].isna().all()
     dsa = result.table[result.table.measure == "dsa"].iloc[0]
     assert np.isnan(dsa.reference)

@@ -12,6 +12,7 @@ from degeneracy.networks import forward
 from degeneracy.networks.cells import CELLS
 from degeneracy.record import Probe, probe_descriptions, record
 from degeneracy.streams import Streams
+from degeneracy.tangents import tangent_kernel
 
 TASK = dg.tasks.FlipFlop(channels=2, n_steps=10)
 PROBE = Probe(n_trials=6)
@@ -95,6 +96,17 @@ def test_before_training_is_the_initial_network(ensemble: dg.Ensemble, recording
     np.testing.assert_allclose(recording.untrained.behavior["in_distribution"].outputs, outputs, atol=1e-6)
     assert recording.untrained.members == recording.members
     assert recording.untrained.untrained is None
+
+
+def test_tangent_kernels_are_of_the_probe_trials_before_and_after(
+    ensemble: dg.Ensemble, recording: Recording
+) -> None:
+    inputs = probe_trials().inputs[0]
+    for initial, found in ((False, recording), (True, recording.untrained)):
+        params = ensemble.params(initial=initial)
+        expected = tangent_kernel(ensemble.cell, params, inputs).kernel([0, 5], [3, 9])
+        assert np.array_equal(found.tangent_kernel.kernel([0, 5], [3, 9]), expected)
+        assert (found.tangent_kernel.n_trials, found.tangent_kernel.n_steps) == (6, 10)
 
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm"])

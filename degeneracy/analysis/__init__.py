@@ -15,9 +15,15 @@ from degeneracy.analysis.behavior_measures import (
 )
 from degeneracy.analysis.dynamics_measures import CKA, DSA, SVCCA, FixedPointCensus, Procrustes
 from degeneracy.analysis.measure import Estimate, Finding, Measure, Measured
+from degeneracy.analysis.member_measures import (
+    EffectiveRank,
+    KernelAlignment,
+    ParticipationRatio,
+    RepresentationAlignment,
+)
 from degeneracy.analysis.own_measure import own_measure
-from degeneracy.analysis.recording import Recording, StepFunction, Variant, Weights
-from degeneracy.analysis.weight_measures import PIF, SignedPIF, WeightChange
+from degeneracy.analysis.recording import Recording, StepFunction, TangentKernel, Variant, Weights
+from degeneracy.analysis.weight_measures import PIF, Orthogonal, SignedPIF, WeightChange
 
 MEASURES: dict[str, type[Measure]] = {
     kind.name: kind
@@ -34,9 +40,14 @@ MEASURES: dict[str, type[Measure]] = {
         SVCCA,
         CKA,
         FixedPointCensus,
+        ParticipationRatio,
         SignedPIF,
         PIF,
+        Orthogonal,
+        EffectiveRank,
         WeightChange,
+        RepresentationAlignment,
+        KernelAlignment,
     )
 }
 
@@ -48,6 +59,7 @@ __all__ = [
     "Measured",
     "Recording",
     "StepFunction",
+    "TangentKernel",
     "Variant",
     "Weights",
     "own_measure",

@@ -48,6 +48,21 @@ class StepFunction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TangentKernel:
+    """How alike the outputs' gradients by all parameters are, for each member.
+
+    `kernel(trials, steps)` takes positions of probe trials and time steps, and returns (member, sample, sample), a
+    sample being one output at one of the steps of one of the trials, in the order (trial, step, output).
+    `select(members)` is that of some members, by position.
+    """
+
+    kernel: Callable[[Sequence[int], Sequence[int]], Array]
+    select: Callable[[Sequence[int]], "TangentKernel"]
+    n_trials: int
+    n_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Variant:
     """The members' behavior on one task variant (the name "in_distribution" for the training distribution)."""
 
@@ -71,6 +86,7 @@ class Recording:
     behavior: Mapping[str, Variant] = field(default_factory=dict)
     noisy_outputs: tuple[Mapping[str, Array], Mapping[str, Array]] | None = None  # likewise, by variant
     step: StepFunction | None = None
+    tangent_kernel: TangentKernel | None = None
     prediction_times: Array | None = (
         None  # (member, trial): how long a closed loop stays near the truth, time units
     )

@@ -6,10 +6,12 @@ from typing import ClassVar, Literal
 import numpy as np
 import pydantic
 
-from degeneracy.analysis import pif
+from degeneracy.analysis import orthogonal, pif
 from degeneracy.analysis import statistics as st
+from degeneracy.analysis.dsa import DSAFit
 from degeneracy.analysis.measure import (
     PERMUTATION,
+    ROTATION,
     SIGNS,
     Finding,
     Level,
@@ -62,11 +64,7 @@ class PIF(Measure):
 
     def _cannot(self, weights: Sequence[Weights]) -> str:
         """Why members cannot be aligned, "" where they can."""
-        for other in weights[1:]:
-            reason = pif.comparable(weights[0], other, signed=self.signed)
-            if reason:
-                return reason
-        return ""
+        return _incomparable(weights, signed=self.signed)
 
     def _variant(
         self, variant: Literal["recurrent", "joint"], weights: list[Weights], untrained: Recording | None
@@ -129,6 +127,73 @@ class SignedPIF(PIF):
         "units, the symmetries of tanh networks; variants as for pif"
     )
     zero: ClassVar[str] = "the same network: wiring equal up to the order and signs of units"
+
+
+class Orthogonal(Measure):
+    """Frobenius distance of recurrent weights after the best orthogonal change of basis."""
+
+    name: ClassVar[str] = "orthogonal"
+    level: ClassVar[Level] = "weights"
+    needs: ClassVar[tuple[str, ...]] = ("weights",)
+    pairwise: ClassVar[bool] = True
+    ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
+    meaning: ClassVar[str] = (
+        "how differently recurrent weights act as linear maps: Frobenius distance after the best orthogonal change of "
+        "basis, at most that of pif; of gated cells the candidate's weights"
+    )
+    zero: ClassVar[str] = "the same map in another basis, which need not be the same network"
+    source: ClassVar[str] = (
+        "after Ostrow, Eisen, Kozachkov & Fiete (2023), NeurIPS, arXiv 2306.10168, on weights; ours"
+    )
+
+    n_starts: int = pydantic.Field(2, ge=2, description="starts of each fit, of both determinants")
+    seed: int = pydantic.Field(0, ge=0, description="of further starts, copies and shuffles")
+
+    def __call__(self, recording: Recording) -> Measured:
+        """Pairwise distances, floor from rotated copies, references shuffled and untrained (neighbours on a ring)."""
+        weights = list(recording.weights or ())
+        reason = _incomparable(weights)
+        if reason:
+            return Measured(findings=(nan_finding("recurrent", len(weights), reason),))
+        matrices = [orthogonal.compared_matrix(w) for w in weights]
+        first, second = np.triu_indices(len(matrices), k=1)
+        fit = self._fit([matrices[i] for i in first], [matrices[j] for j in second])
+        distances = np.zeros((len(matrices), len(matrices)))
+        distances[first, second] = distances[second, first] = fit.distance
+        value, rng = st.pair_mean(distances), np.random.default_rng(self.seed)
+        floor = st.member_mean(
+            self._fit(matrices, [orthogonal.rotated_copy(m, rng) for m in matrices]).distance
+        )
+        shuffled = self._ring([rng.permuted(m.ravel()).reshape(m.shape) for m in matrices])
+        findings = [Finding(variant="recurrent", value=value, floor=floor, reference=shuffled)]
+        before = None if recording.untrained is None else recording.untrained.weights
+        if before is not None:
+            reason = _incomparable(before)
+            untrained = None if reason else self._ring([orthogonal.compared_matrix(w) for w in before])
+            note = f"untrained members: {reason}" if reason else "reference: untrained members"
+            findings.append(
+                Finding(
+                    variant="recurrent/untrained", value=value, floor=floor, reference=untrained, note=note
+                )
+            )
+        diagnostics = fit_diagnostics(fit.spread, fit.converged)
+        return Measured(findings=tuple(findings), distances={"recurrent": distances}, diagnostics=diagnostics)
+
+    def _fit(self, first: Sequence[Array], second: Sequence[Array]) -> DSAFit:
+        return orthogonal.orthogonal_fit(first, second, n_starts=self.n_starts, seed=self.seed)
+
+    def _ring(self, matrices: Sequence[Array]) -> st.Estimate:
+        """The mean distance of members, from that of each and the next: a reference need not know all pairs."""
+        return orthogonal.ring_mean(self._fit(matrices, [*matrices[1:], matrices[0]]).distance)
+
+
+def _incomparable(weights: Sequence[Weights], *, signed: bool = False) -> str:
+    """Why members cannot be aligned, "" where they can."""
+    for other in weights[1:]:
+        reason = pif.comparable(weights[0], other, signed=signed)
+        if reason:
+            return reason
+    return ""
 
 
 class WeightChange(Measure):

@@ -22,7 +22,12 @@ MEASURE_NAMES = {
     "output_distance": "Output distance",
     "valid_prediction_time": "Valid prediction time",
     "fixed_points": "Fixed points",
+    "orthogonal": "Orthogonal distance",
+    "effective_rank": "Effective rank",
+    "participation_ratio": "Participation ratio",
     "weight_change": "Weight change",
+    "representation_alignment": "Representation alignment",
+    "kernel_alignment": "Kernel alignment",
 }
 
 VARIANT_NAMES = {

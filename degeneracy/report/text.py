@@ -41,6 +41,12 @@ ANCHORS = {
         "what the alignment leaves of a copy with its units reordered and flipped",
         "the trained weights, entries shuffled",
     ),
+    "orthogonal": (
+        "what the search leaves of a copy in another basis",
+        "the trained weights, entries shuffled",
+    ),
+    "effective_rank": ("", "the same networks before training"),
+    "participation_ratio": ("", "the same networks before training"),
     "fixed_points": ("a second search of the same network", ""),
 }
 

@@ -123,6 +123,7 @@ def without(recording: Recording, k: int) -> Recording:
         },
         prediction_times=fewer(recording.prediction_times),
         step=None if recording.step is None else recording.step.select(stay),
+        tangent_kernel=None if recording.tangent_kernel is None else recording.tangent_kernel.select(stay),
         untrained=None if recording.untrained is None else without(recording.untrained, k),
     )
 
@@ -133,6 +134,7 @@ SEARCHED: dict[str, tuple[tuple[str, ...], float]] = {
     "dsa": (("driven", "autonomous"), 1e-3),
     "pif": (("recurrent", "recurrent/untrained"), 1e-3),
     "signed_pif": (("recurrent", "recurrent/untrained"), 1e-3),
+    "orthogonal": (("recurrent", "recurrent/untrained"), 1e-9),
     "fixed_points": (("n_stable", "n_total", "n_stable_sd", "n_total_sd", "census_distance"), 1e-9),
 }
 NO_INTERVAL = {"ood_error_iqr"}  # the jackknife fails for quantiles
@@ -258,6 +260,18 @@ def test_weight_distances_ignore_no_rotation_and_no_scale(name: str) -> None:
     ):
         matrix = quick(name)(changed_weights(change)).distances["recurrent"]
         assert matrix[0, -1] > 0.1
+
+
+def test_the_orthogonal_distance_ignores_a_rotation_and_nothing_else() -> None:
+    assert ROTATION in MEASURES["orthogonal"].ignores
+    rotated = changed_weights(lambda w: replace(w, recurrent=ROTATED @ w.recurrent @ ROTATED.T))
+    assert quick("orthogonal")(rotated).distances["recurrent"][0, -1] < ZERO
+    for change in (
+        lambda w: replace(w, recurrent=2 * w.recurrent),
+        lambda w: replace(w, recurrent=w.recurrent.transpose(0, 2, 1)),
+        lambda w: replace(w, recurrent=ROTATED @ w.recurrent),
+    ):
+        assert quick("orthogonal")(changed_weights(change)).distances["recurrent"][0, -1] > 0.1
 
 
 @pytest.mark.parametrize("name", ["pif", "signed_pif"])
