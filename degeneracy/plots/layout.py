@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox, BboxBase, ScaledTranslation
 from numpy.typing import NDArray
 
 PAD = 3.0  # points around each panel with its labels
-MAX_ROUNDS, NEAR = 4, 0.75  # of measuring and placing, until no margin changes by so many points
+MAX_ROUNDS = 4  # of measuring and placing
 SMALLEST = 9.0  # points: the side that a panel keeps where its labels leave no room
 
 
@@ -25,7 +25,7 @@ class PanelLayout(LayoutEngine):
     """Panels of one size in rows and columns, the labels of their axes, and what stands above and below them all.
 
     It knows axes made by `Figure.subplots` with their insets and texts, and the figure's own texts and legends. As in
-    constrained layout, a title or a label may be longer than its panel; in the last column there is room for it.
+    constrained layout, a title or a label may be longer than its panel; a title in the last column has room.
     """
 
     _adjust_compatible = False
@@ -34,13 +34,12 @@ class PanelLayout(LayoutEngine):
     def execute(self, fig: Figure) -> None:
         """Place panels and labels; matplotlib calls it before it draws the figure."""
         panels = [ax for ax in fig.axes if ax.get_visible() and ax.get_subplotspec() is not None]
-        renderer, before = _renderer(fig), np.zeros((len(panels), 4))
+        renderer = _renderer(fig)
         for _ in range(MAX_ROUNDS):  # the numbers at the ticks may change with the size of the panels
-            margins = np.array([_margins(fig, ax, renderer) for ax in panels])
-            if np.abs(margins - before).max() < NEAR * fig.dpi / 72:
+            before = [_numbers(ax) for ax in panels]
+            _place(fig, panels, np.array([_room(fig, ax, renderer) for ax in panels]), renderer)
+            if [_numbers(ax) for ax in panels] == before:
                 break
-            _place(fig, panels, margins, renderer)
-            before = margins
 
 
 def _renderer(figure: Figure) -> RendererBase:
@@ -50,19 +49,33 @@ def _renderer(figure: Figure) -> RendererBase:
     return RendererAgg(figure.bbox.width, figure.bbox.height, figure.dpi)
 
 
-def _place(figure: Figure, panels: list[Axes], margins: NDArray[np.float64], renderer: RendererBase) -> None:
-    """Panels of one size in the room that margins (panel, side) leave; sides: left, right, bottom, top."""
+def _numbers(axes: Axes) -> tuple[list[float], list[float], int]:
+    """What changes the room of a panel's labels with its size: where its ticks are, and its width if it has insets."""
+    axes.apply_aspect()
+    width = round(axes.get_window_extent().width) if axes.child_axes else 0
+    return list(axes.xaxis.get_majorticklocs()), list(axes.yaxis.get_majorticklocs()), width
+
+
+def _place(figure: Figure, panels: list[Axes], room: NDArray[np.float64], renderer: RendererBase) -> None:
+    """Panels of one size in what `_room` (panel, what) leaves of the figure."""
     specs = [_spec(ax) for ax in panels]
     columns, rows = [s.colspan.start for s in specs], [s.rowspan.start for s in specs]
     n_rows, n_columns = specs[0].get_gridspec().get_geometry()
     sides = [np.zeros(n) for n in (n_columns, n_columns, n_rows, n_rows)]  # the widest of a column or row
-    for side, where, values in zip(sides, (columns, columns, rows, rows), margins.T, strict=True):
+    for side, where, values in zip(sides, (columns, columns, rows, rows), room.T[:4], strict=True):
         np.maximum.at(side, where, values)
     left, right, bottom, top = sides
     above, below = _outer_room(figure, renderer)
     pad, smallest = (points * figure.dpi / 72 for points in (PAD, SMALLEST))
     free_width = figure.bbox.width - (left + right + 2 * pad).sum()
     free_height = figure.bbox.height - above - below - (bottom + top + 2 * pad).sum()
+    if n_columns > 1:
+        longest = room[np.array(columns) == n_columns - 1, 4].max(
+            initial=0.0
+        )  # of the titles in the last column
+        more = max(longest - free_width / n_columns - right[-1], 0.0) * n_columns / (n_columns - 1)
+        right[-1] += more
+        free_width -= more
     width, height = max(free_width / n_columns, smallest), max(free_height / n_rows, smallest)
     x = np.cumsum(left + right + 2 * pad + width) - width - right - pad
     y = figure.bbox.height - above - np.cumsum(bottom + top + 2 * pad + height) + bottom + pad
@@ -90,22 +103,25 @@ def _spec(axes: Axes) -> SubplotSpec:
     return spec
 
 
-def _margins(figure: Figure, axes: Axes, renderer: RendererBase) -> NDArray[np.float64]:
-    """Pixels (left, right, bottom, top) that labels, texts and insets take around a panel; places its labels."""
+def _room(figure: Figure, axes: Axes, renderer: RendererBase) -> NDArray[np.float64]:
+    """Pixels (left, right, bottom, top) that labels, texts and insets take around a panel; places its labels.
+
+    A fifth number is how far from the panel's left edge a title on the left reaches; the first four leave that out.
+    """
     axes.apply_aspect()
     box = axes.get_window_extent()
-    # What a panel of fixed aspect leaves of its place, where a title finds room.
-    slack = axes.get_position(original=True).x1 * figure.bbox.width - box.x1
+    reach = 0.0
     taken: list[BboxBase] = [box, *(inset.get_tightbbox(renderer) or box for inset in axes.child_axes)]
     if axes.axison:
         taken += [_axis_extent(figure, axis, box, renderer) for axis in (axes.xaxis, axes.yaxis)]
     for child in axes.get_children():
         if isinstance(child, Text) and child.get_visible() and child.get_text():
             extent = child.get_window_extent(renderer)
-            right = max(box.x1, extent.x1 - slack) if _spec(axes).is_last_col() else box.x1
-            taken.append(Bbox([[box.x0, extent.y0], [right, extent.y1]]))
+            taken.append(Bbox([[box.x0, extent.y0], [box.x1, extent.y1]]))
+            if child.get_horizontalalignment() == "left":  # of others it depends on the panel's width
+                reach = max(reach, extent.x1 - box.x0)
     around = Bbox.union(taken)
-    return np.array([box.x0 - around.x0, around.x1 - box.x1, box.y0 - around.y0, around.y1 - box.y1])
+    return np.array([box.x0 - around.x0, around.x1 - box.x1, box.y0 - around.y0, around.y1 - box.y1, reach])
 
 
 def _axis_extent(figure: Figure, axis: Axis, box: Bbox, renderer: RendererBase) -> BboxBase:
