@@ -7,8 +7,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from degeneracy.plots import layout
 from degeneracy.plots.layout import PanelLayout
 from degeneracy.plots.style import Drawing, LogNumbers, Numbers, label_outer, log_y, panels
+
+room = layout._room
 
 
 def _grid(rows: int, columns: int, dpi: float = 100) -> tuple[Figure, np.ndarray]:
@@ -87,6 +90,29 @@ def test_a_long_title_finds_room_in_the_last_column() -> None:
     assert figure.bbox.x1 - 10 < ends < figure.bbox.x1  # no more room than it needs
 
 
+def test_a_title_in_the_middle_takes_no_room_from_its_panel() -> None:
+    widths = []
+    for title in ("", "a title that is much longer than its panel, as some are"):
+        figure, axes = _grid(1, 2)
+        axes[0, 1].set_title(title, y=1.0, loc="center")
+        figure.draw_without_rendering()
+        widths.append(axes[0, 1].get_window_extent().width)
+    assert widths[0] == widths[1]
+
+
+def test_panels_are_measured_again_only_if_their_ticks_change(monkeypatch) -> None:
+    measured = []
+    monkeypatch.setattr(layout, "_room", lambda *args: measured.append(args) or room(*args))
+    figure, axes = _grid(1, 2)
+    for ax in axes.flat:
+        ax.set(xticks=[0, 1], yticks=[0, 1])
+    figure.draw_without_rendering()
+    assert len(measured) == 2
+    axes[0, 0].inset_axes((1.04, 0, 0.3, 1))
+    figure.draw_without_rendering()
+    assert len(measured) > 4
+
+
 def test_twin_axes_keep_their_labels_on_the_right() -> None:
     figure, axes = _grid(1, 1)
     twin = axes[0, 0].twinx()
@@ -102,8 +128,10 @@ def test_insets_beside_a_panel_have_room() -> None:
     insets = [ax.inset_axes((1.04, 0, 0.3, 1)) for ax in axes.flat]
     figure.draw_without_rendering()
     first, second = (inset.get_tightbbox() for inset in insets)
-    assert first.x1 < axes[0, 1].get_tightbbox().x0
-    assert second.x1 < figure.bbox.x1
+    pad = 3 * figure.dpi / 72
+    # Two pixels for the width of the insets, which is a share of the panels'.
+    assert first.x1 + 2 * pad - 2 < axes[0, 1].get_tightbbox(bbox_extra_artists=[]).x0
+    assert second.x1 + pad - 2 < figure.bbox.x1
 
 
 def test_it_is_laid_out_for_any_canvas() -> None:
