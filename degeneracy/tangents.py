@@ -20,7 +20,7 @@ from degeneracy.analysis.recording import TangentKernel
 from degeneracy.networks import forward, input_drive, read_out
 from degeneracy.networks.cells import CELLS, Cell, Params
 
-MEMBERS = 2**20  # numbers a step of the members that are run at once: (sample, trial, input to the units)
+SIGNALS = 2**22  # numbers of signals held at once: (sample, time, input to the units) of some members
 ROWS = 2**23  # numbers of gradients held at once: (sample, row of recurrent weights, unit)
 
 
@@ -45,9 +45,9 @@ def tangent_kernel(cell: Cell, params: Params, inputs: Tensor) -> TangentKernel:
 
 
 def _parts(params: Params, inputs: Tensor, n_steps: int) -> Iterator[Params]:
-    """The members, as many at a time as `MEMBERS` allows."""
+    """The members, as many at a time as `SIGNALS` allows."""
     samples = len(inputs) * n_steps * params["W_out"].shape[1]
-    size = max(1, MEMBERS // (samples * params["W_rec"].shape[1]))
+    size = max(1, SIGNALS // (samples * inputs.shape[1] * params["W_rec"].shape[1]))
     for start in range(0, len(params["W_rec"]), size):
         yield {name: value[start : start + size] for name, value in params.items()}
 
@@ -66,8 +66,8 @@ def _kernel(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> Ten
 
 def automatic(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> Tensor:
     """The kernel by automatic differentiation of the network, whatever its cell is made of."""
-    n_trials = len(inputs)
-    own = _copied(params, n_trials)
+    # A copy of a member for each of its trials, so that each has a gradient of its own.
+    own = {name: value.repeat_interleave(len(inputs), 0) for name, value in params.items()}
     x = inputs.repeat(len(params["W_rec"]), 1, 1).unsqueeze(1)
 
     def outputs(given: Params) -> Tensor:
@@ -82,11 +82,6 @@ def automatic(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> T
     return found
 
 
-def _copied(params: Params, copies: int) -> Params:
-    """Some copies of each member, one for each trial where each is to have a gradient of its own."""
-    return {name: value.repeat_interleave(copies, 0) for name, value in params.items()}
-
-
 def _each(y: Tensor) -> Tensor:
     """One direction for each step and output, in all trials at once, (step * out, *y.shape)."""
     n = y[0].numel()
@@ -96,31 +91,26 @@ def _each(y: Tensor) -> Tensor:
 def _by_signals(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> Tensor:
     """The kernel from what each step's input to the units does to the outputs.
 
-    In every cell of `CELLS` that input is W_in x + its first bias (the drive), and W_rec hidden(state), with its last
-    bias where it has two; so a weight's gradient is a sum over steps of products.
+    In every cell of `CELLS` that input is the drive, W_in x + bias, and W_rec hidden(state), with the second bias where
+    there is one; so a weight's gradient is a sum over steps of products.
     """
-    n_members, n_trials = len(params["W_rec"]), len(inputs)
-    # A second bias is no part of the drive; for it to differ between trials each has a copy of the member.
-    copies = n_trials if len(cell.biases) > 1 else 1
-    own, last = _copied(params, copies), cell.biases[-1]
-    x = inputs.repeat(n_members, 1, 1).unflatten(0, (n_members * copies, -1))
-    drive = input_drive(cell, own, x, {})  # (time, copy, trial, G * N)
+    n_members = len(params["W_rec"])
+    x = inputs.expand(n_members, -1, -1, -1)
+    drive = input_drive(cell, params, x, {})  # (time, member, trial, G * N)
     start = drive.new_zeros(*drive.shape[1:3], cell.states * params["W_rec"].shape[-1])
 
-    def outputs(drive: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(drive: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         state, hidden = start, []
-        for step_drive, step_bias in zip(drive, bias, strict=True):
-            state = cell.step({**own, last: step_bias}, state, step_drive)
+        for step_drive, step_offset in zip(drive, offset, strict=True):
+            state = cell.step({**params, "recurrent_offset": step_offset}, state, step_drive)
             hidden.append(cell.hidden(state))
         seen = torch.stack(hidden)
-        return read_out(own, seen[steps]).flatten(0, 1), seen  # (member * trial, step, out)
+        return read_out(params, seen[steps]).flatten(0, 1), seen  # (member * trial, step, out)
 
-    made: Any = vjp(outputs, drive, own[last].expand(len(drive), -1, -1), has_aux=True)
+    made: Any = vjp(outputs, drive, torch.zeros_like(drive), has_aux=True)
     y, back, hidden = made
-    into, after = vmap(back)(_each(y))
-    into = into.flatten(2, 3)  # (sample of a trial, time, member * trial, G * N), as is `after`
-    if len(cell.biases) == 1:
-        after = into
+    # (sample of a trial, time, member * trial, G * N)
+    into, after = (signals.flatten(2, 3) for signals in vmap(back)(_each(y)))
     before = torch.cat([cell.hidden(start)[None], hidden[:-1]]).flatten(1, 2)
     given = x.flatten(0, 1).transpose(0, 1)
     found = _of_weights(after, before, n_members) + _of_weights(into, given, n_members)

@@ -75,7 +75,7 @@ def test_the_quick_way_is_automatic_differentiation(cell, options, monkeypatch):
         tangent_kernel(made, params, inputs(4, 6)).kernel(range(4), [2, 5]), expected, atol=1e-12
     )
     monkeypatch.setattr(tangents, "ROWS", 1)  # a row at a time, a member at a time
-    monkeypatch.setattr(tangents, "MEMBERS", 1)
+    monkeypatch.setattr(tangents, "SIGNALS", 1)
     calls = []
     monkeypatch.setattr(tangents, "_by_signals", lambda *given: calls.append(1) or quick(*given))
     np.testing.assert_allclose(

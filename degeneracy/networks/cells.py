@@ -66,7 +66,12 @@ class Cell(Spec):
 
 
 def _recurrent(params: Params, hidden: Tensor) -> Tensor:
-    return torch.matmul(hidden, params["W_rec"].mT)
+    """W_rec h, and what `recurrent_offset` (member, trial, G * N) adds to it where it is among the parameters.
+
+    An offset is for gradients: what it does to the outputs is what the recurrent weights do at one step.
+    """
+    found = torch.matmul(hidden, params["W_rec"].mT)
+    return found + params["recurrent_offset"] if "recurrent_offset" in params else found
 
 
 class TanhCell(Cell):
