@@ -31,7 +31,8 @@ def kernel_alignment(before: ArrayLike, after: ArrayLike) -> float:
     x, y = (np.asarray(each, dtype=np.float64) for each in (before, after))
     if x.ndim != 2 or x.shape[0] != x.shape[1] or x.shape != y.shape:
         raise UserError(f"kernel_alignment: two kernels alike are needed, got shapes {x.shape} and {y.shape}")
-    return _cosine(float(np.vdot(x, y)), float(np.vdot(x, x)), float(np.vdot(y, y)))
+    # Not by BLAS, whose dot product rounds by its number of threads.
+    return _cosine(*(float(np.einsum("ij,ij->", a, b)) for a, b in ((x, y), (x, x), (y, y))))
 
 
 def representation_alignment(before: ArrayLike, after: ArrayLike) -> float:

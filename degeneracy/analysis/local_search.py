@@ -22,7 +22,8 @@ def profit(problem: "Assignment", matching: Matching, signs: Array) -> float:
     own, other = _matched(problem, matching, signs)
     chosen = problem.linear[:, np.arange(len(matching)), matching]
     linear = chosen[0] @ signs + chosen[1:].sum()
-    return float(np.vdot(problem.x.own, own) + np.vdot(problem.x.other, other) + linear)
+    # Not by BLAS, whose dot product rounds by its number of threads.
+    return float(np.sum(problem.x.own * own) + np.sum(problem.x.other * other) + linear)
 
 
 def _matched(problem: "Assignment", matching: Matching, signs: Array) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.networks import Network, initial_params
@@ -125,11 +126,15 @@ def resolve_jobs(jobs: int) -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch on one thread: processes that share the cores are many times slower with more."""
+    """Torch and BLAS on one thread: processes that share the cores are many times slower with more.
+
+    Nor do numbers then depend on the number of processes: BLAS rounds by its number of threads.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)
 
