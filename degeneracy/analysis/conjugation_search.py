@@ -30,6 +30,9 @@ DENSE_RANK = 32
 DAMPING = (
     0.02  # added to the Gauss-Newton matrix, over rank: eigenvalues of an operator of norm 1 are ~ rank^-1/2
 )
+# In the rounds in single precision a search with this slope stands still: its value is known to 1e-8 then, enough to
+# choose by (measured: the same distances in 85% of the time).
+ROUNDS_TOLERANCE = 3e-5
 COPY = 1e-6  # above the least value possible, -1: an angle of 0.0014
 # Successive halving: the share of the starts that enters each round and its steps. The best FINALISTS go on until
 # they converge. Steps before the first choice pay more than starts: at rank 50, 24 starts of 60 steps end 0.4% above
@@ -78,7 +81,8 @@ def align(
     kept = [max(FINALISTS, round(share * n)) for share in SHARES]
     steps = list(STEPS_DENSE if dense else STEPS)
     if not dense:  # the rounds in single precision, which is twice as fast where products are the work
-        starts = _run(a, b, starts, inverse, kept, steps, tolerance, np.float32)[0][:FINALISTS]
+        enough = max(tolerance, ROUNDS_TOLERANCE)
+        starts = _run(a, b, starts, inverse, kept, steps, enough, np.float32)[0][:FINALISTS]
         kept, steps = [], []
     rotations, slope = _run(
         a, b, starts, inverse, [*kept, FINALISTS], [*steps, max_iter], tolerance, np.float64
