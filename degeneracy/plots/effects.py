@@ -1,11 +1,11 @@
 """The figure of what a study's factors do to each measure."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from degeneracy.errors import UserError, unknown_name
+from degeneracy.plots.changes import in_percent
 from degeneracy.plots.names import LEVELS, full_name
 from degeneracy.plots.style import (
     COLOURS,
@@ -46,7 +46,7 @@ def effects(study: StudyResult, scale: str = "value") -> Figure:
         raise UserError("effects: this study varies nothing")
     if scale not in set(table["scale"]):
         raise unknown_name("scale", scale, table["scale"].unique(), where="effects")
-    shown = _in_percent(_shown(table[table["scale"] == scale]))
+    shown = in_percent(_shown(table[table["scale"] == scale]))
     levels = [level for level in LEVELS if level in set(shown["level"])]
     if not levels:
         raise UserError(f"effects: no measure has an effect on the scale '{scale}' (the table says why)")
@@ -78,22 +78,6 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
         & ~(other_variant & ~table["primary"])
     )
     return table[keep]
-
-
-def _in_percent(table: pd.DataFrame) -> pd.DataFrame:
-    """Effects, intervals and margins as percentages, in columns percent, low, high, margin_low and margin_high."""
-    ends = {
-        "percent": table["effect"],
-        "low": table["ci_low"],
-        "high": table["ci_high"],
-        "margin_low": -table["margin"],
-        "margin_high": table["margin"],
-    }
-    ratio, calibrated = table["unit"] == "log ratio", table["scale"] == "calibrated"
-    whole = table["at_lowest"].abs().where(~calibrated, 1.0)
-    return table.assign(
-        **{name: 100 * np.expm1(x.where(ratio, 0.0)).where(ratio, x / whole) for name, x in ends.items()}
-    )
 
 
 def _names(table: pd.DataFrame) -> list[tuple[str, str]]:

@@ -1,8 +1,5 @@
 """Effects of factors with their intervals and verdicts, a row a study or check and a panel a level."""
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from degeneracy.errors import UserError
+from degeneracy.plots.changes import in_percent
 from degeneracy.plots.style import COLOURS, GREY, panels, styled
 
 LEVELS = ("dynamics", "weights", "behavior")
@@ -57,15 +55,17 @@ def verdicts(table: pd.DataFrame, by: str = "study") -> Figure:
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, names: list[str], by: str) -> None:
-    changes = {row[by]: _percent(row) for row in rows.to_dict("records")}
-    finite = [abs(x) for change in changes.values() for x in change if np.isfinite(x)]
-    limit = min(LIMIT, 1.15 * max(finite, default=1.0))
+    rows = in_percent(rows)
+    drawn = rows[["percent", "low", "high", "margin_low", "margin_high"]].to_numpy(dtype=np.float64)
+    finite = np.abs(drawn[np.isfinite(drawn)])
+    limit = min(LIMIT, 1.15 * finite.max(initial=0.0) or 1.0)
     for row in rows.to_dict("records"):
-        value, low, high, margin = changes[row[by]]
+        value, low, high = row["percent"], row["low"], row["high"]
         at = names.index(row[by])
         colour, shape = LOOKS[row["agreement"]]
-        if np.isfinite(margin):
-            axes.fill_betweenx([at - 0.4, at + 0.4], -margin, margin, color="0.92", lw=0, zorder=0)
+        if np.isfinite(row["margin_low"]):
+            ends = row["margin_low"], row["margin_high"]
+            axes.fill_betweenx([at - 0.4, at + 0.4], *ends, color="0.92", lw=0, zorder=0)
         if np.isfinite(low):
             axes.plot(np.clip([low, high], -limit, limit), [at, at], color=colour, lw=1.4)
         if np.isfinite(value):
@@ -85,18 +85,6 @@ def _panel(axes: Axes, rows: pd.DataFrame, names: list[str], by: str) -> None:
     axes.axvline(0, color="0.4", lw=0.8, zorder=0.5)
     axes.set_xlim(-1.05 * limit, 1.28 * limit)  # room for the arrows
     axes.set_ylim(len(names) - 0.4, -0.6)
-
-
-def _percent(row: Mapping[Hashable, Any]) -> tuple[float, float, float, float]:
-    """Change, interval and margin in percent."""
-    numbers = np.array([row["effect"], row["ci_low"], row["ci_high"], row["margin"]], dtype=np.float64)
-    if row["unit"] == "log ratio":
-        percent = 100 * np.expm1(numbers)
-    elif row["scale"] == "calibrated":
-        percent = 100 * numbers
-    else:
-        percent = 100 * numbers / abs(row["at_lowest"])
-    return tuple(float(x) for x in percent)  # type: ignore[return-value]
 
 
 def _row_names(axes: Axes, table: pd.DataFrame, names: list[str], by: str) -> None:

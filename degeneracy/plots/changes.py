@@ -1,0 +1,27 @@
+"""Effects of factors as percentages, so that all measures have one axis."""
+
+import numpy as np
+import pandas as pd
+
+
+def in_percent(table: pd.DataFrame) -> pd.DataFrame:
+    """Effects, intervals and margins in columns percent, low, high, margin_low and margin_high.
+
+    Percent of the value at the factor's lowest level (of standard deviations of log errors: of the deviation); on the
+    calibrated scale percent of the way from floor to reference.
+
+    Args:
+        table: rows of `StudyResult.effects`.
+    """
+    ends = {
+        "percent": table["effect"],
+        "low": table["ci_low"],
+        "high": table["ci_high"],
+        "margin_low": -table["margin"],
+        "margin_high": table["margin"],
+    }
+    ratio, calibrated = table["unit"] == "log ratio", table["scale"] == "calibrated"
+    whole = table["at_lowest"].abs().where(~calibrated, 1.0)
+    return table.assign(
+        **{name: 100 * np.expm1(x.where(ratio, 0.0)).where(ratio, x / whole) for name, x in ends.items()}
+    )
