@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from degeneracy.arrays import load_arrays, measure_arrays
     from degeneracy.claims import Claim, Claims
     from degeneracy.criticisms import criticisms, gather
-    from degeneracy.ensemble import Ensemble, train
+    from degeneracy.ensemble import Ensemble
+    from degeneracy.ensemble_training import sweep, train
     from degeneracy.errors import UserError
     from degeneracy.measuring import measure
     from degeneracy.networks import CELLS, Cell, Network
@@ -73,6 +74,7 @@ __all__ = [
     "plots",
     "run_study",
     "source_shares",
+    "sweep",
     "tasks",
     "train",
     "tune",
@@ -92,7 +94,8 @@ _HOMES = {
     "criticisms": "criticisms",
     "gather": "criticisms",
     "Ensemble": "ensemble",
-    "train": "ensemble",
+    "sweep": "ensemble_training",
+    "train": "ensemble_training",
     "UserError": "errors",
     "measure": "measuring",
     "Network": "networks",

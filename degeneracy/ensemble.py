@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
-from tqdm import tqdm
 
 from degeneracy.errors import UserError
 from degeneracy.named import build, describe
@@ -22,9 +21,6 @@ from degeneracy.training import (
     Member,
     Training,
     one_thread,
-    resolve_device,
-    resolve_jobs,
-    train_members,
 )
 
 Module = tuple[nn.RNN | nn.GRU | nn.LSTM, nn.Linear]
@@ -265,45 +261,3 @@ def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
             f"seeds = {list(checked)!r} is wrong: whole numbers from 0 on, at least one, none twice"
         )
     return tuple(int(seed) for seed in checked)
-
-
-def train(
-    task: Task,
-    network: Network,
-    training: Training,
-    *,
-    seeds: Iterable[int],
-    device: str = "auto",
-    jobs: int = -1,
-    progress: bool = True,
-) -> Ensemble:
-    """Train an ensemble: one network a seed, all on the same task.
-
-    Args:
-        task: the task.
-        network: what a member is.
-        training: how it is trained; what is not set is taken from the task's recipe.
-        seeds: one a member; a member is its seed, alone or in company.
-        device: "auto", "cpu" or "cuda".
-        jobs: processes on a CPU, -1 for one a core.
-        progress: show a progress bar on standard error.
-
-    Returns:
-        The members in the order of `seeds`, those that did not converge included and flagged.
-
-    Raises:
-        UserError: impossible seeds, jobs or device.
-    """
-    if not isinstance(task, Task):
-        raise UserError(f"train takes a Task such as dg.tasks.FlipFlop(), got {type(task).__name__}")
-    wanted, place, n_jobs = check_seeds(seeds), resolve_device(device), resolve_jobs(jobs)
-    found: dict[int, Member] = {}
-    stream = train_members(task, network, training, wanted, device=place, jobs=n_jobs)
-    for member in tqdm(stream, total=len(wanted), desc="training", unit="network", disable=not progress):
-        found[member.seed] = member
-    return Ensemble(
-        task=task,
-        network=network,
-        training=training.for_task(task),
-        members=tuple(found[seed] for seed in wanted),
-    )

@@ -35,18 +35,6 @@ def modules(kind: type, n: int = 2, bias: bool = True, **options) -> list[tuple[
     return made
 
 
-def test_train_gives_the_members_in_the_order_of_the_seeds() -> None:
-    ensemble = trained()
-    assert ensemble.seeds == (0, 3, 1)
-    assert len(ensemble) == 3
-    assert ensemble.training == TRAINING.for_task(TASK)
-    alone = trained(seeds=[3])
-    for name, value in alone.params().items():
-        assert torch.equal(ensemble.params()[name][1], value[0])
-        assert torch.equal(ensemble.params(initial=True)[name][1], alone.params(initial=True)[name][0])
-    assert not torch.equal(ensemble.params()["W_rec"], ensemble.params(initial=True)["W_rec"])
-
-
 def test_weights_are_post_by_pre_and_gates_stand_apart() -> None:
     weights = trained().weights()
     assert {name: value.shape for name, value in weights.items()} == {

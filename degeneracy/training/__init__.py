@@ -7,6 +7,7 @@ from degeneracy.training.members import (
     resolve_jobs,
     train_members,
     train_stack,
+    train_sweep,
 )
 from degeneracy.training.regularisers import REGULARISERS
 from degeneracy.training.specification import Training
@@ -24,4 +25,5 @@ __all__ = [
     "resolve_jobs",
     "train_members",
     "train_stack",
+    "train_sweep",
 ]

@@ -39,7 +39,7 @@ def train_stack(
         task: draws the trials and sets the threshold.
         network: what a member is.
         training: already resolved by `Training.for_task`.
-        seeds: one a member.
+        seeds: one a member; one may come several times, with several strengths.
         device: a torch device.
         path: how gradients are taken, a name in `PATHS`, or "auto" for the fastest that serves the cell.
         strengths: of regularisers, one a member, in place of `training.regularisers`: a sweep in one batch.
@@ -59,16 +59,16 @@ def train_stack(
         last = epoch + 1 == training.max_epochs
         statuses = stack.statuses(task.threshold, training.patience, last=last, together=training.coupled)
         for k, status in enumerate(statuses):
-            if status is not None and stack.seeds[k] not in done:
+            if status is not None and stack.places[k] not in done:
                 seconds = time.perf_counter() - started
                 provenance = {"device": stack.device_name, "path": name, "seconds": round(seconds, 3)}
-                done[stack.seeds[k]] = stack.member(k, status, initial, seeds, provenance)
-        going_on = [k for k, seed in enumerate(stack.seeds) if seed not in done]
+                done[stack.places[k]] = stack.member(k, status, initial, provenance)
+        going_on = [k for k, place in enumerate(stack.places) if place not in done]
         if not going_on:
             break
         if len(going_on) < LEAVE[torch.device(device).type] * len(stack.seeds):
             stack = stack.only(going_on)
-    return [done[seed] for seed in seeds]
+    return [done[place] for place in range(len(seeds))]
 
 
 # Ended members leave once less than this share of the stack goes on. On a GPU the others' update must then be
@@ -147,19 +147,71 @@ def train_members(
     On a CPU members are spread over `jobs` processes, one thread each; on a GPU, and where members are coupled, all
     are trained side by side.
     """
-    resolved = training.for_task(task)
-    if device != "cpu" or resolved.coupled:
-        with one_thread():
-            members = train_stack(task, network, resolved, seeds, device=device)
-        yield from members
-        return
-    if min(jobs, len(seeds)) <= 1:
-        for seed in seeds:
-            yield _train_one(task, network, resolved, seed)
-        return
-    yield from spread(((_train_one, (task, network, resolved, seed)) for seed in seeds), jobs=jobs)
+    for _, member in train_sweep(task, network, [training], seeds, device=device, jobs=jobs):
+        yield member
 
 
-def _train_one(task: Task, network: Network, training: Training, seed: int) -> Member:
+def train_sweep(
+    task: Task,
+    network: Network,
+    trainings: Sequence[Training],
+    seeds: Sequence[int],
+    *,
+    device: str,
+    jobs: int,
+) -> Iterator[tuple[int, Member]]:
+    """Train an ensemble a training and yield each member as it finishes, with its training's position.
+
+    As `train_members`, which trains one; on a GPU the members of all ensembles make one stack, those of coupled
+    members one each.
+
+    Args:
+        task: draws the trials and sets the threshold.
+        network: what a member is.
+        trainings: alike in all but the strengths of their regularisers.
+        seeds: one a member of each ensemble.
+        device: "cpu" or "cuda".
+        jobs: processes on a CPU.
+    """
+    resolved = [training.for_task(task) for training in trainings]
+    if device != "cpu" or resolved[0].coupled:
+        together = (
+            [[k] for k in range(len(resolved))] if resolved[0].coupled else [list(range(len(resolved)))]
+        )
+        for part in together:
+            yield from _stacked(task, network, resolved, part, seeds, device)
+        return
+    calls = (
+        (_train_one, (task, network, training, seed, k))
+        for k, training in enumerate(resolved)
+        for seed in seeds
+    )
+    yield from spread(calls, jobs=min(jobs, len(seeds) * len(resolved)))
+
+
+def _stacked(
+    task: Task,
+    network: Network,
+    trainings: Sequence[Training],
+    part: Sequence[int],
+    seeds: Sequence[int],
+    device: str,
+) -> Iterator[tuple[int, Member]]:
+    """The members of some of the trainings, trained side by side."""
+    names = {name for k in part for name, strength in trainings[k].regularisers.items() if strength}
+    strengths = {
+        name: [trainings[k].regularisers.get(name, 0.0) for k in part for _ in seeds]
+        for name in sorted(names)
+    }
     with one_thread():
-        return train_stack(task, network, training, [seed])[0]
+        members = train_stack(
+            task, network, trainings[part[0]], [*seeds] * len(part), device=device, strengths=strengths
+        )
+    yield from zip((k for k in part for _ in seeds), members, strict=True)
+
+
+def _train_one(
+    task: Task, network: Network, training: Training, seed: int, position: int
+) -> tuple[int, Member]:
+    with one_thread():
+        return position, train_stack(task, network, training, [seed])[0]

@@ -52,6 +52,7 @@ class Stack:
     """The members still in training, with everything of theirs that moves."""
 
     seeds: tuple[int, ...]
+    places: tuple[int, ...]  # of the members among those that were started
     like: Params  # names and shapes, for views into `flat`
     flat: Tensor  # (member, parameter)
     adam: Adam
@@ -85,6 +86,7 @@ class Stack:
         data = Streams(training.stream_seeds("data", seeds), "data", device)
         return cls(
             seeds=tuple(seeds),
+            places=tuple(range(len(seeds))),
             like=params,
             flat=flat,
             adam=Adam.start(flat, groups),
@@ -168,11 +170,8 @@ class Stack:
             for ok, low in zip(finite, under, strict=True)
         ]
 
-    def member(
-        self, k: int, status: Status, initial: Params, seeds: Sequence[int], provenance: Mapping[str, Any]
-    ) -> Member:
-        """The k-th member of the stack, taken out with its history."""
-        at_start = list(seeds).index(self.seeds[k])
+    def member(self, k: int, status: Status, initial: Params, provenance: Mapping[str, Any]) -> Member:
+        """The k-th member of the stack, taken out with its history; `initial` is of all that were started."""
         final = views(self.flat[k : k + 1].detach().cpu().clone(), self.like)
         history = History(
             loss=np.concatenate([loss[:, k] for loss in self.losses]),
@@ -183,7 +182,7 @@ class Stack:
         return Member(
             seed=self.seeds[k],
             status=status,
-            initial={name: value[at_start].clone() for name, value in initial.items()},
+            initial={name: value[self.places[k]].clone() for name, value in initial.items()},
             final={name: value[0].clone() for name, value in final.items()},
             history=history,
             provenance=provenance,
@@ -204,6 +203,7 @@ class Stack:
             pool = Trials(**{name: value[index] for name, value in vars(pool).items()})
         return Stack(
             seeds=tuple(self.seeds[k] for k in stay),
+            places=tuple(self.places[k] for k in stay),
             like=self.like,
             flat=self.flat[index],
             adam=self.adam.select(index),

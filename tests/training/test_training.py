@@ -290,7 +290,7 @@ def test_epochs_too_few_to_converge_in_are_refused() -> None:
 @pytest.mark.parametrize("task", [FlipFlop(), DelayedDiscrimination(), PathIntegration()])
 def test_train_members_resolves_the_recipe(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(training_module, "_train_one", lambda *given: seen.append(given[2]))
+    monkeypatch.setattr(training_module, "_train_one", lambda *given: (given[4], seen.append(given[2])))
     list(train_members(task, NETWORK, Training(max_epochs=2, patience=1), [0], device="cpu", jobs=1))
     assert seen == [Training(max_epochs=2, patience=1).for_task(task)]
 
