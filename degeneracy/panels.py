@@ -6,10 +6,12 @@ training. What is found is kept in the run directory as it is found, and taken o
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -26,8 +28,17 @@ from degeneracy.store import write_bytes
 from degeneracy.study import Study, load_run, measured_key
 from degeneracy.training import resolve_jobs
 
-# One way to measure a condition: the columns that name it, what takes the networks there, and the measures.
-Way = tuple[dict[str, Any], Callable[[Ensemble], Ensemble], dict[str, Measure]]
+LOSSES = 16  # batches whose mean is the training loss at a moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way to measure a condition."""
+
+    columns: Mapping[str, Any]  # that name it
+    measures: Mapping[str, Measure]
+    moved: Callable[[Ensemble], Ensemble] | None = None  # takes the networks there
+    seen: Callable[[Ensemble], dict[str, Any]] | None = None  # gives further columns
 
 
 def dsa_sensitivity(
@@ -56,11 +67,10 @@ def dsa_sensitivity(
         UserError: no finished run, or a combination that its recordings cannot serve.
     """
     given = Study(**RunDirectory.at(Path(path)).study).options.get("dsa", {})
-    ways: list[Way] = [
-        (
-            {"rank": rank, "n_delays": delays},
-            lambda ensemble: ensemble,
-            {"dsa": DSA(**{**given, "rank": rank, "n_delays": delays})},
+    ways = [
+        Way(
+            columns={"rank": rank, "n_delays": delays},
+            measures={"dsa": DSA(**{**given, "rank": rank, "n_delays": delays})},
         )
         for rank, delays in itertools.product(ranks, n_delays)
     ]
@@ -85,7 +95,8 @@ def during_training(
         progress: show a progress bar on standard error.
 
     Returns:
-        The rows of `degeneracy.csv`, with `fraction` from 0 to 1.
+        The rows of `degeneracy.csv`, with `fraction` from 0 to 1 and `training_loss`, the geometric mean over the
+        networks of their mean squared error then (over the last 16 batches; at the start over the first).
 
     Raises:
         UserError: no finished run, a run without checkpoints, or an unknown measure.
@@ -96,8 +107,13 @@ def during_training(
         raise UserError(f"{path}: its networks were kept at no fraction of training (training.checkpoints)")
     options = {name: fields for name, fields in plan.options.items() if name in measures}
     built = build_measures(measures, options)
-    ways: list[Way] = [
-        ({"fraction": fraction}, lambda ensemble, at=fraction: ensemble.at(at), built)  # type: ignore[misc]
+    ways = [
+        Way(
+            columns={"fraction": fraction},
+            measures=built,
+            moved=partial(Ensemble.at, fraction=fraction),
+            seen=partial(_training_loss, fraction=fraction),
+        )
         for fraction in (0.0, *sorted(kept), 1.0)
     ]
     return _taken(path, "during_training.csv", ways, jobs=jobs, progress=progress)
@@ -108,8 +124,8 @@ def _taken(path: str | Path, name: str, ways: Sequence[Way], *, jobs: int, progr
     results = {result.condition: result for result in load_run(path).results}
     run = RunDirectory.at(Path(path))
     plan = Study(**run.study)
-    for condition, (_, _, measures) in itertools.product(plan.conditions(), ways):
-        condition.check_measures(measures, plan.probe)
+    for condition, way in itertools.product(plan.conditions(), ways):
+        condition.check_measures(way.measures, plan.probe)
     file, n_jobs = run.root / name, resolve_jobs(jobs)
     kept = pd.read_csv(file, dtype={"key": str}) if file.exists() else pd.DataFrame({"key": []})
     wanted = []
@@ -128,19 +144,30 @@ def _taken(path: str | Path, name: str, ways: Sequence[Way], *, jobs: int, progr
 
 def _key(condition: Condition, ensemble: Ensemble, plan: Study, way: Way) -> str:
     """What kept rows must have been made with to be used again."""
-    columns, _, measures = way
-    made = [measured_key(name, one, ensemble.seeds, plan.probe) for name, one in measures.items()]
-    return "/".join([condition.name, *(f"{name}={value}" for name, value in columns.items()), *made])
+    made = [measured_key(name, one, ensemble.seeds, plan.probe) for name, one in way.measures.items()]
+    return "/".join([condition.name, *(f"{name}={value}" for name, value in way.columns.items()), *made])
 
 
 def _rows(
     ensemble: Ensemble, condition: Condition, plan: Study, way: Way, result: Result, jobs: int
 ) -> pd.DataFrame:
     """The table of one condition measured in one way."""
-    columns, moved, measures = way
-    recording = record(moved(ensemble), condition.task, plan.probe)
-    outcome = dict(measure_recording(recording, measures, jobs=jobs))
-    found, missing = split_outcome({name: outcome[name] for name in measures})
-    levels: Mapping[str, str] = {name: one.level for name, one in measures.items()}
+    moved = way.moved(ensemble) if way.moved else ensemble
+    recording = record(moved, condition.task, plan.probe)
+    outcome = dict(measure_recording(recording, way.measures, jobs=jobs))
+    found, missing = split_outcome({name: outcome[name] for name in way.measures})
+    levels: Mapping[str, str] = {name: one.level for name, one in way.measures.items()}
     again = replace(result, measured=found, missing=missing, levels=levels)
-    return again.table.assign(**columns)
+    return again.table.assign(**way.columns, **(way.seen(ensemble) if way.seen else {}))
+
+
+def _training_loss(ensemble: Ensemble, fraction: float) -> dict[str, float]:
+    """The networks' loss after that fraction of their training, as the column `training_loss`."""
+    found = []
+    for member in ensemble.members:
+        history = member.history
+        n_epochs = len(history.epoch_loss)
+        end = round(fraction * n_epochs) * (len(history.loss) // n_epochs)
+        batches = history.loss[max(end - LOSSES, 0) : max(end, 1)]
+        found.append(np.log(batches.astype(np.float64).mean()))
+    return {"training_loss": float(np.exp(np.mean(found)))}

@@ -84,6 +84,10 @@ def test_networks_are_measured_where_they_were_in_training(run: Path) -> None:
         own = dg.measure(ensemble.at(fraction), task, measures=names, probe=dg.Probe(n_trials=10)).table
         rows = table[(table["fraction"] == fraction) & (table["condition"] == "channels=2")]
         np.testing.assert_allclose(rows["value"], own["value"], rtol=1e-6)
+        batches = [m.history.loss[:8] if fraction else m.history.loss[:1] for m in ensemble.members]
+        batches = [m.history.loss[-16:] for m in ensemble.members] if fraction == 1 else batches
+        expected = np.exp(np.mean([np.log(each.mean()) for each in batches]))
+        np.testing.assert_allclose(rows["training_loss"], expected, rtol=1e-5)
     values = table[(table["measure"] == "procrustes") & (table["condition"] == "channels=1")]["value"]
     assert values.nunique() == 3
 
@@ -95,6 +99,11 @@ def test_the_course_of_training_is_drawn(run: Path) -> None:
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
     driven = table[(table["measure"] == "procrustes") & (table["condition"] == "channels=1")]
     assert any(np.allclose(line.get_ydata(), driven["value"]) for line in lines)
+    by_loss = dg.plots.during_training(table, ["procrustes/driven"], against="training_loss").axes[0]
+    assert any(np.allclose(line.get_xdata(), driven["training_loss"]) for line in by_loss.lines)
+    assert by_loss.get_xlim()[0] > by_loss.get_xlim()[1]
+    with pytest.raises(UserError, match="unknown axis 'loss'"):
+        dg.plots.during_training(table, ["procrustes/driven"], against="loss")
 
 
 def test_a_run_without_checkpoints_is_refused(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from degeneracy.errors import UserError
+from degeneracy.errors import UserError, unknown_name
 from degeneracy.plots.names import full_name, split
 from degeneracy.plots.style import condition_colours, label_outer, legend_below, marker, panels, styled
+
+AXES = {"fraction": "fraction of training", "training_loss": "training loss (mean squared error)"}
 
 
 @styled
@@ -57,17 +59,24 @@ def dsa_sensitivity(table: pd.DataFrame, variant: str = "driven", *, calibrated:
 
 @styled
 def during_training(
-    table: pd.DataFrame, names: Sequence[str] = ("dsa/driven", "signed_pif/recurrent")
+    table: pd.DataFrame,
+    names: Sequence[str] = ("dsa/driven", "signed_pif/recurrent"),
+    *,
+    against: str = "fraction",
 ) -> Figure:
-    """Measures against the fraction of training, a panel a measure and a line a condition, with 95% intervals.
+    """Measures in the course of training, a panel a measure and a line a condition, with 95% intervals.
 
     Args:
         table: what `dg.during_training` gave.
         names: of measures with their variants, such as "dsa/driven".
+        against: "fraction" of each network's training, or "training_loss", so that conditions can be compared where
+            their networks are equally good.
 
     Raises:
-        UserError: a measure that the table does not hold.
+        UserError: a measure that the table does not hold, or an unknown axis.
     """
+    if against not in AXES:
+        raise unknown_name("axis", against, AXES, where="during training")
     figure, axes = panels(len(names), 3, extra=0.4)
     conditions = list(dict.fromkeys(table["condition"]))
     for panel, name in zip(axes, names, strict=True):
@@ -80,7 +89,7 @@ def during_training(
             bars = [one["value"] - one["ci_low"], one["ci_high"] - one["value"]]
             n = int(one["n_converged"].min())
             panel.errorbar(
-                one["fraction"],
+                one[against],
                 one["value"],
                 bars,
                 fmt=marker(k) + "-",
@@ -90,6 +99,9 @@ def during_training(
                 lw=1,
             )
         panel.set_title(full_name(measure, variant))
-        panel.set_xlabel("fraction of training")
+        panel.set_xlabel(AXES[against])
+        if against == "training_loss":
+            panel.set_xscale("log")
+            panel.invert_xaxis()  # training goes on to the right in both
     legend_below(figure, axes)
     return figure
