@@ -44,6 +44,12 @@ def test_a_share_is_the_ratio_of_two_values(tmp_path: Path) -> None:
     driven = shares.query("measure == 'procrustes'").set_index("varies")["share"]
     assert driven["initialisation"] > 0.8
     assert driven["data"] < 0.3
+    dynamics = dg.plots.source_shares(shares).axes[1]
+    assert [text.get_text() for text in dynamics.get_yticklabels()] == ["Procrustes, driven"]
+    drawn = {bars.get_label(): bars.lines[0].get_xdata()[0] for bars in dynamics.containers}
+    assert drawn == {f"{varies} (n=4)": share for varies, share in driven.items()}
+    with pytest.raises(UserError, match="holds no share"):
+        dg.plots.source_shares(shares.assign(share=np.nan))
 
 
 def test_what_varies_nothing_leaves_nothing(tmp_path: Path) -> None:

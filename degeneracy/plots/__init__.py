@@ -9,6 +9,7 @@ from degeneracy.plots.effects import effects
 from degeneracy.plots.factors import against_factor, interval_width, overview
 from degeneracy.plots.parametrisation import coordinate_check
 from degeneracy.plots.run_panels import dsa_sensitivity, during_training
+from degeneracy.plots.sources import source_shares
 from degeneracy.plots.states import fixed_points
 from degeneracy.plots.survivorship import distance_against_updates
 from degeneracy.plots.training import convergence, example_trials, training_curves
@@ -31,6 +32,7 @@ __all__ = [
     "ood_errors",
     "overview",
     "pair_distances",
+    "source_shares",
     "training_curves",
     "tuning_curve",
     "verdicts",

@@ -1,7 +1,22 @@
-"""Effects of factors as percentages, so that all measures have one axis."""
+"""Tables of all measures side by side: which rows are worth a place, and effects as percentages, on one axis."""
 
 import numpy as np
 import pandas as pd
+
+# They count or average what networks do alike, or repeat another row.
+NO_SPREAD = ("ood_error_mean", "ood_error_cv", "ood_error_iqr")
+NO_DIFFERENCE = ("n_stable", "n_total", "mean")
+
+
+def differences(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table with level, measure and variant that say how networks differ, each thing once."""
+    keep = (
+        ~table["measure"].isin(NO_SPREAD)
+        & ~table["variant"].isin(NO_DIFFERENCE)
+        & ~table["variant"].str.endswith("/untrained")
+        & (table["level"] != "learning")
+    )
+    return table[keep]
 
 
 def in_percent(table: pd.DataFrame) -> pd.DataFrame:

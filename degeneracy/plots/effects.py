@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from degeneracy.errors import UserError, unknown_name
-from degeneracy.plots.changes import in_percent
+from degeneracy.plots.changes import differences, in_percent
 from degeneracy.plots.names import LEVELS, full_name
 from degeneracy.plots.style import (
     COLOURS,
@@ -20,9 +20,6 @@ from degeneracy.plots.style import (
 )
 from degeneracy.results import StudyResult
 
-# Not shown, since they count or average what networks do alike, or repeat another row.
-_NO_SPREAD = ("ood_error_mean", "ood_error_cv", "ood_error_iqr")
-_NO_DIFFERENCE = ("n_stable", "n_total", "mean")
 ROW_HEIGHT = 0.21  # inches
 
 
@@ -69,15 +66,7 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     """The rows worth a place: of behavior, the task variant that it is judged by."""
     judged = set(table.loc[table["primary"] & (table["level"] == "behavior"), "variant"])
     other_variant = (table["level"] == "behavior") & ~table["variant"].isin(judged or set(table["variant"]))
-    keep = (
-        table["effect"].notna()
-        & ~table["measure"].isin(_NO_SPREAD)
-        & ~table["variant"].isin(_NO_DIFFERENCE)
-        & ~table["variant"].str.endswith("/untrained")
-        & (table["level"] != "learning")
-        & ~(other_variant & ~table["primary"])
-    )
-    return table[keep]
+    return differences(table[table["effect"].notna() & ~(other_variant & ~table["primary"])])
 
 
 def _names(table: pd.DataFrame) -> list[tuple[str, str]]:
