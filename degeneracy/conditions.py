@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from degeneracy.analysis import Measure
+from degeneracy.factors import level_text
 from degeneracy.named import describe
 from degeneracy.networks import Network
 from degeneracy.record import Probe
@@ -46,7 +47,9 @@ class Condition:
         """What to call it where people read: the factors' levels, or the task."""
         if not self.factors:
             return str(self.spec["task"]["name"])
-        return ", ".join(f"{key.rpartition('.')[2]}={_short(level)}" for key, level in self.factors.items())
+        return ", ".join(
+            f"{key.rpartition('.')[2]}={level_text(level)}" for key, level in self.factors.items()
+        )
 
     @property
     def name(self) -> str:
@@ -64,9 +67,3 @@ class Condition:
             measure.check(
                 n_units=self.network.hidden_size, n_steps=self.task.n_steps, n_trials=probe.n_trials
             )
-
-
-def _short(level: Any) -> str:
-    if isinstance(level, Mapping):
-        return str(level.get("name", level))
-    return f"{level:g}" if isinstance(level, float) else str(level)

@@ -24,10 +24,10 @@ from degeneracy.factor_grid import (
     final_losses,
     finding_of,
     matched,
-    short_name,
     take,
     value_of,
 )
+from degeneracy.factors import factor_name
 from degeneracy.results import Result, StudyResult
 
 VALUE, CALIBRATED, MATCHED = SCALES = ("value", "calibrated", "value, matched loss")
@@ -289,7 +289,7 @@ def _notes(cell: Cell, said: str, p: float) -> Iterator[str]:
     if not np.isfinite(effect.change):
         return
     if not cell.grid.ordered:
-        yield f"the levels of {short_name(cell.grid.factor)} have no order but the study's"
+        yield f"the levels of {factor_name(cell.grid.factor)} have no order but the study's"
     if not np.isfinite(effect.standard_error):
         yield f"no interval: {_why_none(cell.taken)}"
     if any(_coupled(cell.grid.conditions[place]) for place in cell.taken.estimates):

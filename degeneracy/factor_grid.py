@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from numbers import Real
-from typing import Any
 
 import numpy as np
 
 from degeneracy.analysis.measure import Estimate, Finding
 from degeneracy.analysis.statistics import Scale, calibrated_estimate, transformed
 from degeneracy.analysis.subsets import among
+from degeneracy.factors import factor_name, level_text
 from degeneracy.results import Result
 
 MIN_MATCHED = 4  # members a condition whose final losses overlap with the other levels'
@@ -39,7 +39,7 @@ class Grid:
         values = {str(result.factors[factor]): result.factors[factor] for result in results}
         numeric = all(isinstance(v, Real) and not isinstance(v, bool) for v in values.values())
         keys = sorted(values, key=values.__getitem__) if numeric else list(values)
-        names = [_text(values[key]) for key in keys]
+        names = [level_text(values[key]) for key in keys]
         return cls(
             factor=factor,
             levels=tuple(names if len(set(names)) == len(names) else keys),
@@ -83,7 +83,7 @@ def take(grid: Grid, estimate: Callable[[Result], Estimate | str]) -> Taken:
     notes = list(reasons)
     lost = [name for k, name in enumerate(grid.levels) if k not in levels]
     if lost:
-        notes.append(f"without {short_name(grid.factor)} = {', '.join(lost)}")
+        notes.append(f"without {factor_name(grid.factor)} = {', '.join(lost)}")
     if len(whole) < len(blocks):
         notes.append(f"over {len(whole)} of {len(blocks)} combinations of the other factors")
     places = [(block, level) for block in whole for level in levels]
@@ -171,16 +171,6 @@ def final_losses(result: Result) -> dict[str, float]:
 
 
 def _others(result: Result, factor: str) -> str:
-    return ", ".join(f"{name}={value}" for name, value in result.factors.items() if name != factor)
-
-
-def _text(value: Any) -> str:
-    """A factor's level as text; a table by its name."""
-    if isinstance(value, Mapping):
-        return str(value.get("name", dict(value)))
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def short_name(factor: str) -> str:
-    """The part of a factor's name that a reader needs."""
-    return factor.rpartition(".")[2].replace("_", " ")
+    return ", ".join(
+        f"{name}={level_text(value)}" for name, value in result.factors.items() if name != factor
+    )

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from degeneracy.errors import UserError, unknown_name
+from degeneracy.factors import factor_name
 from degeneracy.plots.changes import differences, in_percent
 from degeneracy.plots.names import LEVELS, full_name
 from degeneracy.plots.style import (
@@ -12,7 +13,6 @@ from degeneracy.plots.style import (
     GREY,
     PALE,
     WIDTH,
-    factor_name,
     legend_below,
     marker,
     panels,

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from degeneracy.analysis.measure import Finding
 from degeneracy.analysis.statistics import calibrate, interval, width_against_n
 from degeneracy.errors import UserError
+from degeneracy.factors import factor_name, level_text
 from degeneracy.plots.names import (
     LEVELS,
     finding_of,
@@ -26,8 +27,6 @@ from degeneracy.plots.style import (
     GREY,
     brief_name,
     condition_colours,
-    factor_name,
-    factor_value,
     label_outer,
     legend_below,
     marker,
@@ -245,7 +244,7 @@ def _against(
     lines: dict[str, list[Result]] = {}
     for result in study.results:
         rest = ", ".join(
-            f"{factor_name(f)} = {factor_value(v)}" for f, v in result.factors.items() if f != along
+            f"{factor_name(f)} = {level_text(v)}" for f, v in result.factors.items() if f != along
         )
         lines.setdefault(rest, []).append(result)
     for k, (rest, results) in enumerate(lines.items()):
@@ -281,7 +280,7 @@ def _factor_ticks(axes: Axes, study: StudyResult, along: str, place: Callable[[R
     by_place = {place(result): result for result in study.results}
     places = sorted(by_place)
     every = -(-len(places) // 8)
-    labels = [short(factor_value(by_place[p].factors[along]), 14) for p in places[::every]]
+    labels = [short(level_text(by_place[p].factors[along]), 14) for p in places[::every]]
     axes.set_xticks(places[::every], labels)
     gap = _gap(places)
     axes.set_xlim(places[0] - 0.6 * gap, places[-1] + 0.6 * gap)

@@ -20,6 +20,7 @@ from matplotlib.ticker import Formatter, LogFormatter
 from numpy.typing import NDArray
 
 from degeneracy.errors import UserError
+from degeneracy.factors import factor_name, level_text
 from degeneracy.plots import numbers
 from degeneracy.plots.layout import PanelLayout
 from degeneracy.results import Result, StudyResult
@@ -195,21 +196,11 @@ def spread(n_points: int, width: float = 0.6) -> NDArray[np.float64]:
     return width * (np.mod(np.arange(1, n_points + 1) * 0.6180339887498949, 1.0) - 0.5)
 
 
-def factor_name(name: str) -> str:
-    """The part of a factor's name that a reader needs: 'task.switch_probability' is 'switch probability'."""
-    return name.rsplit(".", 1)[-1].replace("_", " ")
-
-
-def factor_value(value: Any) -> str:
-    """A factor's value as text."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def condition_name(result: Result) -> str:
     """A condition by the factors that make it, or by its own name where nothing is varied."""
     if not result.factors:
         return result.condition
-    return ", ".join(f"{factor_name(name)} = {factor_value(value)}" for name, value in result.factors.items())
+    return ", ".join(f"{factor_name(name)} = {level_text(value)}" for name, value in result.factors.items())
 
 
 def short(text: str, limit: int = 28) -> str:
@@ -225,7 +216,7 @@ def brief_name(result: Result, limit: int) -> str:
     name = condition_name(result)
     if len(name) <= limit or not result.factors:
         return short(name, limit)
-    return short(", ".join(map(factor_value, result.factors.values())), limit)
+    return short(", ".join(map(level_text, result.factors.values())), limit)
 
 
 def condition_title(result: Result, limit: int = 28) -> str:
@@ -238,7 +229,7 @@ def condition_axis(axes: Axes, results: Sequence[Result], room: int = 22) -> Non
     axes.set_xlim(-0.6, len(results) - 0.4)
     factors = tuple(results[0].factors)
     if factors:
-        labels = [", ".join(factor_value(result.factors[name]) for name in factors) for result in results]
+        labels = [", ".join(level_text(result.factors[name]) for name in factors) for result in results]
     else:
         labels = [result.condition for result in results]
     axes.set_xlabel(", ".join(map(factor_name, factors)) if factors else "condition")

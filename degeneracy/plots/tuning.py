@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from degeneracy.analysis import MEASURES
+from degeneracy.factors import factor_name
 from degeneracy.plots.names import full_name, with_unit
-from degeneracy.plots.style import COLOURS, GREY, LogNumbers, factor_name, legend_below, panels, styled
+from degeneracy.plots.style import COLOURS, GREY, LogNumbers, legend_below, panels, styled
 
 if TYPE_CHECKING:
     from degeneracy.tuning import Tuning

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from degeneracy.effects import CALIBRATED, MATCHED, VALUE
+from degeneracy.factors import factor_name
 from degeneracy.plots import numbers
 from degeneracy.plots.names import LEVELS, full_name, variant_name
-from degeneracy.plots.style import factor_name
 from degeneracy.results import StudyResult
 
 Fields = Mapping[Any, Any]  # a row of `StudyResult.effects`

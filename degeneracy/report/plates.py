@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from degeneracy import plots
 from degeneracy.effects import CALIBRATED, VALUE
+from degeneracy.factors import factor_name
 from degeneracy.plots.names import (
     LEVELS,
     distances_of_level,
@@ -18,7 +19,7 @@ from degeneracy.plots.names import (
     primaries,
     split,
 )
-from degeneracy.plots.style import WIDTH, condition_name, factor_name
+from degeneracy.plots.style import WIDTH, condition_name
 from degeneracy.plots.survivorship import shares_differ
 from degeneracy.report.drawing import Drawn, drawn_figures
 from degeneracy.results import Result, StudyResult
