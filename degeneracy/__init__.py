@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from degeneracy.analysis import MEASURES, Measure, Recording
     from degeneracy.arrays import load_arrays, measure_arrays
     from degeneracy.claims import Claim, Claims
-    from degeneracy.criticisms import criticisms, gather
     from degeneracy.ensemble import Ensemble
     from degeneracy.ensemble_training import sweep, train
     from degeneracy.errors import UserError
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from degeneracy.panels import dsa_sensitivity, during_training
     from degeneracy.record import Probe
     from degeneracy.results import Result, StudyResult, compare
+    from degeneracy.scrutiny import criticisms, gather
     from degeneracy.sources import source_shares
     from degeneracy.streams import Streams
     from degeneracy.study import STUDIES, Study, load_run, load_runs, load_study, run_study
@@ -91,8 +91,8 @@ _HOMES = {
     "Cell": "networks",
     "Claim": "claims",
     "Claims": "claims",
-    "criticisms": "criticisms",
-    "gather": "criticisms",
+    "criticisms": "scrutiny",
+    "gather": "scrutiny",
     "Ensemble": "ensemble",
     "sweep": "ensemble_training",
     "train": "ensemble_training",

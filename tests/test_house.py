@@ -152,6 +152,15 @@ def test_every_public_name_is_there_and_has_a_docstring() -> None:
     assert sorted(dg.__all__) == sorted(set(dg.__all__))
 
 
+def test_no_public_name_is_a_module_of_another() -> None:
+    """Importing `degeneracy.x` puts the module at `dg.x`: a function of that name in it would be out of reach."""
+    modules = {
+        path.stem for path in Path(dg.__file__).parent.iterdir() if path.suffix == ".py" or path.is_dir()
+    }
+    public = {name for name in dg.__all__ if not inspect.ismodule(getattr(dg, name))}
+    assert not modules & public
+
+
 def public_definitions() -> list[tuple[str, ast.AST]]:
     found: list[tuple[str, ast.AST]] = []
     for module, path in SOURCES.items():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import degeneracy as dg
-from degeneracy.criticisms import CHECKS, criticisms, gather
 from degeneracy.errors import UserError
+from degeneracy.scrutiny import CHECKS, criticisms, gather
 
 STUDY = {
     "seeds": range(5),
