@@ -123,6 +123,7 @@ class OODErrorIQR(_OODError):
     """Interquartile range of the error over its median."""
 
     name: ClassVar[str] = "ood_error_iqr"
+    scale: ClassVar[Literal["linear", "log"]] = "log"
     unit: ClassVar[str] = ""
     meaning: ClassVar[str] = "interquartile range of members' errors over their median"
     zero: ClassVar[str] = "the middle half of members err equally"

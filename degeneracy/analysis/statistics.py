@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
+from scipy.stats.mstats import hdquantiles
 
 from degeneracy.analysis.measure import Estimate, Finding
 from degeneracy.analysis.recording import Array
@@ -122,16 +123,25 @@ def member_cv(x: ArrayLike) -> Estimate:
 
 
 def iqr_over_median(x: ArrayLike) -> Estimate:
-    """Interquartile range over |median| of x (member,), unitless: spread that one outlier cannot make.
+    """Interquartile range over |median| of x (member,), unitless: spread that one outlier hardly moves.
 
-    NaN where the median is 0. The delete-one jackknife fails for quantiles (only a few distinct values;
-    measured coverage of 95% intervals 87-90%), so the leave-one-out values are NaN: the number has no
-    interval.
+    NaN where the median is 0. The quantiles are weighted means of all ordered values: the delete-one jackknife
+    serves these, but not quantiles between two neighbours (few distinct values; measured coverage of 95% intervals
+    87-90%). Take the interval on the log scale: it covered 94-97% of simulated ensembles of 5 to 50 members with
+    one peak, and 77-92% where two groups of members leave a gap at a quartile, which is then smoothed over.
+
+    Source: quantiles of Harrell & Davis (1982), Biometrika 69:635.
     """
     values = _members(x, at_least=2)
-    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-    value = float(_ratio(high - low, np.abs(median)))
-    return Estimate(value=value, leave_one_out=np.full(len(values), np.nan))
+    n = len(values)
+    without = [np.delete(values, k) for k in range(n)] if n > 2 else []
+    leave_one_out = [_spread_of_middle_half(rest) for rest in without] or np.full(n, np.nan)
+    return Estimate(value=_spread_of_middle_half(values), leave_one_out=np.asarray(leave_one_out))
+
+
+def _spread_of_middle_half(values: Array) -> float:
+    low, median, high = np.asarray(hdquantiles(values, [0.25, 0.5, 0.75]), dtype=np.float64)
+    return float(_ratio(high - low, np.abs(median)))
 
 
 def constant(value: float, n_members: int) -> Estimate:

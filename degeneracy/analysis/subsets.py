@@ -6,7 +6,7 @@ import numpy as np
 
 from degeneracy.analysis.measure import Estimate, Finding, Measured
 from degeneracy.analysis.recording import Array
-from degeneracy.analysis.statistics import member_cv, member_mean, member_sd, pair_mean
+from degeneracy.analysis.statistics import iqr_over_median, member_cv, member_mean, member_sd, pair_mean
 from degeneracy.errors import UserError
 
 # What measures make of one number a member.
@@ -15,6 +15,7 @@ STATISTICS: dict[str, Callable[[Array], Estimate]] = {
     "sd": member_sd,
     "sd of logarithms": lambda x: member_sd(np.log(x)),
     "coefficient of variation": member_cv,
+    "interquartile range over median": iqr_over_median,
 }
 # The same numbers through the same formula, after a file: their rounding alone.
 SAME = 1e-9

@@ -113,7 +113,10 @@ def test_a_condition_of_weight_0_takes_no_part():
     ("estimates", "labels"),
     [
         ([statistics.member_mean([1.0, 2.0])] * 2, [list("ab"), list("cd")]),  # under 3 members
-        ([statistics.iqr_over_median([1.0, 2.0, 4.0])] * 2, [list("abc")] * 2),  # no leave-one-out values
+        (
+            [Estimate(value=1.0, leave_one_out=np.full(3, np.nan))] * 2,
+            [list("abc")] * 2,
+        ),  # no leave-one-out values
         ([statistics.member_mean([1.0, 2.0, 4.0])] * 2, [list("abc")] * 2),  # influences cancel
         ([statistics.member_mean([0.1] * 7)] * 2, [list("abcdefg"), list("hijklmn")]),  # rounding alone
     ],

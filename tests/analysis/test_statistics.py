@@ -50,6 +50,7 @@ CASES = {
     "member_mean": statistics.member_mean,
     "member_sd": statistics.member_sd,
     "member_cv": statistics.member_cv,
+    "iqr_over_median": statistics.iqr_over_median,
 }
 
 
@@ -67,9 +68,9 @@ def test_plain_values_by_hand():
     assert statistics.member_mean(x).value == 3.0
     assert statistics.member_sd(x).value == pytest.approx(np.sqrt(14 / 3))  # (4 + 1 + 0 + 9) / 3
     assert statistics.member_cv([-v for v in x]).value == pytest.approx(np.sqrt(14 / 3) / 3)
-    # quartiles 1.75 and 3.75, median 2.5
-    assert statistics.iqr_over_median(x).value == pytest.approx(0.8)
-    assert np.isnan(statistics.interval(statistics.iqr_over_median(x))).all()
+    # Of 3 values the quartiles weigh them by increments of 1 - (1 - x)^3 and x^3, the median by those of 3x^2 - 2x^3.
+    assert statistics.iqr_over_median([4.0, 1.0, 2.0]).value == pytest.approx((91 - 37) / 61)
+    assert np.isnan(statistics.iqr_over_median([1.0, 2.0]).leave_one_out).all()
     assert np.isnan(statistics.member_cv([-1.0, 0.0, 1.0]).value)
 
 
@@ -154,6 +155,15 @@ def test_log_interval_of_an_sd_covers(n):
     log_errors = rng.normal(-3.0, 0.4, size=(1500, n))
     hits = sum(covers(statistics.interval(statistics.member_sd(x), "log"), 0.4) for x in log_errors)
     assert LOW <= hits / 1500 <= HIGH
+
+
+@pytest.mark.parametrize("n", [8, 20])
+def test_log_interval_of_an_interquartile_range_covers(n):
+    rng = np.random.default_rng(50 + n)
+    errors = np.exp(rng.normal(-3.0, 0.6, size=(400, n)))
+    truth = 2 * np.sinh(0.6 * stats.norm.ppf(0.75))  # quartiles exp(+-0.6 z) of the median
+    found = [statistics.interval(statistics.iqr_over_median(x), "log") for x in errors]
+    assert LOW <= sum(covers(one, truth) for one in found) / len(found) <= HIGH
 
 
 # --- calibration ---

@@ -80,4 +80,6 @@ def test_what_was_not_kept_cannot_be_taken_again() -> None:
     askew = replace(kept, arrays={}, distances={"own": np.arange(25.0).reshape(5, 5)})
     assert among(askew, finding, [1, 2]) is None
     spread = Finding(variant="own", value=statistics.iqr_over_median(x))
-    assert among(kept, spread, [1, 2]) is None
+    assert among(kept, spread, [1, 2, 4]).value == statistics.iqr_over_median(x[[1, 2, 4]]).value
+    unknown = replace(spread, value=replace(spread.value, value=1.1 * spread.value.value))
+    assert among(kept, unknown, [1, 2]) is None
