@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from degeneracy.measuring import measure
     from degeneracy.networks import CELLS, Cell, Network
     from degeneracy.panels import dsa_sensitivity, during_training
-    from degeneracy.record import Probe
+    from degeneracy.probe import Probe
     from degeneracy.results import Result, StudyResult, compare
     from degeneracy.scrutiny import criticisms, gather
     from degeneracy.sources import source_shares
@@ -99,7 +99,7 @@ _HOMES = {
     "UserError": "errors",
     "measure": "measuring",
     "Network": "networks",
-    "Probe": "record",
+    "Probe": "probe",
     "Result": "results",
     "StudyResult": "results",
     "compare": "results",

@@ -12,7 +12,7 @@ from degeneracy.analysis import Measure
 from degeneracy.factors import level_text
 from degeneracy.named import describe
 from degeneracy.networks import Network
-from degeneracy.record import Probe
+from degeneracy.probe import Probe
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Training
 

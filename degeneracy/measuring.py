@@ -12,7 +12,8 @@ from degeneracy.analysis.measure import MeasureInParts
 from degeneracy.ensemble import Ensemble
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.named import describe, look_up
-from degeneracy.record import Probe, probe_descriptions, record
+from degeneracy.probe import Probe, probe_descriptions
+from degeneracy.record import record
 from degeneracy.results import COLUMNS_AFTER_FACTORS, Examples, MemberSummary, Result
 from degeneracy.streams import Streams
 from degeneracy.tasks import TASKS, Task

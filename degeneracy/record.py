@@ -9,42 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pydantic
 import torch
 from torch import Tensor
 
-from degeneracy.analysis.recording import Recording, StepFunction, Variant, Weights
+from degeneracy.analysis.recording import Recording, StepFunction, Weights
+from degeneracy.behaving import Behaving
 from degeneracy.ensemble import Ensemble
 from degeneracy.errors import UserError
 from degeneracy.networks import draw_noise, forward, input_drive, read_out
 from degeneracy.networks.cells import Cell, Params
-from degeneracy.specs import Spec
+from degeneracy.probe import Probe
 from degeneracy.streams import Streams
 from degeneracy.tangents import tangent_kernel
-from degeneracy.tasks import Task, Trials, closed_loop, trial_errors
+from degeneracy.tasks import Task, Trials, closed_loop
 from degeneracy.training import one_thread
-
-
-class Probe(Spec):
-    """The probe trials and the network probes."""
-
-    n_trials: int = pydantic.Field(64, ge=4, description="trials, common to all members")
-    seed: int = pydantic.Field(0, ge=0, description="of the trials, kicks and lesions")
-    kick: float = pydantic.Field(
-        0.5, gt=0, description="state_kick: size, as a share of the state's rms norm"
-    )
-    lesion: float = pydantic.Field(0.1, gt=0, lt=1, description="lesion: share of units silenced")
-
-
-def probe_descriptions(task: Task, probe: Probe) -> dict[str, str]:
-    """What each row of behavior was measured on, by variant."""
-    return {
-        "in_distribution": "fresh trials of the training distribution",
-        **{name: variant.description for name, variant in task.variants().items()},
-        "state_kick": f"all states pushed once, in mid-trial, in a random direction by {probe.kick:g} of their rms "
-        "norm; the trained rule, scored from there on",
-        "lesion": f"{probe.lesion:.0%} of the units held at 0, others in every trial; the trained rule",
-    }
 
 
 def record(ensemble: Ensemble, task: Task, probe: Probe) -> Recording:
@@ -91,13 +69,12 @@ class _Recorder:
     def __init__(self, ensemble: Ensemble, task: Task, probe: Probe) -> None:
         self.ensemble, self.task, self.probe = ensemble, task, probe
         self.cell = ensemble.cell
-        self.trials = {"in_distribution": self._trials(task.sample)}
-        for name, variant in task.variants().items():
-            self.trials[name] = self._trials(variant.sample)
+        self.inputs = self._trials(task.sample, probe.n_trials).inputs
+        self.behaving = Behaving.of(ensemble, task, probe)
 
-    def _trials(self, sample: Any) -> Trials:
+    def _trials(self, sample: Any, n_trials: int) -> Trials:
         """The same probe trials for all members."""
-        trials = sample(Streams([self.probe.seed], "probe"), self.probe.n_trials)
+        trials = sample(Streams([self.probe.seed], "probe"), n_trials)
         return Trials(
             **{
                 name: value.expand(len(self.ensemble), *value.shape[1:])
@@ -107,12 +84,12 @@ class _Recorder:
 
     def record(self, *, initial: bool, untrained: Recording | None, missing: Mapping[str, str]) -> Recording:
         params = self.ensemble.params(initial=initial)
-        dtype = params["W_rec"].dtype
-        inputs = self.trials["in_distribution"].inputs.to(dtype)
-        states, outputs = forward(self.cell, params, inputs, {})
+        inputs = self.inputs.to(params["W_rec"].dtype)
+        states, _ = forward(self.cell, params, inputs, {})
         autonomous = self._autonomous(params, states)
-        noisy = self._noisy(params) if self._has_noise else None
+        noisy = self._noisy(params, inputs) if self._has_noise else None
         reasons = {} if noisy else {"noisy_states": "the networks have no noise of their own"}
+        kick = self.probe.kick * states.square().sum(-1).mean((1, 2)).sqrt().unsqueeze(-1)
         return Recording(
             members=tuple(str(seed) for seed in self.ensemble.seeds),
             states=_per_member(self.cell.hidden(states)),
@@ -123,7 +100,7 @@ class _Recorder:
             initial_weights=member_weights(self.cell, self.ensemble.params(initial=True))
             if untrained is not None
             else None,
-            behavior=self._behavior(params, states, outputs),
+            behavior=self.behaving.variants(params, kick),
             step=step_function(self.cell, params, _visited(states), _constant_inputs(inputs)),
             tangent_kernel=tangent_kernel(self.cell, params, inputs[0]),
             prediction_times=None if initial else self._prediction_times(params),
@@ -136,7 +113,7 @@ class _Recorder:
         loop = self.task.closed_loop()
         if loop is None:
             return None
-        trials = self._trials(loop.sample)
+        trials = self._trials(loop.sample, self.probe.behavior_trials)
         inputs, cell = trials.inputs.to(params["W_rec"].dtype), self.cell
 
         def step(given: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,75 +136,16 @@ class _Recorder:
         inputs = states.new_zeros(*states.shape[:3], params["W_in"].shape[-1])
         return forward(self.cell, params, inputs, {}, start=states[:, :, n_steps // 2])[0]
 
-    def _noisy(self, params: Params) -> list[tuple[list[Any], dict[str, Any]]]:
+    def _noisy(self, params: Params, inputs: Tensor) -> list[tuple[list[Any], dict[str, Any]]]:
         """Two draws with the networks' own noise: the states, and the outputs by variant."""
         draws = []
         for name in ("probe noise 1", "probe noise 2"):
             streams = Streams(self.ensemble.seeds, name)
-            outputs: dict[str, Any] = {}
-            states: list[Any] = []
-            for variant, trials in self.trials.items():
-                inputs = trials.inputs.to(params["W_rec"].dtype)
-                shape = (inputs.shape[1], inputs.shape[2])
-                noise = draw_noise(self.ensemble.network, streams, shape, inputs.shape[3])
-                run, out = forward(self.cell, params, inputs, noise)
-                outputs[variant] = _array(out)
-                if variant == "in_distribution":
-                    states = _per_member(self.cell.hidden(run))
-            draws.append((states, outputs))
+            noise = draw_noise(self.ensemble.network, streams, (*inputs.shape[1:3],), inputs.shape[3])
+            states, _ = forward(self.cell, params, inputs, noise)
+            outputs = self.behaving.noisy_outputs(params, streams)
+            draws.append((_per_member(self.cell.hidden(states)), outputs))
         return draws
-
-    def _behavior(self, params: Params, states: Tensor, outputs: Tensor) -> dict[str, Variant]:
-        found = {}
-        for name, trials in self.trials.items():
-            if name != "in_distribution":
-                _, out = forward(self.cell, params, trials.inputs.to(states.dtype), {})
-            else:
-                out = outputs
-            found[name] = _variant(out, trials)
-        trials = self.trials["in_distribution"]
-        found["state_kick"] = self._kicked(params, trials, states, outputs)
-        found["lesion"] = self._lesioned(params, trials, states.dtype)
-        return found
-
-    def _kicked(self, params: Params, trials: Trials, states: Tensor, outputs: Tensor) -> Variant:
-        """Push all states once at the middle step, in a direction drawn anew for each trial."""
-        at = min(states.shape[2] // 2, states.shape[2] - 2)  # one step or more is left
-        direction = Streams([self.probe.seed], "kick").normal((states.shape[1], states.shape[3]))
-        direction = direction / direction.norm(dim=-1, keepdim=True)
-        size = self.probe.kick * states.square().sum(-1).mean((1, 2), keepdim=True).sqrt()
-        start = states[:, :, at] + size * direction.to(states.dtype)
-        _, later = forward(self.cell, params, trials.inputs[:, :, at + 1 :].to(states.dtype), {}, start=start)
-        out = torch.cat([outputs[:, :, : at + 1], later], dim=2)
-        after = torch.arange(states.shape[2]) > at
-        return _variant(out, trials.replace(scored=trials.scored & after), outputs=False)
-
-    def _lesioned(self, params: Params, trials: Trials, dtype: torch.dtype) -> Variant:
-        """Hold the state of some units at 0, in every trial others: no unit's number means anything."""
-        n = params["W_rec"].shape[-1]
-        n_silent = max(1, round(self.probe.lesion * n))
-        rank = Streams([self.probe.seed], "lesion").uniform((trials.n_trials, n))[0].argsort(-1).argsort(-1)
-        keep = (rank >= n_silent).to(dtype).repeat(1, self.cell.states)
-        drive = input_drive(self.cell, params, trials.inputs.to(dtype), {})
-        state = keep.new_zeros(len(self.ensemble), *keep.shape)
-        hidden = []
-        for step_drive in drive:
-            state = keep * self.cell.step(params, state, step_drive)
-            hidden.append(self.cell.hidden(state))
-        return _variant(read_out(params, torch.stack(hidden)), trials, outputs=False)
-
-
-def _variant(found: Tensor, trials: Trials, *, outputs: bool = True) -> Variant:
-    """Errors, and the outputs unless they are not comparable between members.
-
-    Kicks and lesions are given in each network's own units: two members that differ in nothing but the order of
-    their units err equally only on average over trials, and their outputs differ.
-    """
-    return Variant(
-        errors=_array(trial_errors(found, trials)),
-        outputs=_array(found) if outputs else None,
-        mask=trials.scored[0].numpy(),
-    )
 
 
 def _array(x: Tensor) -> Any:

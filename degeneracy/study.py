@@ -32,8 +32,9 @@ from degeneracy.measuring import (
 )
 from degeneracy.named import build
 from degeneracy.networks import Network
+from degeneracy.probe import Probe, probe_descriptions
 from degeneracy.progress import Progress
-from degeneracy.record import Probe, probe_descriptions, record
+from degeneracy.record import record
 from degeneracy.results import Result, StudyResult
 from degeneracy.run_directory import RunDirectory
 from degeneracy.settings import flat_factors, key_parts, override, parse_seeds, set_field, take_scale
@@ -275,14 +276,15 @@ def _measure_missing(
 
 def measured_key(name: str, measure: Measure, members: Sequence[int], probe: Probe) -> str:
     """What a stored measurement must have been made with to be used again."""
+    built_in = type(measure) in MEASURES.values()
     made_with = {
         "measure": name,
         "options": measure.model_dump(mode="json"),
         "members": list(members),
-        "probe": probe.model_dump(mode="json"),
+        "probe": probe.seen_by(measure.needs if built_in else ()),
         "version": __version__,
     }
-    if type(measure) not in MEASURES.values():
+    if not built_in:
         made_with["source"] = own_source(measure)
     return digest(made_with)
 

@@ -11,7 +11,7 @@ from degeneracy.claims import VARIANTS
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.knob_search import Span
 from degeneracy.measuring import build_measures
-from degeneracy.record import probe_descriptions
+from degeneracy.probe import probe_descriptions
 from degeneracy.settings import key_parts, set_field
 from degeneracy.study import PARTS, Study
 

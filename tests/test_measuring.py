@@ -12,7 +12,8 @@ import degeneracy as dg
 from degeneracy.analysis import MEASURES, Measured
 from degeneracy.errors import UserError
 from degeneracy.measuring import build_measures, example_trials, lacking, measure_recording, split_outcome
-from degeneracy.record import Probe, record
+from degeneracy.probe import Probe
+from degeneracy.record import record
 from degeneracy.training import one_thread
 
 TASK = dg.tasks.FlipFlop(channels=1, n_steps=10, threshold=9.0)

@@ -6,11 +6,13 @@ import torch
 from torch import nn
 
 import degeneracy as dg
+from degeneracy import behaving
 from degeneracy.analysis.recording import Recording
 from degeneracy.errors import UserError
 from degeneracy.networks import forward
 from degeneracy.networks.cells import CELLS
-from degeneracy.record import Probe, probe_descriptions, record
+from degeneracy.probe import Probe, probe_descriptions
+from degeneracy.record import record
 from degeneracy.streams import Streams
 from degeneracy.tangents import tangent_kernel
 
@@ -67,6 +69,50 @@ def test_the_seed_and_number_of_the_probe_are_its_own(ensemble: dg.Ensemble, rec
     again = record(ensemble, TASK, PROBE)
     assert np.array_equal(again.states[2], recording.states[2])
     assert np.array_equal(again.behavior["lesion"].errors, recording.behavior["lesion"].errors)
+
+
+@pytest.mark.parametrize("network", [{}, {"sigma_rec": 0.1}])
+def test_behavior_may_have_trials_of_its_own(network: dict, monkeypatch) -> None:
+    ensemble = trained(**network)
+    few, many = (
+        record(ensemble, TASK, PROBE),
+        record(ensemble, TASK, Probe(n_trials=6, n_behavior_trials=150)),
+    )
+    assert np.array_equal(many.states, few.states), "states stay on their own trials"
+    for name, variant in many.behavior.items():
+        assert variant.errors.shape == (3, 150), name
+        assert variant.mask.shape[0] == 150, name
+    for name, variant in TASK.variants().items():
+        trials = variant.sample(Streams([0], "probe"), 150)
+        _, outputs = ensemble.rollout(trials.inputs[0])
+        # float32: kernels round by the number of trials at a time.
+        np.testing.assert_allclose(many.behavior[name].outputs, outputs, atol=1e-5)
+        squared = ((outputs - trials.targets[0].numpy()) ** 2).mean(-1) * trials.scored[0].numpy()
+        by_hand = squared.sum(-1) / trials.scored[0].numpy().sum(-1)
+        np.testing.assert_allclose(many.behavior[name].errors, by_hand, rtol=1e-3)
+    if network:
+        assert all(draw["length_2x"].shape[1] == 150 for draw in many.noisy_outputs)
+        findings = dg.MEASURES["output_distance"]()(many).findings
+        assert all(one.floor.value > 0 for one in findings), "their noise, on these trials"
+    # Block by block or all at once: pushes and lesions of a trial are the same.
+    monkeypatch.setattr(behaving, "BLOCK", 1000)
+    whole = record(ensemble, TASK, Probe(n_trials=6, n_behavior_trials=150))
+    for name, variant in whole.behavior.items():
+        np.testing.assert_allclose(many.behavior[name].errors, variant.errors, rtol=1e-3, err_msg=name)
+
+
+def test_a_probe_needs_two_halves_of_two_trials() -> None:
+    with pytest.raises(UserError, match="n_behavior_trials"):
+        Probe(n_behavior_trials=3)
+
+
+def test_what_a_measure_sees_of_the_probe() -> None:
+    """Measures of states and weights are not taken again where behavior gets other trials."""
+    plain, more = Probe(), Probe(n_behavior_trials=100)
+    assert plain.seen_by(("states",)) == more.seen_by(("states",))
+    assert plain.seen_by(("behavior",)) != more.seen_by(("behavior",))
+    assert plain.seen_by(()) != more.seen_by(()), "whose needs are not known may see all"
+    assert "n_behavior_trials" not in plain.seen_by(("behavior",))
 
 
 def test_errors_are_those_of_the_tasks_variants(ensemble: dg.Ensemble, recording: Recording) -> None:
@@ -149,15 +195,13 @@ def test_trials_of_two_steps_can_be_kicked() -> None:
 
 def test_a_kick_has_its_size(ensemble: dg.Ensemble, recording: Recording, monkeypatch) -> None:
     """By the one step after it: the state that it starts from is found from what `forward` is given."""
-    import degeneracy.record as module
-
     starts = []
 
     def watched(cell, params, inputs, noise, start=None):
         starts.append((start, inputs))
         return forward(cell, params, inputs, noise, start=start)
 
-    monkeypatch.setattr(module, "forward", watched)
+    monkeypatch.setattr(behaving, "forward", watched)
     record(ensemble, TASK, Probe(n_trials=6, kick=0.5))
     kicked = [start for start, inputs in starts if start is not None and inputs.shape[2] == 4]  # steps 6 to 9
     states = torch.from_numpy(np.stack(recording.states))

@@ -13,7 +13,8 @@ from degeneracy.checks.claim import require
 from degeneracy.ensemble import Ensemble
 from degeneracy.networks import Network, initial_params
 from degeneracy.networks.cells import Params
-from degeneracy.record import Probe, record
+from degeneracy.probe import Probe
+from degeneracy.record import record
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import History, Member
 

@@ -16,7 +16,8 @@ from degeneracy.checks import MEASURE_CLAIMS, CheckFailed, check_measure, exampl
 from degeneracy.checks.measures import N_UNITS, relabelled_twin
 from degeneracy.ensemble import Ensemble
 from degeneracy.networks import Network, initial_params
-from degeneracy.record import Probe, record
+from degeneracy.probe import Probe
+from degeneracy.record import record
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import History, Member
 

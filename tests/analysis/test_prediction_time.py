@@ -10,7 +10,8 @@ from degeneracy.analysis.behavior_measures import ValidPredictionTime
 from degeneracy.analysis.recording import Recording
 from degeneracy.ensemble import Ensemble
 from degeneracy.networks import Network, forward, initial_params
-from degeneracy.record import Probe, record
+from degeneracy.probe import Probe
+from degeneracy.record import record
 from degeneracy.streams import Streams
 from degeneracy.tasks import Lorenz96, valid_prediction_time
 from degeneracy.tasks.lorenz96 import WARM_UP
