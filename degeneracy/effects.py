@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from degeneracy.analysis.contrasts import Effect, linear_contrast, trend_weights
+from degeneracy.analysis.contrasts import Effect, bends, joint_p, linear_contrast, trend_weights
 from degeneracy.analysis.statistics import Scale, transformed
 from degeneracy.analysis.verdicts import ALPHA, equivalent, holm, verdict
 from degeneracy.claims import Claim, Claims
@@ -47,6 +48,7 @@ COLUMNS = (
     "at_lowest",
     "p",
     "p_holm",
+    "p_bend",
     "margin",
     "verdict",
     "primary",
@@ -87,6 +89,7 @@ class Cell:
     at_lowest: float
     unit: str
     margin: float
+    p_bend: float  # of "the levels lie on a line"
     flat: bool  # whether two one-sided tests exclude a change as large as the margin
     primary: bool
     expected: str
@@ -204,6 +207,7 @@ def _of_finding(grid: Grid, claims: Claims, name: tuple[str, str, str], *, prima
             at_lowest=at_lowest,
             unit="share of floor to reference" if calibrated else "log ratio" if log == "log" else unit,
             margin=margin,
+            p_bend=_p_bend(one, transform) if grid.ordered else float("nan"),
             flat=equivalent(*ends),
             primary=primary,
             expected=claim.expected.get(grid.factor, "") if primary else "",
@@ -217,17 +221,25 @@ def _effect(taken: Taken, scale: Scale, share: float = 0.0) -> Effect:
     """
     if not taken.estimates:
         return Effect(change=float("nan"), standard_error=float("nan"), df=1, scale=scale)
-    places, levels = list(taken.estimates), taken.levels
     # Levels keep their ranks where one between them is left out.
-    of_level = dict(zip(levels, trend_weights(levels), strict=True))
-    of_level[levels[0]] += share
-    n_blocks = len(places) // len(levels)
-    return linear_contrast(
-        [taken.estimates[place] for place in places],
-        [taken.labels[place] for place in places],
-        [of_level[level] / n_blocks for _, level in places],
-        scale,
-    )
+    of_level = trend_weights(taken.levels)
+    of_level[0] += share
+    estimates, labels = list(taken.estimates.values()), list(taken.labels.values())
+    return linear_contrast(estimates, labels, _over_blocks(taken, of_level), scale)
+
+
+def _p_bend(taken: Taken, scale: Scale) -> float:
+    """The p value of "the levels lie on a line", NaN for fewer than 3."""
+    if len(taken.levels) < 3:
+        return float("nan")
+    estimates, labels = list(taken.estimates.values()), list(taken.labels.values())
+    return joint_p(estimates, labels, _over_blocks(taken, bends(taken.levels)), scale)
+
+
+def _over_blocks(taken: Taken, of_level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights (..., condition) from those of the levels, (..., level): the same in every combination of the others."""
+    columns = [taken.levels.index(level) for _, level in taken.estimates]
+    return of_level[..., columns] * len(taken.levels) / len(columns)
 
 
 def _at_lowest(taken: Taken, scale: Scale) -> float:
@@ -264,6 +276,7 @@ def _row(cell: Cell, p_holm: float) -> dict[str, Any]:
         "at_lowest": cell.at_lowest,
         "p": effect.p,
         "p_holm": p_holm,
+        "p_bend": cell.p_bend,
         "margin": cell.margin,
         "verdict": said,
         "primary": cell.primary,
@@ -294,6 +307,8 @@ def _notes(cell: Cell, said: str, p: float) -> Iterator[str]:
         yield f"no interval: {_why_none(cell.taken)}"
     if any(_coupled(cell.grid.conditions[place]) for place in cell.taken.estimates):
         yield "coupled networks are not independent, so the interval is too narrow"
+    if said in ("unclear", "flat") and cell.p_bend < ALPHA:
+        yield f"the levels do not lie on a line (p = {cell.p_bend:.2g}): the figure says more than the trend"
     if said == "flat" and p < ALPHA:
         yield "differs from 0, but by less than the margin"
     if said == "unclear" and effect.p < ALPHA <= p:

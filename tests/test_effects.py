@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import degeneracy as dg
 from degeneracy.analysis import statistics as st
-from degeneracy.analysis.contrasts import linear_contrast, trend_weights
+from degeneracy.analysis.contrasts import bends, joint_p, linear_contrast, trend_weights
 from degeneracy.analysis.measure import Finding, Measured, nan_finding
 from degeneracy.analysis.verdicts import holm
 from degeneracy.claims import Claim, Claims
@@ -79,6 +80,34 @@ def test_a_row_by_hand() -> None:
     assert row.margin == pytest.approx(0.1 * X[2].mean())
     assert (row.verdict, row.primary, row.n_members, row.note) == ("up", True, 6, "")
     assert row.p_holm == row.p < 0.05  # the only primary cell
+
+
+def test_levels_on_no_line_are_said_to_be() -> None:
+    rng = np.random.default_rng(0)
+    hill = {level: rng.normal(height, 0.3, 10) for level, height in {1: 2.0, 2: 2.6, 3: 2.5, 4: 2.1}.items()}
+    row = over(hill).effects().iloc[0]
+    estimates = [st.member_mean(x) for x in hill.values()]
+    labels = [[str(k) for k in range(10)]] * 4
+    assert row.p_bend == pytest.approx(joint_p(estimates, labels, bends(range(4))))
+    assert row.p_bend < 0.05 < row.p
+    assert "the levels do not lie on a line" in row.note
+    assert np.isnan(over({1: hill[1], 2: hill[2]}).effects().iloc[0].p_bend), "two levels make a line"
+    unordered = over({"a": hill[1], "b": hill[2], "c": hill[3]}, factor="network.cell").effects().iloc[0]
+    assert np.isnan(unordered.p_bend), "no order, no line"
+
+
+def test_the_bend_of_one_factor_is_averaged_over_another() -> None:
+    rng = np.random.default_rng(1)
+    blocks = {(a, b): rng.normal(a * b, 0.5, 9) for b in (1, 2) for a in (1, 2, 3)}
+    results = tuple(
+        condition({"task.channels": a, "network.gamma": b}, {"dsa": mean_of(x)}, range(9))
+        for (a, b), x in blocks.items()
+    )
+    table = StudyResult(name="s", results=results).effects().set_index(["factor", "scale"])
+    each = sum(blocks[1, b] - 2 * blocks[2, b] + blocks[3, b] for b in (1, 2))
+    t = each.mean() / (each.std(ddof=1) / 3)
+    row = table.loc[("task.channels", "value")]
+    assert row.p_bend == pytest.approx(2 * stats.t.sf(abs(t), 8))
 
 
 def test_members_are_counted_in_the_smallest_condition() -> None:

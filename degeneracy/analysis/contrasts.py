@@ -14,12 +14,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtr
+from scipy.linalg import null_space
+from scipy.special import fdtrc, stdtr
 
 from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics import Scale, influence, rounding, t_quantile, transformed
 from degeneracy.errors import UserError
+
+SINGULAR = 1e12  # condition number from which a covariance counts as singular
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +108,7 @@ def linear_contrast(
     _check(estimates, labels, c)
     terms = [weight * transformed(np.array(e.value), scale) for weight, e in zip(c, estimates, strict=True)]
     used = [(e, names, weight) for e, names, weight in zip(estimates, labels, c, strict=True) if weight]
-    by_seed: dict[str, float] = {}
-    for estimate, names, weight in used:
-        for name, u in zip(names, influence(estimate, scale), strict=True):
-            by_seed[name] = by_seed.get(name, 0.0) + weight * float(u)
-    error = float(np.linalg.norm(list(by_seed.values())))
+    error = float(np.linalg.norm(_by_seed(estimates, labels, c[None], scale)))
     smallest = sum(abs(weight) * rounding(estimate, scale) for estimate, _, weight in used)
     return Effect(
         change=float(np.sum(terms)),
@@ -117,6 +116,62 @@ def linear_contrast(
         df=max(min(len(names) for _, names, _ in used) - 1, 1),
         scale=scale,
     )
+
+
+def bends(scores: ArrayLike) -> Array:
+    """Contrasts that are 0 on any straight line over scores (level,), orthonormal: (level - 2, level)."""
+    s = np.asarray(scores, dtype=np.float64)
+    return null_space(np.stack([np.ones(len(s)), s - s.mean()])).T
+
+
+def joint_p(
+    estimates: Sequence[Estimate],
+    labels: Sequence[Sequence[str]],
+    weights: ArrayLike,
+    scale: Scale = "linear",
+) -> float:
+    """p value of "all of several contrasts are 0", members with one label counted jointly as in `linear_contrast`.
+
+    T^2 = d' S^-1 d with the contrasts d (q,) and their jackknife covariance S, sums over seeds of products of what
+    each adds; T^2 (n - q) / (q (n - 1)) is taken for F(q, n - q), n the members of the smallest condition: Hotelling's
+    test for means of members that all conditions share.
+
+    Args:
+        estimates, labels, scale: as of `linear_contrast`.
+        weights: (contrast, condition), linearly independent.
+
+    Returns:
+        0 to 1; NaN where n is no larger than q, where a leave-one-out value is not finite, or where the covariance
+        is singular.
+
+    Raises:
+        UserError: as `linear_contrast`.
+
+    Source: Hotelling (1931), Ann Math Stat 2:360.
+    """
+    c = np.atleast_2d(np.asarray(weights, dtype=np.float64))
+    for row in c:
+        _check(estimates, labels, row)
+    values = np.array([transformed(np.array(e.value), scale) for e in estimates])
+    added = _by_seed(estimates, labels, c, scale)
+    covariance, q, n = added.T @ added, len(c), min(map(len, labels))
+    if n <= q or not np.isfinite(covariance).all() or np.linalg.cond(covariance) > SINGULAR:
+        return float("nan")
+    d = c @ values
+    t_squared = float(d @ np.linalg.solve(covariance, d))
+    return float(fdtrc(q, n - q, t_squared * (n - q) / (q * (n - 1))))
+
+
+def _by_seed(
+    estimates: Sequence[Estimate], labels: Sequence[Sequence[str]], weights: Array, scale: Scale
+) -> Array:
+    """What each seed adds to each contrast, (seed, contrast), over the conditions whose weights are not all 0."""
+    found: dict[str, Array] = {}
+    for estimate, names, weight in zip(estimates, labels, weights.T, strict=True):
+        if weight.any():
+            for name, u in zip(names, influence(estimate, scale), strict=True):
+                found[name] = found.get(name, np.zeros(len(weights))) + weight * float(u)
+    return np.stack(list(found.values()))
 
 
 def _check(estimates: Sequence[Estimate], labels: Sequence[Sequence[str]], weights: Array) -> None:

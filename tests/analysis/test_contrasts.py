@@ -152,6 +152,66 @@ def test_mistakes_are_said_in_one_line(call, message):
     assert "\n" not in str(caught.value)
 
 
+# --- several contrasts at once ---
+
+
+@pytest.mark.parametrize("scores", [[0, 1, 2], [0, 1, 2, 3], [0, 2, 3]])
+def test_bends_are_what_no_line_has(scores):
+    found = contrasts.bends(scores)
+    assert found.shape == (len(scores) - 2, len(scores))
+    np.testing.assert_allclose(found @ (3 - 0.4 * np.array(scores)), 0, atol=1e-12)
+    np.testing.assert_allclose(found @ found.T, np.eye(len(found)), atol=1e-12)
+
+
+def test_jointly_it_is_hotellings_test_of_what_each_seed_shows():
+    rng = np.random.default_rng(5)
+    x = 0.5 * rng.normal(size=11)[:, None] + rng.normal(size=(11, 4)) + [0.0, 0.8, 0.6, 0.1]
+    each = x @ contrasts.bends(range(4)).T
+    t_squared = 11 * each.mean(0) @ np.linalg.inv(np.cov(each.T)) @ each.mean(0)
+    expected = stats.f.sf(t_squared * (11 - 2) / (2 * 10), 2, 9)
+    estimates = [statistics.member_mean(column) for column in x.T]
+    assert contrasts.joint_p(estimates, [named(11)] * 4, contrasts.bends(range(4))) == pytest.approx(expected)
+
+
+def test_of_one_contrast_it_is_the_contrasts_own():
+    rng = np.random.default_rng(6)
+    estimates, labels = simulated(rng, n=9, shared=0.5, lost=0.0, slope=0.1)
+    weights = contrasts.trend_weights(range(4))
+    alone = contrasts.linear_contrast(estimates, labels, weights, "log").p
+    assert contrasts.joint_p(estimates, labels, [weights], "log") == pytest.approx(alone)
+
+
+def test_no_joint_p_where_it_has_no_meaning():
+    x = np.random.default_rng(7).normal(size=(4, 5))
+    estimates = [statistics.member_mean(row) for row in x]
+    flat = [statistics.member_mean(np.ones(5))] * 4
+    few = [statistics.member_mean(row[:2]) for row in x]
+    for given, n in ((flat, 5), (few, 2)):
+        assert np.isnan(contrasts.joint_p(given, [named(n)] * 4, contrasts.bends(range(4))))
+    none = [Estimate(value=1.0, leave_one_out=np.full(5, np.nan)), *estimates[1:]]
+    assert np.isnan(contrasts.joint_p(none, [named(5)] * 4, contrasts.bends(range(4))))
+
+
+@pytest.mark.parametrize(("n", "shared"), [(8, 0.0), (8, 0.5), (20, 0.5)])
+def test_bends_that_are_none_are_found_at_the_stated_rate_at_most(n, shared):
+    rng = np.random.default_rng(300 + n)
+    weights = contrasts.bends(range(4))
+    found = [
+        contrasts.joint_p(*simulated(rng, n=n, shared=shared, lost=0.0, slope=0.1), weights) < 0.05
+        for _ in range(800)
+    ]
+    assert 0.005 <= np.mean(found) <= 0.075
+
+
+def test_a_bend_that_the_trend_misses_is_found():
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(12, 4)) + np.array([0.0, 2.0, 2.0, 0.0])
+    estimates = [statistics.member_mean(column) for column in x.T]
+    trend = contrasts.linear_contrast(estimates, [named(12)] * 4, contrasts.trend_weights(range(4)))
+    assert trend.p > 0.05
+    assert contrasts.joint_p(estimates, [named(12)] * 4, contrasts.bends(range(4))) < 0.01
+
+
 # --- coverage ---
 
 
