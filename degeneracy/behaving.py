@@ -28,7 +28,6 @@ class Behaving:
 
     network: Network
     cell: Cell
-    seeds: tuple[int, ...]
     trials: Mapping[str, Trials]
     probe: Probe
 
@@ -41,7 +40,6 @@ class Behaving:
         return cls(
             network=ensemble.network,
             cell=ensemble.cell,
-            seeds=ensemble.seeds,
             trials={name: draw(Streams([probe.seed], "probe"), n_trials) for name, draw in samples.items()},
             probe=probe,
         )
@@ -88,7 +86,7 @@ class Behaving:
                 _, n_trials, n_steps, input_size = block.inputs.shape
                 noise = draw_noise(self.network, streams, (n_trials, n_steps), input_size)
                 outs.append(forward(self.cell, params, block.inputs, noise)[1])
-            found[name] = torch.cat(outs, dim=1).numpy().astype(np.float64)
+            found[name] = torch.cat(outs, dim=1).numpy()
         return found
 
     def _blocks(self, trials: Trials, params: Params) -> Iterator[Trials]:
@@ -147,6 +145,6 @@ def _variant(trials: Trials, found: Sequence[Tensor], *, outputs: bool = True) -
     out = torch.cat(list(found), dim=1)
     return Variant(
         errors=trial_errors(out, trials).numpy().astype(np.float64),
-        outputs=out.numpy().astype(np.float64) if outputs else None,
+        outputs=out.numpy() if outputs else None,
         mask=trials.scored[0].numpy(),
     )

@@ -307,7 +307,7 @@ def _notes(cell: Cell, said: str, p: float) -> Iterator[str]:
         yield f"no interval: {_why_none(cell.taken)}"
     if any(_coupled(cell.grid.conditions[place]) for place in cell.taken.estimates):
         yield "coupled networks are not independent, so the interval is too narrow"
-    if said in ("unclear", "flat") and cell.p_bend < ALPHA:
+    if cell.primary and said in ("unclear", "flat") and cell.p_bend < ALPHA:
         yield f"the levels do not lie on a line (p = {cell.p_bend:.2g}): the figure says more than the trend"
     if said == "flat" and p < ALPHA:
         yield "differs from 0, but by less than the margin"

@@ -55,7 +55,8 @@ def sweep(
 ) -> list[Ensemble]:
     """Train an ensemble a strength of one or more regularisers: each is what `train` makes of that strength alone.
 
-    On a GPU the members of all of them are trained in one batch, on a CPU they share the processes.
+    On a GPU the members of all of them are trained in one batch (coupled members in one an ensemble), on a CPU they
+    share the processes.
 
     Args:
         task: the task.
@@ -73,7 +74,12 @@ def sweep(
     Raises:
         UserError: lists that are empty or of different lengths, an unknown regulariser, and what `train` refuses.
     """
-    lists = {name: list(each) if isinstance(each, Iterable) else [] for name, each in strengths.items()}
+    if not isinstance(strengths, Mapping):
+        raise UserError("sweep: strengths are needed as lists by regulariser, such as {'l1': [0, 1e-4]}")
+    lists = {
+        name: list(each) if isinstance(each, Iterable) and not isinstance(each, str) else []
+        for name, each in strengths.items()
+    }
     counts = {len(each) for each in lists.values()}
     if len(counts) != 1 or 0 in counts:
         said = ", ".join(f"{len(each)} of {name}" for name, each in lists.items()) or "none"
@@ -96,7 +102,7 @@ def _trained(
 ) -> list[Ensemble]:
     """An ensemble a training, of trainings that differ in their regularisers alone."""
     if not isinstance(task, Task):
-        raise UserError(f"train takes a Task such as dg.tasks.FlipFlop(), got {type(task).__name__}")
+        raise UserError(f"training takes a Task such as dg.tasks.FlipFlop(), got {type(task).__name__}")
     wanted, place, n_jobs = check_seeds(seeds), resolve_device(device), resolve_jobs(jobs)
     found: dict[tuple[int, int], Member] = {}
     stream = train_sweep(task, network, trainings, wanted, device=place, jobs=n_jobs)

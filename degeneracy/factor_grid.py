@@ -171,6 +171,4 @@ def final_losses(result: Result) -> dict[str, float]:
 
 
 def _others(result: Result, factor: str) -> str:
-    return ", ".join(
-        f"{name}={level_text(value)}" for name, value in result.factors.items() if name != factor
-    )
+    return ", ".join(f"{name}={value}" for name, value in result.factors.items() if name != factor)

@@ -152,8 +152,12 @@ def _needed(measure: Measure, recording: Recording) -> Recording:
         fields -= {"states", "autonomous_states", "noisy_states"}
     fields -= set(measure.needs)
     unneeded: dict[str, Any] = {name: {} if name == "behavior" else None for name in fields}
-    if "behavior" not in measure.needs:
+    if "behavior" not in measure.needs or not measure.reads_outputs:
         unneeded["noisy_outputs"] = None
+    if "behavior" in measure.needs and not measure.reads_outputs:
+        unneeded["untrained"] = None
+        unneeded["behavior"] = {name: replace(one, outputs=None) for name, one in recording.behavior.items()}
+        return replace(recording, **unneeded)
     untrained = recording.untrained
     return replace(
         recording,

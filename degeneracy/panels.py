@@ -6,7 +6,7 @@ training. What is found is kept in the run directory as it is found, and taken o
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from degeneracy.results import Result
 from degeneracy.run_directory import RunDirectory
 from degeneracy.store import write_bytes
 from degeneracy.study import Study, load_run, measured_key
-from degeneracy.training import resolve_jobs
+from degeneracy.training import nearest_kept, resolve_jobs
 
 LOSSES = 16  # batches whose mean is the training loss at a moment
 
@@ -38,7 +38,9 @@ class Way:
     columns: Mapping[str, Any]  # that name it
     measures: Mapping[str, Measure]
     moved: Callable[[Ensemble], Ensemble] | None = None  # takes the networks there
-    seen: Callable[[Ensemble], dict[str, Any]] | None = None  # gives further columns
+    seen: Mapping[str, Callable[[Ensemble], Any]] = field(
+        default_factory=dict
+    )  # further columns, of the ensemble
 
 
 def dsa_sensitivity(
@@ -112,7 +114,7 @@ def during_training(
             columns={"fraction": fraction},
             measures=built,
             moved=partial(Ensemble.at, fraction=fraction),
-            seen=partial(_training_loss, fraction=fraction),
+            seen={"training_loss": partial(_training_loss, fraction=fraction)},
         )
         for fraction in (0.0, *sorted(kept), 1.0)
     ]
@@ -145,7 +147,8 @@ def _taken(path: str | Path, name: str, ways: Sequence[Way], *, jobs: int, progr
 def _key(condition: Condition, ensemble: Ensemble, plan: Study, way: Way) -> str:
     """What kept rows must have been made with to be used again."""
     made = [measured_key(name, one, ensemble.seeds, plan.probe) for name, one in way.measures.items()]
-    return "/".join([condition.name, *(f"{name}={value}" for name, value in way.columns.items()), *made])
+    named = (f"{name}={value}" for name, value in way.columns.items())
+    return "/".join([condition.name, *named, *way.seen, *made])
 
 
 def _rows(
@@ -158,16 +161,17 @@ def _rows(
     found, missing = split_outcome({name: outcome[name] for name in way.measures})
     levels: Mapping[str, str] = {name: one.level for name, one in way.measures.items()}
     again = replace(result, measured=found, missing=missing, levels=levels)
-    return again.table.assign(**way.columns, **(way.seen(ensemble) if way.seen else {}))
+    return again.table.assign(**way.columns, **{name: seen(ensemble) for name, seen in way.seen.items()})
 
 
-def _training_loss(ensemble: Ensemble, fraction: float) -> dict[str, float]:
-    """The networks' loss after that fraction of their training, as the column `training_loss`."""
+def _training_loss(ensemble: Ensemble, fraction: float) -> float:
+    """The networks' loss after that fraction of their training, which `during_training` describes."""
     found = []
     for member in ensemble.members:
         history = member.history
         n_epochs = len(history.epoch_loss)
-        end = round(fraction * n_epochs) * (len(history.loss) // n_epochs)
+        epoch = nearest_kept(fraction, n_epochs) if fraction else 0
+        end = epoch * (len(history.loss) // n_epochs)
         batches = history.loss[max(end - LOSSES, 0) : max(end, 1)]
         found.append(np.log(batches.astype(np.float64).mean()))
-    return {"training_loss": float(np.exp(np.mean(found)))}
+    return float(np.exp(np.mean(found)))

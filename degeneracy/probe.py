@@ -15,7 +15,7 @@ class Probe(Spec):
 
     n_trials: int = pydantic.Field(64, ge=4, description="trials, common to all members")
     n_behavior_trials: int = pydantic.Field(
-        0, ge=0, description="trials a variant of the task for errors and outputs; 0 for n_trials"
+        0, ge=0, description="trials a variant for errors, outputs and closed loops; 0 for n_trials"
     )
     seed: int = pydantic.Field(0, ge=0, description="of the trials, kicks and lesions")
     kick: float = pydantic.Field(

@@ -277,13 +277,15 @@ def _measure_missing(
 def measured_key(name: str, measure: Measure, members: Sequence[int], probe: Probe) -> str:
     """What a stored measurement must have been made with to be used again."""
     built_in = type(measure) in MEASURES.values()
-    made_with = {
+    made_with: dict[str, Any] = {
         "measure": name,
         "options": measure.model_dump(mode="json"),
         "members": list(members),
         "probe": probe.seen_by(measure.needs if built_in else ()),
         "version": __version__,
     }
+    if measure.revision:
+        made_with["revision"] = measure.revision
     if not built_in:
         made_with["source"] = own_source(measure)
     return digest(made_with)

@@ -96,6 +96,19 @@ def test_levels_on_no_line_are_said_to_be() -> None:
     assert np.isnan(unordered.p_bend), "no order, no line"
 
 
+def test_other_factors_whose_levels_have_one_name_stay_apart() -> None:
+    rng = np.random.default_rng(2)
+    tasks = [{"name": "flip_flop", "channels": 1}, {"name": "flip_flop", "channels": 3}]
+    x = {(k, size): rng.normal(k + size, 0.3, 6) for k in (0, 1) for size in (6, 12)}
+    results = tuple(
+        condition({"task": tasks[k], "network.hidden_size": size}, {"dsa": mean_of(one)}, range(6))
+        for (k, size), one in x.items()
+    )
+    table = StudyResult(name="s", results=results).effects().set_index(["factor", "scale"])
+    both = np.mean([(x[k, 12] - x[k, 6]).mean() for k in (0, 1)])
+    assert table.loc[("network.hidden_size", "value"), "effect"] == pytest.approx(both)
+
+
 def test_the_bend_of_one_factor_is_averaged_over_another() -> None:
     rng = np.random.default_rng(1)
     blocks = {(a, b): rng.normal(a * b, 0.5, 9) for b in (1, 2) for a in (1, 2, 3)}

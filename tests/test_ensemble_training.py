@@ -90,6 +90,8 @@ def test_coupled_members_see_those_of_their_own_strength() -> None:
         ({}, "given are none"),
         ({"l1": []}, "given are 0 of l1"),
         ({"l1": 0.1}, "given are 0 of l1"),
+        ({"l1": "01"}, "given are 0 of l1"),
+        ([0.0, 1.0], "as lists by regulariser"),
         ({"l1": [0.0, 1.0], "l2": [0.0]}, "given are 2 of l1, 1 of l2"),
         ({"l3": [0.0]}, "unknown regulariser 'l3'"),
         ({"l1": [-1.0]}, "must be 0 or more"),

@@ -11,7 +11,14 @@ from torch import nn
 import degeneracy as dg
 from degeneracy.analysis import MEASURES, Measured
 from degeneracy.errors import UserError
-from degeneracy.measuring import build_measures, example_trials, lacking, measure_recording, split_outcome
+from degeneracy.measuring import (
+    _needed,
+    build_measures,
+    example_trials,
+    lacking,
+    measure_recording,
+    split_outcome,
+)
 from degeneracy.probe import Probe
 from degeneracy.record import record
 from degeneracy.training import one_thread
@@ -163,6 +170,17 @@ def test_too_few_converged_members_make_rows_with_the_reason(n_converged: int, e
 def test_one_network_is_no_ensemble(ensemble: dg.Ensemble) -> None:
     with pytest.raises(UserError, match="needs 2 members or more, the ensemble has 1"):
         dg.measure(trained(seeds=[0]), TASK)
+
+
+def test_spreads_of_errors_are_sent_no_outputs() -> None:
+    """Outputs of many trials are large, and one measure alone looks at them."""
+    recording = record(trained(), TASK, PROBE)
+    for name, reads in (("ood_log_error_sd", False), ("output_distance", True)):
+        measure = dg.MEASURES[name]()
+        sent = _needed(measure, recording)
+        assert all((one.outputs is not None) == reads for one in list(sent.behavior.values())[:3])
+        assert (sent.untrained is not None) == reads
+        same(measure(sent), measure(recording))
 
 
 def test_what_is_needed_and_missing_is_listed_with_its_reason() -> None:

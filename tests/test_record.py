@@ -92,6 +92,11 @@ def test_behavior_may_have_trials_of_its_own(network: dict, monkeypatch) -> None
         np.testing.assert_allclose(many.behavior[name].errors, by_hand, rtol=1e-3)
     if network:
         assert all(draw["length_2x"].shape[1] == 150 for draw in many.noisy_outputs)
+        drawn = many.noisy_outputs[0]["in_distribution"] - many.behavior["in_distribution"].outputs
+        blocks = drawn[:, :64], drawn[:, 64:128]
+        assert not any(np.allclose(*(block[k] for block in blocks)) for k in range(3)), (
+            "drawn anew in each block"
+        )
         findings = dg.MEASURES["output_distance"]()(many).findings
         assert all(one.floor.value > 0 for one in findings), "their noise, on these trials"
     # Block by block or all at once: pushes and lesions of a trial are the same.

@@ -178,6 +178,18 @@ def test_more_seeds_train_only_the_new_ones(tmp_path: Path, trained: list[tuple[
     assert len(member_arrays(tmp_path / "grown")) == 10
 
 
+def test_a_revised_measure_is_taken_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = tiny(probe={"n_trials": 8, "n_behavior_trials": 16})
+    procrustes, change = (plan.build_measures()[name] for name in ("procrustes", "weight_change"))
+    before = [study.measured_key("m", one, SEEDS, plan.probe) for one in (procrustes, change)]
+    monkeypatch.setattr(type(procrustes), "revision", 1)
+    after = [study.measured_key("m", one, SEEDS, plan.probe) for one in (procrustes, change)]
+    assert before[0] != after[0]
+    assert before[1] == after[1]
+    states_only = study.measured_key("m", change, SEEDS, tiny().probe)
+    assert after[1] == states_only, "more trials of behavior are nothing to a measure of weights"
+
+
 def test_another_level_trains_only_the_new_condition(tmp_path: Path, trained: list[tuple[int, int]]) -> None:
     run(tmp_path / "run")
     trained.clear()

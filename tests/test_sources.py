@@ -48,6 +48,8 @@ def test_a_share_is_the_ratio_of_two_values(tmp_path: Path) -> None:
     assert [text.get_text() for text in dynamics.get_yticklabels()] == ["Procrustes, driven"]
     drawn = {bars.get_label(): bars.lines[0].get_xdata()[0] for bars in dynamics.containers}
     assert drawn == {f"{varies} (n=4)": share for varies, share in driven.items()}
+    with pytest.raises(UserError, match="no column 'share'"):
+        dg.plots.source_shares(shares.drop(columns="share"))
     with pytest.raises(UserError, match="holds no share"):
         dg.plots.source_shares(shares.assign(share=np.nan))
 

@@ -27,6 +27,7 @@ class _OODError(Measure):
 
     level: ClassVar[Level] = "behavior"
     needs: ClassVar[tuple[str, ...]] = ("behavior",)
+    reads_outputs: ClassVar[bool] = False
     unit: ClassVar[str] = "squared output unit"
     source: ClassVar[str] = (
         "Huang et al. (2025), arXiv 2410.03972 (the standard deviation); the others are ours"
@@ -123,6 +124,7 @@ class OODErrorIQR(_OODError):
     """Interquartile range of the error over its median."""
 
     name: ClassVar[str] = "ood_error_iqr"
+    revision: ClassVar[int] = 1  # quantiles of Harrell & Davis
     scale: ClassVar[Literal["linear", "log"]] = "log"
     unit: ClassVar[str] = ""
     meaning: ClassVar[str] = "interquartile range of members' errors over their median"

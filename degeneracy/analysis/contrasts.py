@@ -155,7 +155,10 @@ def joint_p(
     values = np.array([transformed(np.array(e.value), scale) for e in estimates])
     added = _by_seed(estimates, labels, c, scale)
     covariance, q, n = added.T @ added, len(c), min(map(len, labels))
-    if n <= q or not np.isfinite(covariance).all() or np.linalg.cond(covariance) > SINGULAR:
+    smallest = np.abs(c) @ [rounding(estimate, scale) for estimate in estimates]
+    if n <= q or not np.isfinite(covariance).all() or not (np.sqrt(np.diag(covariance)) > smallest).all():
+        return float("nan")
+    if np.linalg.cond(covariance) > SINGULAR:
         return float("nan")
     d = c @ values
     t_squared = float(d @ np.linalg.solve(covariance, d))

@@ -15,8 +15,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
-from scipy.stats.mstats import hdquantiles
+from scipy.special import betainc, stdtrit
 
 from degeneracy.analysis.measure import Estimate, Finding
 from degeneracy.analysis.recording import Array
@@ -133,15 +132,23 @@ def iqr_over_median(x: ArrayLike) -> Estimate:
     Source: quantiles of Harrell & Davis (1982), Biometrika 69:635.
     """
     values = _members(x, at_least=2)
-    n = len(values)
-    without = [np.delete(values, k) for k in range(n)] if n > 2 else []
-    leave_one_out = [_spread_of_middle_half(rest) for rest in without] or np.full(n, np.nan)
-    return Estimate(value=_spread_of_middle_half(values), leave_one_out=np.asarray(leave_one_out))
+    n, order = len(values), np.argsort(values)
+    ordered = values[order]
+    leave_one_out = np.full(n, np.nan)
+    if n > 2:
+        rest = np.array([np.delete(ordered, k) for k in range(n)])
+        leave_one_out[order] = _spread_of_middle_half(rest)
+    return Estimate(value=float(_spread_of_middle_half(ordered)), leave_one_out=leave_one_out)
 
 
-def _spread_of_middle_half(values: Array) -> float:
-    low, median, high = np.asarray(hdquantiles(values, [0.25, 0.5, 0.75]), dtype=np.float64)
-    return float(_ratio(high - low, np.abs(median)))
+def _spread_of_middle_half(ordered: Array) -> Array:
+    """(q_75 - q_25) / |q_50| of values in order (..., n); the quantile p weighs them by increments of a beta cdf."""
+    n = ordered.shape[-1]
+    low, median, high = (
+        ordered @ np.diff(betainc((n + 1) * p, (n + 1) * (1 - p), np.arange(n + 1) / n))
+        for p in (0.25, 0.5, 0.75)
+    )
+    return _ratio(high - low, np.abs(median))
 
 
 def constant(value: float, n_members: int) -> Estimate:

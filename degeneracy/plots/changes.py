@@ -8,7 +8,7 @@ NO_SPREAD = ("ood_error_mean", "ood_error_cv", "ood_error_iqr")
 NO_DIFFERENCE = ("n_stable", "n_total", "mean")
 
 
-def differences(table: pd.DataFrame) -> pd.DataFrame:
+def rows_of_spread(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table with level, measure and variant that say how networks differ, each thing once."""
     keep = (
         ~table["measure"].isin(NO_SPREAD)

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.factors import factor_name
-from degeneracy.plots.changes import differences, in_percent
+from degeneracy.plots.changes import in_percent, rows_of_spread
 from degeneracy.plots.names import LEVELS, full_name
 from degeneracy.plots.style import (
     COLOURS,
@@ -66,7 +66,7 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     """The rows worth a place: of behavior, the task variant that it is judged by."""
     judged = set(table.loc[table["primary"] & (table["level"] == "behavior"), "variant"])
     other_variant = (table["level"] == "behavior") & ~table["variant"].isin(judged or set(table["variant"]))
-    return differences(table[table["effect"].notna() & ~(other_variant & ~table["primary"])])
+    return rows_of_spread(table[table["effect"].notna() & ~(other_variant & ~table["primary"])])
 
 
 def _names(table: pd.DataFrame) -> list[tuple[str, str]]:

@@ -243,11 +243,11 @@ def _against(
     gap = _gap([place(r) for r in study.results])
     lines: dict[str, list[Result]] = {}
     for result in study.results:
-        rest = ", ".join(
-            f"{factor_name(f)} = {level_text(v)}" for f, v in result.factors.items() if f != along
-        )
-        lines.setdefault(rest, []).append(result)
-    for k, (rest, results) in enumerate(lines.items()):
+        key = str({f: v for f, v in result.factors.items() if f != along})  # two tables may have one name
+        lines.setdefault(key, []).append(result)
+    for k, results in enumerate(lines.values()):
+        others = {f: v for f, v in results[0].factors.items() if f != along}
+        rest = ", ".join(f"{factor_name(f)} = {level_text(v)}" for f, v in others.items())
         colour = COLOURS[k % len(COLOURS)]
         shift = 0.12 * gap * (k - (len(lines) - 1) / 2)
         results.sort(key=place)

@@ -77,6 +77,8 @@ def during_training(
     """
     if against not in AXES:
         raise unknown_name("axis", against, AXES, where="during training")
+    if against not in table:
+        raise UserError(f"during training: the table has no column '{against}'")
     figure, axes = panels(len(names), 3, extra=0.4)
     conditions = list(dict.fromkeys(table["condition"]))
     for panel, name in zip(axes, names, strict=True):

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from degeneracy.errors import UserError
-from degeneracy.plots.changes import differences
+from degeneracy.plots.changes import rows_of_spread
 from degeneracy.plots.names import LEVELS, full_name
 from degeneracy.plots.style import COLOURS, GREY, WIDTH, legend_below, marker, panels, styled
 
@@ -22,7 +22,9 @@ def source_shares(table: pd.DataFrame) -> Figure:
     Raises:
         UserError: a table without a share.
     """
-    shown = differences(table[table["share"].notna()])
+    if "share" not in table:
+        raise UserError("source shares: the table has no column 'share'")
+    shown = rows_of_spread(table[table["share"].notna()])
     levels = [level for level in LEVELS if level in set(shown["level"])]
     if not levels:
         raise UserError("source shares: the table holds no share (its notes say why)")

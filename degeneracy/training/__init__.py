@@ -10,6 +10,7 @@ from degeneracy.training.members import (
     train_sweep,
 )
 from degeneracy.training.regularisers import REGULARISERS
+from degeneracy.training.snapshots import nearest_kept
 from degeneracy.training.specification import Training
 from degeneracy.training.stack import History, Member, Status
 
@@ -20,6 +21,7 @@ __all__ = [
     "Member",
     "Status",
     "Training",
+    "nearest_kept",
     "one_thread",
     "resolve_device",
     "resolve_jobs",

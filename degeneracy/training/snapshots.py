@@ -9,9 +9,17 @@ from torch import Tensor
 KEPT = 64  # at most; a fraction is then met to within 1 / 64 of a member's epochs
 
 
+def nearest_kept(fraction: float, n_epochs: int) -> int:
+    """The epoch whose parameters stand for a fraction of a member's training, once that has taken so many epochs."""
+    stride = 1
+    while n_epochs // stride > KEPT:
+        stride *= 2
+    return min(range(stride, n_epochs + 1, stride), key=lambda epoch: abs(epoch - fraction * n_epochs))
+
+
 @dataclass(kw_only=True)
 class Snapshots:
-    """Flat parameters (member, parameter) of epochs 0, stride, 2 stride, ...; stride 1 until there are too many.
+    """Flat parameters (member, parameter) of epochs stride, 2 stride, ...; stride 1 until there are too many.
 
     How long a member trains is known at its end only. Whenever more than `KEPT` are there, every second goes and the
     stride doubles, so that memory stays bounded and the distance to any epoch at stride / 2 epochs or less.

@@ -188,6 +188,8 @@ def test_no_joint_p_where_it_has_no_meaning():
     few = [statistics.member_mean(row[:2]) for row in x]
     for given, n in ((flat, 5), (few, 2)):
         assert np.isnan(contrasts.joint_p(given, [named(n)] * 4, contrasts.bends(range(4))))
+    rounded = [statistics.member_mean([x] * 12) for x in (0.3, 1 / 3, 0.3)]  # spread by rounding alone
+    assert np.isnan(contrasts.joint_p(rounded, [named(12)] * 3, contrasts.bends(range(3))))
     none = [Estimate(value=1.0, leave_one_out=np.full(5, np.nan)), *estimates[1:]]
     assert np.isnan(contrasts.joint_p(none, [named(5)] * 4, contrasts.bends(range(4))))
 

@@ -74,6 +74,12 @@ def test_plain_values_by_hand():
     assert np.isnan(statistics.member_cv([-1.0, 0.0, 1.0]).value)
 
 
+def test_quartiles_are_those_of_harrell_and_davis():
+    x = np.random.default_rng(0).normal(5.0, 1.0, 9)
+    low, median, high = stats.mstats.hdquantiles(x, [0.25, 0.5, 0.75])
+    assert statistics.iqr_over_median(x).value == pytest.approx((high - low) / median)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

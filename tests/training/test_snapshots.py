@@ -7,7 +7,7 @@ import torch
 
 import degeneracy as dg
 from degeneracy.errors import UserError
-from degeneracy.training.snapshots import KEPT, Snapshots
+from degeneracy.training.snapshots import KEPT, Snapshots, nearest_kept
 
 TASK = dg.tasks.FlipFlop(channels=1, n_steps=6)
 BRIEF = dg.Training(batch_size=4, steps_per_epoch=2, max_epochs=8, patience=3, learning_rate=0.01)
@@ -57,5 +57,7 @@ def test_memory_is_bounded_and_every_epoch_is_near(n_epochs: int) -> None:
         assert flat.item() == -epoch
         # Half a stride within, up to a whole one at either end; a stride is at most 2/64 of the epochs.
         assert abs(epoch - wanted) <= max(2 * n_epochs / KEPT, 0)
+    for fraction in (0.01, 0.1, 0.37, 0.5, 1.0):
+        assert nearest_kept(fraction, n_epochs) == snapshots.nearest(fraction * n_epochs, 0)[0]
     half = snapshots.select([1])
     assert half.nearest(n_epochs, 0)[1].item() == snapshots.nearest(n_epochs, 1)[1].item()
