@@ -101,11 +101,12 @@ def criticisms(study: StudyResult) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["check", *table.columns])
 
 
-def gather(studies: Mapping[str, StudyResult]) -> pd.DataFrame:
+def gather(studies: Mapping[str, StudyResult], *, checks: bool = False) -> pd.DataFrame:
     """The primary effects of several studies in one table, as they were measured.
 
     Args:
         studies: by the name of their row, `study`.
+        checks: the rows of `criticisms` instead, with `check`.
 
     Returns:
         The primary rows of each study's `effects` on the scale of the values, with `study`. Holm's correction is
@@ -113,6 +114,9 @@ def gather(studies: Mapping[str, StudyResult]) -> pd.DataFrame:
     """
     tables = []
     for name, study in studies.items():
-        table = study.effects()
-        tables.append(table[table["primary"] & (table["scale"] == VALUE)].assign(study=name))
+        if checks:
+            tables.append(criticisms(study).assign(study=name))
+        else:
+            table = study.effects()
+            tables.append(table[table["primary"] & (table["scale"] == VALUE)].assign(study=name))
     return pd.concat(tables, ignore_index=True)

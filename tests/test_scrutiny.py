@@ -106,8 +106,25 @@ def test_the_figure_shows_every_row_where_it_is(folder: Path) -> None:
     assert any(abs(x - percent) < 1e-9 and y == 1 for x, y in points)
 
 
+def test_the_matrix_says_what_each_check_said_of_each_study(folder: Path) -> None:
+    runs = dg.load_runs(folder)
+    table = gather(runs, checks=True)
+    one = criticisms(runs["two"])
+    assert table[table["study"] == "two"]["effect"].reset_index(drop=True).equals(one["effect"])
+    figure = dg.plots.agreement(table)
+    signs = {"agrees": "+", "disagrees": "\N{MINUS SIGN}", "unclear": "?", "": ""}
+    weights = figure.axes[1]
+    checks = [label.get_text() for label in weights.get_xticklabels()]
+    assert checks == list(dict.fromkeys(one[one["level"] == "weights"]["check"]))
+    drawn = {text.get_position(): text.get_text() for text in weights.texts}
+    for row in table[table["level"] == "weights"].itertuples():
+        assert drawn[checks.index(row.check), ["one", "two"].index(row.study)] == signs[row.agreement]
+
+
 def test_a_table_that_cannot_be_drawn_is_refused(folder: Path) -> None:
     table = gather(dg.load_runs(folder))
+    with pytest.raises(UserError, match="agreement: the table has no check"):
+        dg.plots.agreement(table)
     with pytest.raises(UserError, match="no check"):
         dg.plots.verdicts(table, by="check")
     with pytest.raises(UserError, match="no rows"):

@@ -3,6 +3,7 @@
 Nothing here uses pyplot; a notebook shows what is returned. The report is made of these.
 """
 
+from degeneracy.plots.agreement import agreement
 from degeneracy.plots.behavior import ood_errors
 from degeneracy.plots.distances import distance_heatmaps, mds_maps, pair_distances, weight_distances
 from degeneracy.plots.effects import effects
@@ -18,6 +19,7 @@ from degeneracy.plots.verdicts import verdicts
 
 __all__ = [
     "against_factor",
+    "agreement",
     "convergence",
     "coordinate_check",
     "distance_against_updates",
