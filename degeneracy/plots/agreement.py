@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from degeneracy.effects import VALUE
 from degeneracy.errors import UserError
 from degeneracy.plots.style import COLOURS, GREY, PALE, panels, styled
 from degeneracy.plots.verdicts import LEVELS
@@ -30,12 +31,14 @@ def agreement(table: pd.DataFrame) -> Figure:
     Raises:
         UserError: a table without its columns or without rows.
     """
-    missing = {"study", "check", "level", "agreement", "n_members"} - set(table.columns)
+    missing = {"study", "check", "level", "scale", "agreement", "n_members"} - set(table.columns)
     if missing or table.empty:
         raise UserError(f"agreement: the table has no {min(missing) if missing else 'rows'}")
     studies = list(dict.fromkeys(table["study"]))
     levels = [level for level in LEVELS if level in set(table["level"])]
-    names = [f"{study} (n={table.loc[table['study'] == study, 'n_members'].max()})" for study in studies]
+    measured = table[(table["scale"] == VALUE) & table["effect"].notna()]
+    least = measured.groupby("study")["n_members"].min().reindex(studies, fill_value=0)
+    names = [f"{study} (n={least[study]})" for study in studies]
     figure, axes = panels(len(levels), len(levels), height=1.5 + 0.2 * len(studies), extra=0.35)
     for k, (panel, level) in enumerate(zip(axes, levels, strict=True)):
         _panel(panel, table[table["level"] == level], studies)
