@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
+from degeneracy.analysis import MEASURES
 from degeneracy.errors import UserError, unknown_name
-from degeneracy.plots.names import full_name, split
+from degeneracy.plots.names import full_name, split, with_unit
 from degeneracy.plots.style import condition_colours, label_outer, legend_below, marker, panels, styled
 
-AXES = {"fraction": "fraction of training", "training_loss": "training loss (mean squared error)"}
+AXES = {"fraction": "fraction of training", "training_loss": "training loss (MSE)"}
 
 
 @styled
@@ -101,6 +102,7 @@ def during_training(
                 lw=1,
             )
         panel.set_title(full_name(measure, variant))
+        panel.set_ylabel(with_unit("value", MEASURES[measure].unit if measure in MEASURES else ""))
         panel.set_xlabel(AXES[against])
         if against == "training_loss":
             panel.set_xscale("log")

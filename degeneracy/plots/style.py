@@ -252,7 +252,7 @@ def legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             by_label.setdefault(label, handle)
     if by_label:
-        room = 15 * figure.get_figwidth()  # characters of 9 pt in a line
+        room = 14 * figure.get_figwidth()  # characters of 9 pt in a line
         columns = max(1, int(room // (max(map(len, by_label)) + 7)))
         figure.legend(
             list(by_label.values()), list(by_label), loc="lower center", ncols=columns, borderaxespad=0
