@@ -63,7 +63,8 @@ def stop_workers() -> None:
     """End all worker processes at once, idle ones too, with what they were at."""
     for feeder in tuple(_feeders):
         feeder.stop()
-    _kill_workers()
+    with _quiet_manager():
+        _kill_workers()
 
 
 class _Feeder(threading.Thread):
@@ -111,9 +112,10 @@ class _Feeder(threading.Thread):
         self.stopped = True
         _feeders.discard(self)
         began = time.monotonic()
-        while self.is_alive() and time.monotonic() - began < SECONDS_TO_END:
-            _kill_workers()  # again and again: the thread may have been about to start them
-            self.join(0.05)
+        with _quiet_manager():
+            while self.is_alive() and time.monotonic() - began < SECONDS_TO_END:
+                _kill_workers()  # again and again: the thread may have been about to start them
+                self.join(0.05)
 
     def _until_stopped(self) -> Iterator[Call]:
         for call in self.calls:
@@ -128,6 +130,24 @@ def _kill_workers() -> None:
     if executor is not None:
         with contextlib.suppress(Exception):  # joblib may be ending them itself at this moment, in the feeder
             executor.shutdown(wait=True, kill_workers=True)
+
+
+@contextlib.contextmanager
+def _quiet_manager() -> Iterator[None]:
+    """Meanwhile loky's thread that looks after the workers dies in silence: it may meet one that was killed as it
+    started, and the traceback would be all that a user sees of a stop that went well.
+    """
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if failed.thread is None or failed.thread.name != "ExecutorManagerThread":
+            before(failed)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _block_signals() -> None:

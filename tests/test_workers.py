@@ -1,12 +1,14 @@
 """Calls spread over worker processes: all are made, errors come back, and no worker outlives its use."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from degeneracy import workers
 from degeneracy.errors import UserError
 from degeneracy.workers import Call, spread, stop_workers
 
@@ -80,3 +82,23 @@ def test_idle_workers_end_too() -> None:
 def not_gone(number: int) -> bool:
     os.kill(number, 0)
     return True
+
+
+def test_a_stop_hides_the_end_of_lokys_thread_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the one thread that a worker killed at its start takes along, with a traceback on standard error."""
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", lambda failed: seen.append(failed.thread.name))
+
+    def fail() -> None:
+        raise RuntimeError
+
+    def run(name: str) -> None:
+        thread = threading.Thread(target=fail, name=name)
+        thread.start()
+        thread.join()
+
+    with workers._quiet_manager():
+        run("ExecutorManagerThread")
+        run("another")
+    run("ExecutorManagerThread")
+    assert seen == ["another", "ExecutorManagerThread"]
