@@ -52,7 +52,7 @@ def dsa_sensitivity(table: pd.DataFrame, variant: str = "driven", *, calibrated:
             )
         panel.set_title(f"{n_delays} delays (n={int(rows['n_converged'].min())})")
         panel.set_xticks(range(len(conditions)), conditions, rotation=30, ha="right")
-    axes[0].set_ylabel("DSA, calibrated" if calibrated else "DSA (radians)")
+    axes[0].set_ylabel(f"DSA, {variant}, calibrated" if calibrated else f"DSA, {variant} (rad)")
     label_outer(axes, 3, same_y=True)
     legend_below(figure, axes)
     return figure
