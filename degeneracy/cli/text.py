@@ -11,15 +11,13 @@ from pydantic_core import PydanticUndefined
 from degeneracy.analysis import MEASURES
 from degeneracy.networks.cells import CELLS
 from degeneracy.plots import numbers
-from degeneracy.plots.names import LEVELS, primary
+from degeneracy.plots.names import IN_CSV_ONLY, LEVELS, primary
 from degeneracy.results import Result, StudyResult
 from degeneracy.specs import Spec
 from degeneracy.tasks import TASKS
 
 WIDTH = 110
 HEADINGS = ("condition", "measure", "variant", "value [95% interval]", "calibrated [95% interval]", "members")
-# Other scalings of what the primary measure of behavior shows: in degeneracy.csv only.
-IN_CSV_ONLY = ("ood_error_mean", "ood_error_cv", "ood_error_iqr")
 
 
 def table_text(study: StudyResult, csv: Path) -> str:

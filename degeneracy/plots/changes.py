@@ -3,15 +3,16 @@
 import numpy as np
 import pandas as pd
 
-# They count or average what networks do alike, or repeat another row.
-NO_SPREAD = ("ood_error_mean", "ood_error_cv", "ood_error_iqr")
+from degeneracy.plots.names import IN_CSV_ONLY
+
+# Variants that count or average what networks do alike.
 NO_DIFFERENCE = ("n_stable", "n_total", "mean")
 
 
 def rows_of_spread(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table with level, measure and variant that say how networks differ, each thing once."""
     keep = (
-        ~table["measure"].isin(NO_SPREAD)
+        ~table["measure"].isin(IN_CSV_ONLY)
         & ~table["variant"].isin(NO_DIFFERENCE)
         & ~table["variant"].str.endswith("/untrained")
         & (table["level"] != "learning")

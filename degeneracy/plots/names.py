@@ -47,6 +47,9 @@ VARIANT_NAMES = {
 # Units where a panel has little room; others as they are.
 SHORT_UNITS = {"natural-log units": "ln units", "squared output unit": "output²", "output unit": "output"}
 
+# In degeneracy.csv, but neither drawn nor printed: means, and other scalings of what a level's primary measure shows.
+IN_CSV_ONLY = ("ood_error_mean", "ood_error_cv", "ood_error_iqr")
+
 # The measures by which a level is summarised, the first that was measured, with the variants tried in order.
 PRIMARY: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "behavior": (

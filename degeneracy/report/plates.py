@@ -11,6 +11,7 @@ from degeneracy import plots
 from degeneracy.effects import CALIBRATED, VALUE
 from degeneracy.factors import factor_name
 from degeneracy.plots.names import (
+    IN_CSV_ONLY,
     LEVELS,
     distances_of_level,
     findings_of_level,
@@ -28,8 +29,6 @@ LARGEST_SVG = 220_000  # bytes; a larger one is embedded as PNG
 BUDGET = 4_000_000  # bytes of figures in the HTML before base64, so that it can be sent by mail
 MAX_CONDITIONS = 6  # shown one by one; of more, the first and the last
 PANELS_A_PAGE = 12
-# Shown in the table but not against the factor: other scalings of what the primary measure shows.
-_TABLE_ONLY = ("ood_error_mean", "ood_error_cv", "ood_error_iqr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +284,7 @@ def _against_factor(study: StudyResult, level: str) -> Iterator[_Wanted]:
     names = [
         joined(measure, variant)
         for measure, variant in findings_of_level(study.results, level)
-        if measure not in _TABLE_ONLY and (measure, variant) != chosen and not variant.endswith("/untrained")
+        if measure not in IN_CSV_ONLY and (measure, variant) != chosen and not variant.endswith("/untrained")
     ]
     for k in range(0, len(names), PANELS_A_PAGE):
         some = names[k : k + PANELS_A_PAGE]

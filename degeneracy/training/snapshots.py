@@ -40,10 +40,9 @@ class Snapshots:
             keep = [k for k, kept in enumerate(self.epochs) if kept % self.stride == 0]
             self.epochs, self.params = [self.epochs[k] for k in keep], [self.params[k] for k in keep]
 
-    def nearest(self, epoch: float, member: int) -> tuple[int, Tensor]:
-        """The epoch nearest to one, and a member's parameters after it, (1, parameter) on the CPU."""
-        k = min(range(len(self.epochs)), key=lambda k: abs(self.epochs[k] - epoch))
-        return self.epochs[k], self.params[k][member : member + 1].cpu()
+    def after(self, epoch: int, member: int) -> Tensor:
+        """A member's parameters after an epoch that is kept, (1, parameter) on the CPU."""
+        return self.params[self.epochs.index(epoch)][member : member + 1].cpu()
 
     def select(self, members: Sequence[int]) -> "Snapshots":
         """The snapshots of some members, by position."""

@@ -16,7 +16,7 @@ from degeneracy.tasks import Task, Trials
 from degeneracy.training.costs import Costs
 from degeneracy.training.graphs import Replayed
 from degeneracy.training.optimisation import Adam, Groups, flatten, views
-from degeneracy.training.snapshots import Snapshots
+from degeneracy.training.snapshots import Snapshots, nearest_kept
 from degeneracy.training.specification import Training
 from degeneracy.training.updates import updates_on
 
@@ -191,7 +191,7 @@ class Stack:
 
     def _checkpoint(self, k: int, fraction: float) -> Params:
         """The k-th member after that fraction of its epochs so far, to the nearest that is kept."""
-        _, flat = self.snapshots.nearest(fraction * len(self.means), k)
+        flat = self.snapshots.after(nearest_kept(fraction, len(self.means)), k)
         return {name: value[0].clone() for name, value in views(flat, self.like).items()}
 
     def only(self, stay: Sequence[int]) -> "Stack":
