@@ -95,35 +95,41 @@ class PathIntegration(Task):
         The agent walks freely through mirror images of the box; mirroring them back gives the path in the box.
         There is no loop over time.
         """
-        start = streams.uniform((n_trials, 1, self.dimensions), 0, self.side)
+        # Coordinates come first, so that each is one block: sums over a last axis of 2 or 3 are slow.
+        start = streams.uniform((n_trials, 1, self.dimensions), 0, self.side).movedim(-1, 0)
         direction = _direction(self._angles(streams, n_trials))
-        speed = self._speed(streams, n_trials).unsqueeze(-1)
-        free = torch.cat([start, start + (speed * direction).cumsum(2)], 2)
-        image = (free / self.side).floor()  # which image of the box each coordinate is in
-        position = _reflect(free, self.side)
+        speed = self._speed(streams, n_trials)
+        free = torch.cat([start, start + (speed * direction).cumsum(-1)], -1)
+        folded = free.remainder(2 * self.side)  # the box and its mirror image, side by side
+        position = _unfold(folded, self.side)
 
-        mirrored = torch.where(image[:, :, 1:].remainder(2) == 0, direction, -direction)
-        bounced = (image[:, :, 1:] != image[:, :, :-1]).any(-1, keepdim=True)
-        moved = position.diff(dim=2)
-        distance = torch.linalg.vector_norm(moved, dim=-1, keepdim=True)
+        # No step crosses more than one wall of a kind, so that a bounce is a change between box and mirror image.
+        mirrored = folded > self.side
+        bounced = (mirrored[..., 1:] != mirrored[..., :-1]).any(0)
+        direction = torch.where(mirrored[..., 1:], -direction, direction)
+        moved = position.diff()
+        distance = moved.square().sum(0).sqrt()
         # A corner met head-on leaves the agent where it was: any direction then does, but not 0/0.
-        straight = torch.where(distance > 0, moved / distance.clamp(min=1e-12), mirrored)
-        headings = _cos_sin(torch.where(bounced, straight, mirrored))
+        straight = bounced & (distance > 0)
+        heading = _cos_sin(torch.where(straight, moved / distance.clamp(min=1e-12), direction))
 
-        at_start = torch.zeros_like(position[:, :, 1:])
-        at_start[:, :, 0] = position[:, :, 0] - self.side / 2
-        inputs = torch.cat([headings, torch.where(bounced, distance, speed), at_start], -1)
-        return Trials.of(inputs, position[:, :, 1:] - self.side / 2)
+        at_start = torch.zeros_like(moved)
+        at_start[..., 0] = position[..., 0] - self.side / 2
+        inputs = torch.cat([heading, torch.where(bounced, distance, speed)[None], at_start])
+        # Together first, then turned: several times as fast as torch.stack along the last axis.
+        return Trials.of(
+            *(x.movedim(0, -1).contiguous() for x in (inputs, position[..., 1:] - self.side / 2))
+        )
 
     def _angles(self, streams: Streams, n_trials: int) -> Tensor:
-        """Heading, or azimuth and elevation, before any wall: (member, trial, time, angle), radians."""
+        """Heading, or azimuth and elevation, before any wall: (angle, member, trial, time), radians."""
         n_angles = self.dimensions - 1
-        first = math.pi * streams.uniform((n_trials, 1, n_angles))
-        turns = self.heading_sd * streams.normal((n_trials, self.n_steps, n_angles))
-        angles = first + turns.cumsum(2)
-        angles[..., 0] += first[..., 0]  # uniform over the full circle; an elevation over half of it
+        first = math.pi * streams.uniform((n_trials, 1, n_angles)).movedim(-1, 0)
+        turns = streams.normal((n_trials, self.n_steps, n_angles)).movedim(-1, 0).contiguous()
+        angles = first + (self.heading_sd * turns).cumsum(-1)
+        angles[0] += first[0]  # uniform over the full circle; an elevation over half of it
         if n_angles == 2:
-            angles[..., 1] = _reflect(angles[..., 1], math.pi) - math.pi / 2
+            angles[1] = _reflect(angles[1], math.pi) - math.pi / 2
         return angles
 
     def _speed(self, streams: Streams, n_trials: int) -> Tensor:
@@ -179,25 +185,29 @@ class PathIntegration(Task):
         }
 
 
+def _unfold(x: Tensor, width: float) -> Tensor:
+    """Mirror x in [0, 2 width) back into [0, width]."""
+    return width - (x - width).abs()
+
+
 def _reflect(x: Tensor, width: float) -> Tensor:
     """Mirror x back into [0, width] (a triangle wave of period 2 width)."""
-    return width - (x.remainder(2 * width) - width).abs()
+    return _unfold(x.remainder(2 * width), width)
 
 
 def _direction(angles: Tensor) -> Tensor:
-    """Unit vector of a heading (angle = 1) or of azimuth and elevation (angle = 2)."""
-    flat = torch.stack([angles[..., 0].cos(), angles[..., 0].sin()], -1)
-    if angles.shape[-1] == 1:
+    """Unit vectors (dimension, ...) of a heading (1, ...) or of azimuth and elevation (2, ...)."""
+    flat = torch.stack([angles[0].cos(), angles[0].sin()])
+    if len(angles) == 1:
         return flat
-    elevation = angles[..., 1:]
-    return torch.cat([elevation.cos() * flat, elevation.sin()], -1)
+    elevation = angles[1:]
+    return torch.cat([elevation.cos() * flat, elevation.sin()])
 
 
 def _cos_sin(direction: Tensor) -> Tensor:
-    """Cos and sin of the heading, or of azimuth and then elevation, of a unit vector."""
-    flat = torch.linalg.vector_norm(direction[..., :2], dim=-1, keepdim=True)
+    """Cos and sin of the heading, or of azimuth and then elevation, of unit vectors (dimension, ...)."""
+    if len(direction) == 2:
+        return direction
+    flat = direction[:2].square().sum(0).sqrt()
     # Straight up or down has no azimuth: its cos and sin, multiplied by 0, are then set to 0 rather than 0/0.
-    heading = direction[..., :2] / flat.clamp(min=1e-12)
-    if direction.shape[-1] == 2:
-        return heading
-    return torch.cat([heading, flat, direction[..., 2:]], -1)
+    return torch.stack([*(direction[:2] / flat.clamp(min=1e-12)), flat, direction[2]])
