@@ -16,23 +16,26 @@ from degeneracy.version import __version__
 if TYPE_CHECKING:
     from degeneracy import analysis, checks, plots, tasks
     from degeneracy.analysis import MEASURES, Measure, Recording
-    from degeneracy.arrays import load_arrays, measure_arrays
-    from degeneracy.claims import Claim, Claims
-    from degeneracy.ensemble import Ensemble
-    from degeneracy.ensemble_training import sweep, train
+    from degeneracy.effects.scrutiny import criticisms, gather
+    from degeneracy.effects.sources import source_shares
+    from degeneracy.ensembles.ensemble import Ensemble
+    from degeneracy.ensembles.training import sweep, train
     from degeneracy.errors import UserError
-    from degeneracy.measuring import measure
+    from degeneracy.measuring.arrays import load_arrays, measure_arrays
+    from degeneracy.measuring.measuring import measure
+    from degeneracy.measuring.probe import Probe
+    from degeneracy.measuring.results import Result, compare
     from degeneracy.networks import CELLS, Cell, Network
-    from degeneracy.panels import dsa_sensitivity, during_training
-    from degeneracy.probe import Probe
-    from degeneracy.results import Result, StudyResult, compare
-    from degeneracy.scrutiny import criticisms, gather
-    from degeneracy.sources import source_shares
     from degeneracy.streams import Streams
-    from degeneracy.study import STUDIES, Study, load_run, load_runs, load_study, run_study
+    from degeneracy.studies.claims import Claim, Claims
+    from degeneracy.studies.loading import load_run, load_runs
+    from degeneracy.studies.panels import dsa_sensitivity, during_training
+    from degeneracy.studies.running import run_study
+    from degeneracy.studies.study import STUDIES, Study, load_study
+    from degeneracy.studies.study_result import StudyResult
     from degeneracy.tasks import TASKS, Task, Trials, Variant
     from degeneracy.training import Training
-    from degeneracy.tuning import Tuning, tune
+    from degeneracy.tuning.tuning import Tuning, tune
 
 __all__ = [
     "CELLS",
@@ -85,41 +88,41 @@ _HOMES = {
     "MEASURES": "analysis",
     "Measure": "analysis",
     "Recording": "analysis",
-    "load_arrays": "arrays",
-    "measure_arrays": "arrays",
+    "load_arrays": "measuring.arrays",
+    "measure_arrays": "measuring.arrays",
     "CELLS": "networks",
     "Cell": "networks",
-    "Claim": "claims",
-    "Claims": "claims",
-    "criticisms": "scrutiny",
-    "gather": "scrutiny",
-    "Ensemble": "ensemble",
-    "sweep": "ensemble_training",
-    "train": "ensemble_training",
+    "Claim": "studies.claims",
+    "Claims": "studies.claims",
+    "criticisms": "effects.scrutiny",
+    "gather": "effects.scrutiny",
+    "Ensemble": "ensembles.ensemble",
+    "sweep": "ensembles.training",
+    "train": "ensembles.training",
     "UserError": "errors",
-    "measure": "measuring",
+    "measure": "measuring.measuring",
     "Network": "networks",
-    "Probe": "probe",
-    "Result": "results",
-    "StudyResult": "results",
-    "compare": "results",
-    "dsa_sensitivity": "panels",
-    "during_training": "panels",
-    "source_shares": "sources",
+    "Probe": "measuring.probe",
+    "Result": "measuring.results",
+    "StudyResult": "studies.study_result",
+    "compare": "measuring.results",
+    "dsa_sensitivity": "studies.panels",
+    "during_training": "studies.panels",
+    "source_shares": "effects.sources",
     "Streams": "streams",
-    "STUDIES": "study",
-    "Study": "study",
-    "load_run": "study",
-    "load_runs": "study",
-    "load_study": "study",
-    "run_study": "study",
+    "STUDIES": "studies.study",
+    "Study": "studies.study",
+    "load_run": "studies.loading",
+    "load_runs": "studies.loading",
+    "load_study": "studies.study",
+    "run_study": "studies.running",
     "TASKS": "tasks",
     "Task": "tasks",
     "Trials": "tasks",
     "Variant": "tasks",
     "Training": "training",
-    "Tuning": "tuning",
-    "tune": "tuning",
+    "Tuning": "tuning.tuning",
+    "tune": "tuning.tuning",
 }
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from degeneracy.store import read_arrays
+from degeneracy.files import read_arrays
 
 STUDY = """
 name = "killed"

@@ -5,8 +5,9 @@ import torch
 
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.statistics import constant, member_cv, member_mean, member_sd, pair_mean
-from degeneracy.results import Examples, MemberSummary, Result, StudyResult
+from degeneracy.measuring.results import Examples, MemberSummary, Result
 from degeneracy.streams import Streams
+from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import FlipFlop
 
 LEVELS = {

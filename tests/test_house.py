@@ -19,23 +19,41 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "degeneracy"
 FILES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in FILES}
-GROUND = {"compiling", "errors", "specs", "streams", "version", "workers"}
+# The rooms from the ground up: each may import those below. The files beside the rooms are the ground floor.
+FLOORS = (
+    ("compiling", "errors", "files", "named", "specs", "streams", "version", "workers"),
+    ("tasks", "analysis"),
+    ("networks",),
+    ("training",),
+    ("ensembles",),
+    ("measuring",),
+    ("studies",),
+    ("effects",),
+    ("tuning",),
+    ("checks", "plots"),
+    ("report",),
+    ("cli",),
+    ("__init__",),
+)
 # Upward imports inside a function, so that one method serves the user: `result.report(...)`, `tuning.plot()`.
-LATE = {("degeneracy.results", "degeneracy.report"), ("degeneracy.tuning", "degeneracy.plots")}
+LATE = {
+    ("degeneracy.measuring.results", "degeneracy.report"),
+    ("degeneracy.studies.study_result", "degeneracy.report"),
+    ("degeneracy.studies.study_result", "degeneracy.effects.effects"),
+    ("degeneracy.tuning.tuning", "degeneracy.plots"),
+}
+
+
+def room(module: str) -> str:
+    """Where a module stands; the public surface is "__init__"."""
+    _, *parts = module.split(".")
+    return parts[0] if parts else "__init__"
 
 
 def floor(module: str) -> int:
-    """How high a module stands: it may import what stands lower, and its own floor."""
-    parts = module.split(".")
-    room = parts[1] if len(parts) > 1 and parts[1] != "__init__" else ""
-    if room in GROUND:
-        return 0
-    if room in ("tasks", "analysis"):
-        return 1
-    if room == "checks":
-        return 3
-    upper = room == "plots" or room.startswith(("report", "cli", "__main__"))
-    return 4 if upper else 2 if room else 5
+    """How high a module stands: it may import what stands lower, and its own room."""
+    (height,) = (k for k, rooms in enumerate(FLOORS) if room(module) in rooms)
+    return height
 
 
 def imports(module: str) -> list[str]:
@@ -55,8 +73,7 @@ def imports(module: str) -> list[str]:
 
 def upward(module: str, imported: str) -> bool:
     """Whether an import goes up, or from one room into the room beside it."""
-    rooms = [name.split(".")[1] if name.count(".") else "" for name in (module, imported)]
-    beside = floor(module) == floor(imported) == 1 and rooms[0] != rooms[1]
+    beside = floor(module) == floor(imported) > 0 and room(module) != room(imported)
     return floor(imported) > floor(module) or beside
 
 
@@ -80,7 +97,9 @@ def test_the_rule_of_imports_can_fail() -> None:
     assert upward("degeneracy.analysis.pif", "degeneracy.tasks")
     assert upward("degeneracy.training", "degeneracy.cli")
     assert upward("degeneracy.streams", "degeneracy.tasks")
-    assert upward("degeneracy.results", "degeneracy.report")
+    assert upward("degeneracy.measuring.results", "degeneracy.report")
+    assert upward("degeneracy.measuring.results", "degeneracy.studies.study")
+    assert upward("degeneracy.checks.tasks", "degeneracy.plots")
     assert upward("degeneracy.training", "degeneracy"), "the public surface stands above all"
     assert not upward("degeneracy.training", "degeneracy.tasks")
 
@@ -136,7 +155,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
         "package_data knows each kind"
     )
     assert held == {path.relative_to(ROOT).as_posix() for path in there}
-    assert {"degeneracy/py.typed", "degeneracy/quickstart.toml", "degeneracy/report/page.html"} < held
+    assert {"degeneracy/py.typed", "degeneracy/studies/quickstart.toml", "degeneracy/report/page.html"} < held
     assert {name.split("/")[0] for name in others} == {f"degeneracy-{dg.__version__}.dist-info"}
     assert any(name.endswith("entry_points.txt") for name in others)
     assert any("LICENSE" in name for name in others)

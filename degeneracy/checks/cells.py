@@ -8,9 +8,9 @@ from torch import Tensor
 
 from degeneracy.analysis.symmetry import SYMMETRIES, random_copy
 from degeneracy.checks.claim import require
+from degeneracy.measuring.record import member_weights
 from degeneracy.networks import forward
 from degeneracy.networks.cells import Cell, Params
-from degeneracy.record import member_weights
 from degeneracy.streams import Streams
 
 N_UNITS, N_INPUTS, N_OUTPUTS = 6, 2, 2

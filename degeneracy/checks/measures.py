@@ -10,11 +10,11 @@ import torch
 from degeneracy.analysis import Measure, Recording
 from degeneracy.analysis.measure import PERMUTATION, ROTATION, SCALE, SIGNS, TRANSLATION
 from degeneracy.checks.claim import require
-from degeneracy.ensemble import Ensemble
+from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.measuring.probe import Probe
+from degeneracy.measuring.record import record
 from degeneracy.networks import Network, initial_params
 from degeneracy.networks.cells import Params
-from degeneracy.probe import Probe
-from degeneracy.record import record
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import History, Member
 

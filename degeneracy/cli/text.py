@@ -9,11 +9,12 @@ from typing import Any, get_args
 from pydantic_core import PydanticUndefined
 
 from degeneracy.analysis import MEASURES
+from degeneracy.measuring.results import Result
 from degeneracy.networks.cells import CELLS
 from degeneracy.plots import numbers
 from degeneracy.plots.names import IN_CSV_ONLY, LEVELS, primary
-from degeneracy.results import Result, StudyResult
 from degeneracy.specs import Spec
+from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import TASKS
 
 WIDTH = 110

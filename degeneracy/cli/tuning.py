@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from degeneracy.tuning import Tuning
+    from degeneracy.tuning.tuning import Tuning
 
 TUNE = """\
 examples:

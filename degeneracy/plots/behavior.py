@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from degeneracy.errors import UserError
+from degeneracy.measuring.results import Result
 from degeneracy.plots.names import variant_name
 from degeneracy.plots.style import (
     condition_axis,
@@ -20,7 +21,7 @@ from degeneracy.plots.style import (
     spread,
     styled,
 )
-from degeneracy.results import Result, StudyResult
+from degeneracy.studies.study_result import StudyResult
 
 _PREFIX = "errors/"
 

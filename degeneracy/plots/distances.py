@@ -13,6 +13,7 @@ from degeneracy.analysis.embedding import mds, solution_families
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics import interval
 from degeneracy.errors import UserError, unknown_name
+from degeneracy.measuring.results import Result
 from degeneracy.plots.names import (
     SHORT_UNITS,
     distance_unit,
@@ -41,7 +42,7 @@ from degeneracy.plots.style import (
     spread,
     styled,
 )
-from degeneracy.results import Result, StudyResult
+from degeneracy.studies.study_result import StudyResult
 
 MAX_LABELS = 7
 MAX_COLUMNS = 4

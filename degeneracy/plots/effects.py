@@ -5,7 +5,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from degeneracy.errors import UserError, unknown_name
-from degeneracy.factors import factor_name
 from degeneracy.plots.changes import in_percent, rows_of_spread
 from degeneracy.plots.names import LEVELS, full_name
 from degeneracy.plots.style import (
@@ -18,7 +17,8 @@ from degeneracy.plots.style import (
     panels,
     styled,
 )
-from degeneracy.results import StudyResult
+from degeneracy.studies.factors import factor_name
+from degeneracy.studies.study_result import StudyResult
 
 ROW_HEIGHT = 0.21  # inches
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from degeneracy.analysis.measure import Finding
 from degeneracy.analysis.statistics import calibrate, interval, width_against_n
 from degeneracy.errors import UserError
-from degeneracy.factors import factor_name, level_text
+from degeneracy.measuring.results import Result
 from degeneracy.plots.names import (
     LEVELS,
     finding_of,
@@ -35,7 +35,8 @@ from degeneracy.plots.style import (
     short,
     styled,
 )
-from degeneracy.results import Result, StudyResult
+from degeneracy.studies.factors import factor_name, level_text
+from degeneracy.studies.study_result import StudyResult
 
 Bars = tuple[float, float, float]  # value, low, high
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from degeneracy.analysis.measure import Finding, Measured
-from degeneracy.results import Result
+from degeneracy.measuring.results import Result
 
 LEVELS = ("behavior", "dynamics", "weights", "learning")
 

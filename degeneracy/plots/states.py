@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from degeneracy.analysis.recording import Array
 from degeneracy.errors import UserError
+from degeneracy.measuring.results import Result
 from degeneracy.plots.style import COLOURS, PALE, legend_below, marker, panels, styled
-from degeneracy.results import Result
 
 MAX_TRAJECTORIES = 12
 

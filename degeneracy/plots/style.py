@@ -20,10 +20,11 @@ from matplotlib.ticker import Formatter, LogFormatter
 from numpy.typing import NDArray
 
 from degeneracy.errors import UserError
-from degeneracy.factors import factor_name, level_text
+from degeneracy.measuring.results import Result
 from degeneracy.plots import numbers
 from degeneracy.plots.layout import PanelLayout
-from degeneracy.results import Result, StudyResult
+from degeneracy.studies.factors import factor_name, level_text
+from degeneracy.studies.study_result import StudyResult
 
 # Okabe & Ito (2008), Color universal design; without the yellow, which is too light for lines on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from degeneracy.analysis.statistics import interval
 from degeneracy.errors import UserError
+from degeneracy.measuring.results import Result
 from degeneracy.plots.names import distance_unit, full_name, primaries, with_unit
 from degeneracy.plots.style import (
     condition_colours,
@@ -18,7 +19,7 @@ from degeneracy.plots.style import (
     results_of,
     styled,
 )
-from degeneracy.results import Result, StudyResult
+from degeneracy.studies.study_result import StudyResult
 
 
 def shares_differ(results: Sequence[Result]) -> bool:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from degeneracy.errors import UserError
+from degeneracy.measuring.results import Examples, MemberSummary, Result
 from degeneracy.plots.names import full_name, primaries
 from degeneracy.plots.style import (
     COLOURS,
@@ -26,7 +27,7 @@ from degeneracy.plots.style import (
     styled,
 )
 from degeneracy.plots.survivorship import draw_against_convergence, shares_differ
-from degeneracy.results import Examples, MemberSummary, Result, StudyResult
+from degeneracy.studies.study_result import StudyResult
 
 STATUS_COLOURS = {"converged": COLOURS[0], "not converged": COLOURS[4], "diverged": COLOURS[1], "given": PALE}
 MAX_CHANNELS = 4

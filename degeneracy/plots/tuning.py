@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from degeneracy.analysis import MEASURES
-from degeneracy.factors import factor_name
 from degeneracy.plots.names import full_name, with_unit
 from degeneracy.plots.style import COLOURS, GREY, LogNumbers, legend_below, panels, styled
+from degeneracy.studies.factors import factor_name
 
 if TYPE_CHECKING:
-    from degeneracy.tuning import Tuning
+    from degeneracy.tuning.tuning import Tuning
 
 
 @styled

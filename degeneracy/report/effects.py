@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from degeneracy.effects import CALIBRATED, MATCHED, VALUE
-from degeneracy.factors import factor_name
+from degeneracy.effects.effects import CALIBRATED, MATCHED, VALUE
 from degeneracy.plots import numbers
 from degeneracy.plots.names import LEVELS, full_name, variant_name
-from degeneracy.results import StudyResult
+from degeneracy.studies.factors import factor_name
+from degeneracy.studies.study_result import StudyResult
 
 Fields = Mapping[Any, Any]  # a row of `StudyResult.effects`
 

@@ -10,18 +10,19 @@ from pathlib import Path
 import jinja2
 
 from degeneracy.errors import UserError
+from degeneracy.files import write_bytes
+from degeneracy.measuring.results import Result
 from degeneracy.report import effects as report_effects
 from degeneracy.report import text as report_text
 from degeneracy.report.drawing import MARK
 from degeneracy.report.plates import Plate, draw_plates
-from degeneracy.results import StudyResult
-from degeneracy.store import write_bytes
+from degeneracy.studies.study_result import StudyResult
 
 _HEAD_BYTES = 4096  # the mark of a report, a PNG or an SVG of ours stands within these
 
 
-def write_report(study: StudyResult, path: Path, *, jobs: int = 1) -> Path:
-    """Write the report of a study; its figures stand beside it, as PNG and SVG, in a folder of its own.
+def write_report(study: StudyResult | Result, path: Path, *, jobs: int = 1) -> Path:
+    """Write the report of a study or of one condition; its figures stand beside it, as PNG and SVG, in a folder.
 
     `report.html` has `figures/`, any other `name.html` has `name_figures/`, so that reports in one folder keep theirs.
 
@@ -29,7 +30,7 @@ def write_report(study: StudyResult, path: Path, *, jobs: int = 1) -> Path:
     or not at all, and the report last.
 
     Args:
-        study: one condition or many.
+        study: what was measured.
         path: the HTML file, or a folder, in which it is then called report.html.
         jobs: processes that draw figures; what they draw does not depend on it.
 
@@ -40,6 +41,8 @@ def write_report(study: StudyResult, path: Path, *, jobs: int = 1) -> Path:
         UserError: a file in the way that is no report of ours, or a folder that cannot be written to. Nothing is
             written then.
     """
+    if isinstance(study, Result):
+        study = StudyResult(name=study.condition, results=(study,))
     target = path if path.suffix.lower() in (".html", ".htm") and not path.is_dir() else path / "report.html"
     plates, left_out = draw_plates(study, jobs)
     folder = figures_folder(target)

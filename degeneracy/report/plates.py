@@ -8,8 +8,8 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from degeneracy import plots
-from degeneracy.effects import CALIBRATED, VALUE
-from degeneracy.factors import factor_name
+from degeneracy.effects.effects import CALIBRATED, VALUE
+from degeneracy.measuring.results import Result
 from degeneracy.plots.names import (
     IN_CSV_ONLY,
     LEVELS,
@@ -23,7 +23,8 @@ from degeneracy.plots.names import (
 from degeneracy.plots.style import WIDTH, condition_name
 from degeneracy.plots.survivorship import shares_differ
 from degeneracy.report.drawing import Drawn, drawn_figures
-from degeneracy.results import Result, StudyResult
+from degeneracy.studies.factors import factor_name
+from degeneracy.studies.study_result import StudyResult
 
 LARGEST_SVG = 220_000  # bytes; a larger one is embedded as PNG
 BUDGET = 4_000_000  # bytes of figures in the HTML before base64, so that it can be sent by mail

@@ -14,13 +14,14 @@ import numpy as np
 from degeneracy.analysis import MEASURES
 from degeneracy.analysis.measure import Finding
 from degeneracy.analysis.statistics import Calibrated, calibrate, contrast, interval
-from degeneracy.effects import final_losses
-from degeneracy.effects import primaries as judged
+from degeneracy.effects.effects import final_losses
+from degeneracy.effects.effects import primaries as judged
+from degeneracy.measuring.results import Result
 from degeneracy.plots import numbers
 from degeneracy.plots.names import LEVELS, finding_of, full_name, measure_name, primaries, variant_name
 from degeneracy.plots.style import condition_name
 from degeneracy.report import effects as report_effects
-from degeneracy.results import Result, StudyResult
+from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import TASKS
 
 # What the floor and the reference of each measure are.

@@ -14,10 +14,10 @@ from degeneracy.analysis.measure import PERMUTATION, ROTATION, SCALE, SIGNS, TRA
 from degeneracy.analysis.symmetry import transform
 from degeneracy.checks import MEASURE_CLAIMS, CheckFailed, check_measure, example_recording
 from degeneracy.checks.measures import N_UNITS, relabelled_twin
-from degeneracy.ensemble import Ensemble
+from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.measuring.probe import Probe
+from degeneracy.measuring.record import record
 from degeneracy.networks import Network, initial_params
-from degeneracy.probe import Probe
-from degeneracy.record import record
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import History, Member
 

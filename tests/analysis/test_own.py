@@ -14,9 +14,9 @@ import torch
 import degeneracy as dg
 from degeneracy.analysis import Recording
 from degeneracy.checks import CheckFailed, check_cell, check_measure, check_task
-from degeneracy.ensemble import Ensemble
+from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.errors import UserError
-from degeneracy.measuring import build_measures
+from degeneracy.measuring.measuring import build_measures
 from degeneracy.named import build, describe, look_up
 
 OWN = '''
@@ -317,7 +317,7 @@ def test_options_that_a_measure_does_not_take_are_refused() -> None:
 
 
 def test_an_edited_measure_is_taken_anew(folder: Path) -> None:
-    from degeneracy.study import own_source
+    from degeneracy.studies.keys import own_source
 
     before = own_source(build_measures(["mine_own:state_distance"])["state_distance"])
     assert "def state_distance" in before

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 import degeneracy as dg
-from degeneracy import record as recording_module
 from degeneracy.analysis.behavior_measures import ValidPredictionTime
 from degeneracy.analysis.recording import Recording
-from degeneracy.ensemble import Ensemble
+from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.measuring import record as recording_module
+from degeneracy.measuring.probe import Probe
+from degeneracy.measuring.record import record
 from degeneracy.networks import Network, forward, initial_params
-from degeneracy.probe import Probe
-from degeneracy.record import record
 from degeneracy.streams import Streams
 from degeneracy.tasks import Lorenz96, valid_prediction_time
 from degeneracy.tasks.lorenz96 import WARM_UP

@@ -33,8 +33,8 @@ from degeneracy.analysis import conjugation_search
 from degeneracy.analysis.dsa import delay_operators, fit_pairs
 from degeneracy.analysis.dynamics_measures import DSA
 from degeneracy.analysis.recording import Array
-from degeneracy.probe import Probe
-from degeneracy.record import record
+from degeneracy.measuring.probe import Probe
+from degeneracy.measuring.record import record
 
 from .timing import Row, report, versus
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 import degeneracy as dg
 from degeneracy.analysis.fixed_points import find_fixed_points
 from degeneracy.analysis.recording import StepFunction
-from degeneracy.probe import Probe
-from degeneracy.record import record
+from degeneracy.measuring.probe import Probe
+from degeneracy.measuring.record import record
 from tests.benchmarks.timing import Row, interleaved, report, versus
 
 Array = NDArray[np.float64]

@@ -6,7 +6,7 @@ from typing import Any
 import mistakes
 import pytest
 
-from degeneracy import results
+from degeneracy.studies import study_result
 
 STUDY = """
 name = "tiny"
@@ -38,14 +38,15 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         Path(path).write_text("a report")
         return Path(path)
 
-    monkeypatch.setattr(results.StudyResult, "report", report)
+    monkeypatch.setattr(study_result.StudyResult, "report", report)
     return written
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes | None]:
     """The files of a finished run, without its report."""
-    from degeneracy.study import load_study, run_study
+    from degeneracy.studies.running import run_study
+    from degeneracy.studies.study import load_study
 
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.toml").write_text(mistakes.STUDY)

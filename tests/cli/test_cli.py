@@ -16,9 +16,9 @@ import pytest
 import degeneracy
 from degeneracy.analysis import MEASURES
 from degeneracy.cli import main
-from degeneracy.cli.commands import parse_setting
+from degeneracy.cli.parser import parse_setting
 from degeneracy.networks.cells import CELLS
-from degeneracy.study import load_study
+from degeneracy.studies.study import load_study
 from degeneracy.tasks import TASKS
 
 STATES = np.random.default_rng(0).normal(size=(3, 6, 10, 4))  # (member, trial, time, unit)

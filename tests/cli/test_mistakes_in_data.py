@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mistakes import MEASURE, STATES, Mistake, a_file, arrays, assert_is_met, cut, study, with_nan
 
-from degeneracy import store
+from degeneracy import files
 from degeneracy.cli import main
 
 MISTAKES = {
@@ -159,7 +159,7 @@ class TestDisk:
         study()(tmp_path)
         arrays(states=STATES)(tmp_path)
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(store, "tempfile", SimpleNamespace(mkstemp=refuse))
+        monkeypatch.setattr(files, "tempfile", SimpleNamespace(mkstemp=refuse))
         assert main(command.split()) == 2
         [line] = capsys.readouterr().err.splitlines()
         assert line.startswith("degeneracy: cannot write new/")
@@ -190,7 +190,7 @@ class TestDisk:
         study()(tmp_path)
         arrays(states=STATES)(tmp_path)
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(store, "os", SimpleNamespace(**{**vars(os), "fsync": full}))
+        monkeypatch.setattr(files, "os", SimpleNamespace(**{**vars(os), "fsync": full}))
         assert main(command.split()) == 2
         [line] = capsys.readouterr().err.splitlines()
         assert line.endswith(".json: No space left on device")

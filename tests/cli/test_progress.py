@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from degeneracy import progress
+from degeneracy.studies import progress
 
 
 class Terminal(io.StringIO):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from degeneracy.cli import main
-from degeneracy.store import read_json
+from degeneracy.files import read_json
 
 STUDY = """
 name = "tiny"

@@ -9,6 +9,7 @@ from torch import nn
 from degeneracy.analysis.symmetry import SYMMETRIES, Weights, random_copy, transform
 from degeneracy.checks import CELL_CLAIMS
 from degeneracy.errors import UserError
+from degeneracy.measuring.record import member_weights
 from degeneracy.networks import Network, draw_noise, forward, initial_params
 from degeneracy.networks.cells import (
     CELLS,
@@ -20,7 +21,6 @@ from degeneracy.networks.cells import (
     ReluCell,
     TanhCell,
 )
-from degeneracy.record import member_weights
 from degeneracy.streams import Streams
 
 N, IN, OUT = 7, 3, 2

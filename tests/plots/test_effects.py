@@ -8,8 +8,8 @@ from matplotlib.text import Text
 from synthetic import study
 
 from degeneracy import plots
-from degeneracy.claims import Claims
 from degeneracy.errors import UserError
+from degeneracy.studies.claims import Claims
 
 STUDY = replace(
     study(12),

@@ -10,10 +10,10 @@ from synthetic import study
 
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.statistics import member_mean, member_sd
-from degeneracy.claims import Claims
 from degeneracy.plots import numbers
 from degeneracy.report import effects, render, text
-from degeneracy.results import StudyResult
+from degeneracy.studies.claims import Claims
+from degeneracy.studies.study_result import StudyResult
 
 SHOWN = replace(
     study(8),

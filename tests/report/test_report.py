@@ -14,11 +14,12 @@ from synthetic import LEVELS, condition, study
 from degeneracy.analysis.measure import Estimate, Finding, Measured
 from degeneracy.analysis.statistics import calibrate, contrast, interval, member_mean, pair_mean
 from degeneracy.errors import UserError
+from degeneracy.measuring.results import Result
 from degeneracy.plots import numbers
 from degeneracy.report import drawing, render, write_report
 from degeneracy.report import plates as report_figures
 from degeneracy.report import text as report_text
-from degeneracy.results import Result, StudyResult
+from degeneracy.studies.study_result import StudyResult
 
 
 class Page(HTMLParser):

@@ -1,7 +1,7 @@
 """A golden training: a refactor leaves the losses of a short, deterministic training as they are.
 
 The losses are kept in `data/golden_losses.json`. Where a change is meant to change them, make them anew with
-`python tests/test_golden.py` and say why in the changelog.
+`python tests/training/test_golden.py` and say why in the changelog.
 """
 
 import json

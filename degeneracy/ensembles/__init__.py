@@ -1,0 +1,1 @@
+"""Ensembles: trained networks that differ in their seed, made, run and kept in files."""

@@ -1,0 +1,120 @@
+"""Ensembles, trained: one of them, or one a strength of a regulariser."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from tqdm import tqdm
+
+from degeneracy.ensembles.ensemble import Ensemble, check_seeds
+from degeneracy.errors import UserError
+from degeneracy.networks import Network
+from degeneracy.tasks import Task
+from degeneracy.training import Member, Training, resolve_device, resolve_jobs, train_sweep
+
+
+def train(
+    task: Task,
+    network: Network,
+    training: Training,
+    *,
+    seeds: Iterable[int],
+    device: str = "auto",
+    jobs: int = -1,
+    progress: bool = True,
+) -> Ensemble:
+    """Train an ensemble: one network a seed, all on the same task.
+
+    Args:
+        task: the task.
+        network: what a member is.
+        training: how it is trained; what is not set is taken from the task's recipe.
+        seeds: one a member; a member is its seed, alone or in company.
+        device: "auto", "cpu" or "cuda".
+        jobs: processes on a CPU, -1 for one a core.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        The members in the order of `seeds`, those that did not converge included and flagged.
+
+    Raises:
+        UserError: impossible seeds, jobs or device.
+    """
+    (ensemble,) = _trained(task, network, [training], seeds, device, jobs, progress)
+    return ensemble
+
+
+def sweep(
+    task: Task,
+    network: Network,
+    training: Training,
+    *,
+    strengths: Mapping[str, Sequence[float]],
+    seeds: Iterable[int],
+    device: str = "auto",
+    jobs: int = -1,
+    progress: bool = True,
+) -> list[Ensemble]:
+    """Train an ensemble a strength of one or more regularisers: each is what `train` makes of that strength alone.
+
+    On a GPU the members of all of them are trained in one batch (coupled members in one an ensemble), on a CPU they
+    share the processes.
+
+    Args:
+        task: the task.
+        network: what a member is.
+        training: how it is trained; its other regularisers stay.
+        strengths: by name in `REGULARISERS`, a list each; of several, the first of each go together, and so on.
+        seeds: one a member of each ensemble.
+        device: "auto", "cpu" or "cuda".
+        jobs: processes on a CPU, -1 for one a core.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        The ensembles in the order of the strengths.
+
+    Raises:
+        UserError: lists that are empty or of different lengths, an unknown regulariser, and what `train` refuses.
+    """
+    if not isinstance(strengths, Mapping):
+        raise UserError("sweep: strengths are needed as lists by regulariser, such as {'l1': [0, 1e-4]}")
+    lists = {
+        name: list(each) if isinstance(each, Iterable) and not isinstance(each, str) else []
+        for name, each in strengths.items()
+    }
+    counts = {len(each) for each in lists.values()}
+    if len(counts) != 1 or 0 in counts:
+        said = ", ".join(f"{len(each)} of {name}" for name, each in lists.items()) or "none"
+        raise UserError(f"sweep: strengths must be lists of one length, 1 or more; given are {said}")
+    trainings = [
+        training.replace(regularisers={**training.regularisers, **dict(zip(lists, values, strict=True))})
+        for values in zip(*lists.values(), strict=True)
+    ]
+    return _trained(task, network, trainings, seeds, device, jobs, progress)
+
+
+def _trained(
+    task: Task,
+    network: Network,
+    trainings: Sequence[Training],
+    seeds: Iterable[int],
+    device: str,
+    jobs: int,
+    progress: bool,
+) -> list[Ensemble]:
+    """An ensemble a training, of trainings that differ in their regularisers alone."""
+    if not isinstance(task, Task):
+        raise UserError(f"training takes a Task such as dg.tasks.FlipFlop(), got {type(task).__name__}")
+    wanted, place, n_jobs = check_seeds(seeds), resolve_device(device), resolve_jobs(jobs)
+    found: dict[tuple[int, int], Member] = {}
+    stream = train_sweep(task, network, trainings, wanted, device=place, jobs=n_jobs)
+    total = len(wanted) * len(trainings)
+    for k, member in tqdm(stream, total=total, desc="training", unit="network", disable=not progress):
+        found[k, member.seed] = member
+    return [
+        Ensemble(
+            task=task,
+            network=network,
+            training=training.for_task(task),
+            members=tuple(found[k, seed] for seed in wanted),
+        )
+        for k, training in enumerate(trainings)
+    ]

@@ -1,0 +1,150 @@
+"""How networks behave on probe trials: their errors and outputs in each variant of the task, pushed, and lesioned.
+
+Trials are run block by block, so that many of them fit: errors and outputs alone are kept, not states.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from degeneracy.analysis.recording import Variant
+from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.measuring.probe import Probe
+from degeneracy.networks import Network, draw_noise, forward, input_drive, read_out
+from degeneracy.networks.cells import Cell, Params
+from degeneracy.streams import Streams
+from degeneracy.tasks import Task, Trials, trial_errors
+
+BLOCK = 64  # trials run at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behaving:
+    """An ensemble, and the behavior trials of each variant: (1, trial, ...), common to all members."""
+
+    network: Network
+    cell: Cell
+    trials: Mapping[str, Trials]
+    probe: Probe
+
+    @classmethod
+    def of(cls, ensemble: Ensemble, task: Task, probe: Probe) -> "Behaving":
+        """Draw the trials."""
+        samples: dict[str, Callable[[Streams, int], Trials]] = {"in_distribution": task.sample}
+        samples |= {name: variant.sample for name, variant in task.variants().items()}
+        n_trials = probe.behavior_trials
+        return cls(
+            network=ensemble.network,
+            cell=ensemble.cell,
+            trials={name: draw(Streams([probe.seed], "probe"), n_trials) for name, draw in samples.items()},
+            probe=probe,
+        )
+
+    def variants(self, params: Params, kick: Tensor) -> dict[str, Variant]:
+        """What all members do in every variant, without noise.
+
+        Args:
+            params: with a leading member axis.
+            kick: (member, 1), the size of the push.
+        """
+        found = {}
+        trained = self.trials["in_distribution"]
+        plain, kicked, lesioned = [], [], []
+        directions = self._directions(params)
+        for block, direction, keep in zip(
+            self._blocks(trained, params),
+            directions.split(BLOCK),
+            self._kept(params).split(BLOCK),
+            strict=True,
+        ):
+            states, out = forward(self.cell, params, block.inputs, {})
+            plain.append(out)
+            kicked.append(self._kicked(params, block, states, out, kick.unsqueeze(-1) * direction))
+            lesioned.append(self._lesioned(params, block, keep))
+        found["in_distribution"] = _variant(trained, plain)
+        for name, trials in self.trials.items():
+            if name != "in_distribution":
+                outs = [
+                    forward(self.cell, params, each.inputs, {})[1] for each in self._blocks(trials, params)
+                ]
+                found[name] = _variant(trials, outs)
+        after = torch.arange(trained.inputs.shape[2]) > _middle(trained)
+        found["state_kick"] = _variant(trained.replace(scored=trained.scored & after), kicked, outputs=False)
+        found["lesion"] = _variant(trained, lesioned, outputs=False)
+        return found
+
+    def noisy_outputs(self, params: Params, streams: Streams) -> dict[str, Any]:
+        """One draw of the outputs with the networks' own noise, by variant."""
+        found = {}
+        for name, trials in self.trials.items():
+            outs = []
+            for block in self._blocks(trials, params):
+                _, n_trials, n_steps, input_size = block.inputs.shape
+                noise = draw_noise(self.network, streams, (n_trials, n_steps), input_size)
+                outs.append(forward(self.cell, params, block.inputs, noise)[1])
+            found[name] = torch.cat(outs, dim=1).numpy()
+        return found
+
+    def _blocks(self, trials: Trials, params: Params) -> Iterator[Trials]:
+        """Some trials at a time, with inputs for every member."""
+        n_members, dtype = len(params["W_rec"]), params["W_rec"].dtype
+        for first in range(0, trials.n_trials, BLOCK):
+            part = {name: value[:, first : first + BLOCK] for name, value in vars(trials).items()}
+            inputs = part.pop("inputs").to(dtype)
+            yield Trials(inputs=inputs.expand(n_members, *inputs.shape[1:]), **part)
+
+    def _directions(self, params: Params) -> Tensor:
+        """Directions in state space of norm 1, another in every trial: (trial, states * N)."""
+        n = self.cell.states * params["W_rec"].shape[-1]
+        direction = Streams([self.probe.seed], "kick").normal((self.probe.behavior_trials, n))[0]
+        return (direction / direction.norm(dim=-1, keepdim=True)).to(params["W_rec"].dtype)
+
+    def _kept(self, params: Params) -> Tensor:
+        """Which units a lesion leaves, in every trial others, since no unit's number means anything: (trial, N)."""
+        n = params["W_rec"].shape[-1]
+        n_silent = max(1, round(self.probe.lesion * n))
+        drawn = Streams([self.probe.seed], "lesion").uniform((self.probe.behavior_trials, n))[0]
+        return (drawn.argsort(-1).argsort(-1) >= n_silent).to(params["W_rec"].dtype)
+
+    def _kicked(
+        self, params: Params, trials: Trials, states: Tensor, outputs: Tensor, push: Tensor
+    ) -> Tensor:
+        """The outputs where all states are pushed once at the middle step, (member, trial, states * N)."""
+        at = _middle(trials)
+        start = states[:, :, at] + push
+        _, later = forward(self.cell, params, trials.inputs[:, :, at + 1 :], {}, start=start)
+        return torch.cat([outputs[:, :, : at + 1], later], dim=2)
+
+    def _lesioned(self, params: Params, trials: Trials, keep: Tensor) -> Tensor:
+        """The outputs where the states of the other units are held at 0."""
+        keep = keep.repeat(1, self.cell.states)
+        state = keep.new_zeros(len(trials.inputs), *keep.shape)
+        hidden = []
+        for step_drive in input_drive(self.cell, params, trials.inputs, {}):
+            state = keep * self.cell.step(params, state, step_drive)
+            hidden.append(self.cell.hidden(state))
+        return read_out(params, torch.stack(hidden))
+
+
+def _middle(trials: Trials) -> int:
+    """The step of the kick; one step or more is left."""
+    n_steps = trials.inputs.shape[2]
+    return min(n_steps // 2, n_steps - 2)
+
+
+def _variant(trials: Trials, found: Sequence[Tensor], *, outputs: bool = True) -> Variant:
+    """Errors, and the outputs unless they are not comparable between members.
+
+    Kicks and lesions are given in each network's own units: two members that differ in nothing but the order of
+    their units err equally only on average over trials, and their outputs differ.
+    """
+    out = torch.cat(list(found), dim=1)
+    return Variant(
+        errors=trial_errors(out, trials).numpy().astype(np.float64),
+        outputs=out.numpy() if outputs else None,
+        mask=trials.scored[0].numpy(),
+    )

@@ -1,0 +1,293 @@
+"""Measuring: choose measures with their options, record an ensemble, and collect what they find."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from degeneracy.analysis import MEASURES, Measure, Measured, Recording, own_measure
+from degeneracy.analysis.measure import MeasureInParts
+from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.errors import UserError, unknown_name
+from degeneracy.measuring.probe import Probe, probe_descriptions
+from degeneracy.measuring.record import record
+from degeneracy.measuring.results import COLUMNS_AFTER_FACTORS, Examples, MemberSummary, Result
+from degeneracy.named import describe, look_up
+from degeneracy.streams import Streams
+from degeneracy.tasks import TASKS, Task
+from degeneracy.training import one_thread, resolve_jobs
+from degeneracy.workers import Call, spread
+
+# The measures that take longest, the longest first.
+LONG = ("dsa", "fixed_points", "orthogonal", "signed_pif", "pif", "kernel_alignment")
+N_EXAMPLE_MEMBERS, N_EXAMPLE_TRIALS = 4, 16
+
+
+def build_measures(
+    measures: Iterable[Any] = tuple(MEASURES), options: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Measure]:
+    """The measures asked for, with their options checked.
+
+    Args:
+        measures: names in `MEASURES`, the user's own as `module:Name`, or the user's own objects (see
+            `analysis.own_measure`).
+        options: fields of a measure, by the measure's name.
+
+    Returns:
+        The measures by name.
+
+    Raises:
+        UserError: an unknown name or option (with the closest known one), a value out of range, two measures of one
+            name.
+    """
+    if isinstance(measures, str):
+        raise UserError(
+            f"measures = '{measures}' is wrong: a list of names is needed, such as ['{measures}']"
+        )
+    given = dict(options or {})
+    built: dict[str, Measure] = {}
+    for wanted in measures:
+        if isinstance(wanted, str):
+            kind = look_up("measure", wanted, MEASURES)
+            kind = kind if wanted in MEASURES else own_measure(wanted, kind)
+        else:
+            kind = own_measure(getattr(wanted, "__name__", type(wanted).__name__), wanted)
+        if kind.name in built:  # the later one would take the place of the other
+            raise UserError(f"measure '{kind.name}' is asked for twice")
+        key = wanted if isinstance(wanted, str) and wanted in given else kind.name
+        fields = given.pop(key, {})
+        if not isinstance(fields, Mapping):
+            raise UserError(f"options: {key} = {fields!r} is wrong: a table of its fields is needed")
+        built[kind.name] = kind(**fields)
+    if not built:
+        raise UserError(f"no measure was asked for (known: {', '.join(MEASURES)})")
+    for name in given:
+        raise unknown_name("measure", name, built, where="options")
+    return built
+
+
+def measures_of(task: Task | None, built: Mapping[str, Measure]) -> dict[str, Measure]:
+    """The measures to take on a task: where all there are were asked for, without those that it has no trials for.
+
+    Asked for by name, such a measure is listed with the reason. `task` is None for networks given as arrays.
+    """
+    loop = task is not None and task.closed_loop() is not None
+    if loop or not built.keys() >= MEASURES.keys():
+        return dict(built)
+    return {name: one for name, one in built.items() if "prediction_times" not in one.needs}
+
+
+def lacking(measure: Measure, recording: Recording) -> str:
+    """Why a recording does not let a measure say anything; "" where it does."""
+    for need in measure.needs:
+        given = getattr(recording, need)
+        if given is None or (isinstance(given, Mapping | Sequence) and not given):
+            return f"needs {need.replace('_', ' ')}: {recording.missing.get(need, 'not given')}"
+    return ""
+
+
+def measure_recording(
+    recording: Recording, measures: Mapping[str, Measure], *, jobs: int = 1
+) -> Iterator[tuple[str, Measured | str]]:
+    """Apply measures to a recording of 2 members or more.
+
+    Args:
+        recording: what to measure.
+        measures: by name.
+        jobs: processes the measures are spread over; the results do not depend on it.
+
+    Yields:
+        As each is done, in no fixed order: the measure's name, and what it found or the reason why it cannot say.
+    """
+    asked = []
+    for name, measure in measures.items():
+        reason = lacking(measure, recording)
+        if reason:
+            yield name, reason
+        else:
+            asked.append(name)
+    if not asked:
+        return
+    # The long ones first, so that no process is left with one at the end.
+    asked.sort(key=lambda name: LONG.index(name) if name in LONG else len(LONG))
+    calls: list[Call] = []
+    in_parts: dict[str, tuple[MeasureInParts, list[Any]]] = {}
+    for name in asked:
+        measure = measures[name]
+        if isinstance(measure, MeasureInParts) and jobs > 1:
+            parts = _tried(partial(measure.parts, recording))
+            if isinstance(parts, str):
+                yield name, parts
+                continue
+            in_parts[name] = measure, [None] * len(parts)
+            calls += [(_apply, ((name, k), part, ())) for k, part in enumerate(parts)]
+        else:
+            calls.append((_apply, ((name, 0), measure, (_needed(measure, recording),))))
+    for (name, k), outcome in spread(calls, jobs=min(jobs, len(calls))):
+        if name not in in_parts:
+            yield name, outcome
+            continue
+        measure, done = in_parts[name]
+        done[k] = outcome
+        if all(part is not None for part in done):
+            reasons = [part for part in done if isinstance(part, str)]
+            yield name, reasons[0] if reasons else _tried(partial(measure.whole, done))
+
+
+def split_outcome(outcome: Mapping[str, Measured | str]) -> tuple[dict[str, Measured], dict[str, str]]:
+    """What measures found, and the reasons of those that can say nothing."""
+    found = {name: one for name, one in outcome.items() if isinstance(one, Measured)}
+    return found, {name: one for name, one in outcome.items() if isinstance(one, str)}
+
+
+def _needed(measure: Measure, recording: Recording) -> Recording:
+    """The recording without what a listed measure does not look at, so that little travels to its process."""
+    if type(measure) not in MEASURES.values():
+        return recording
+    fields = {"states", "autonomous_states", "noisy_states", "weights", "initial_weights", "step", "behavior"}
+    fields |= {"tangent_kernel", "prediction_times"}
+    if "states" in measure.needs:
+        fields -= {"states", "autonomous_states", "noisy_states"}
+    fields -= set(measure.needs)
+    unneeded: dict[str, Any] = {name: {} if name == "behavior" else None for name in fields}
+    if "behavior" not in measure.needs or not measure.reads_outputs:
+        unneeded["noisy_outputs"] = None
+    if "behavior" in measure.needs and not measure.reads_outputs:
+        unneeded["untrained"] = None
+        unneeded["behavior"] = {name: replace(one, outputs=None) for name, one in recording.behavior.items()}
+        return replace(recording, **unneeded)
+    untrained = recording.untrained
+    return replace(
+        recording,
+        **unneeded,
+        untrained=None if untrained is None else replace(untrained, **unneeded),
+    )
+
+
+def _apply(
+    what: tuple[str, int], function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> tuple[tuple[str, int], Any]:
+    """A measure, or a part of one, done in a process of its own: what it is, and what came of it."""
+    with one_thread():
+        return what, _tried(partial(function, *arguments))
+
+
+def _tried(function: Callable[[], Any]) -> Any:
+    """What comes of it, or why the data are impossible for it, which is no reason to end other measures."""
+    try:
+        return function()
+    except (UserError, np.linalg.LinAlgError) as error:
+        return " ".join(str(error).split())
+
+
+def measure(
+    ensemble: Ensemble,
+    task: Task,
+    *,
+    measures: Iterable[Any] = tuple(MEASURES),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    probe: Probe | None = None,
+    jobs: int = 1,
+    condition: str = "",
+    factors: Mapping[str, Any] | None = None,
+) -> Result:
+    """Measure how far the solutions of an ensemble's converged members differ.
+
+    Args:
+        ensemble: the members; those that did not converge are counted and left out.
+        task: draws the probe trials; may differ from the one trained on.
+        measures: names, `module:Name` or the user's own objects; all in `MEASURES` by default.
+        options: fields of a measure by its name, e.g. {"dsa": {"rank": 50, "n_delays": 10}}.
+        probe: number and seed of the probe trials, strength of the network probes.
+        jobs: processes the measures are spread over, -1 for one a core.
+        condition: what to call the ensemble in the table; the task's name by default.
+        factors: values of varied factors, as columns of the table.
+
+    Returns:
+        The result, with `table`, `distances` and `report`.
+
+    Raises:
+        UserError: unknown measures or options, or under 2 members in the ensemble.
+    """
+    if not isinstance(ensemble, Ensemble) or not isinstance(task, Task):
+        given = f"({type(ensemble).__name__}, {type(task).__name__})"
+        raise UserError(f"measure takes an Ensemble and a Task, got {given}; arrays go to measure_arrays")
+    taken = {"condition", *COLUMNS_AFTER_FACTORS} & set(factors or {})
+    if taken:
+        raise UserError(f"factors: '{min(taken)}' is a column of the table already; use another name")
+    if len(ensemble) < 2:
+        raise UserError(f"measuring needs 2 members or more, the ensemble has {len(ensemble)}")
+    built = measures_of(task, build_measures(measures, options))
+    n_jobs, used = resolve_jobs(jobs), probe or Probe()
+    kept = ensemble.converged
+    found: dict[str, Measured] = {}
+    examples = None
+    if len(kept) < 2:
+        reason = f"needs 2 converged members, {len(kept)} of {len(ensemble)} converged"
+        missing = dict.fromkeys(built, reason)
+    else:
+        for one in built.values():  # before the work, as a study does
+            one.check(n_units=kept.network.hidden_size, n_steps=task.n_steps, n_trials=used.n_trials)
+        recording = record(kept, task, used)
+        examples = example_trials(kept, task, used)
+        outcome = dict(measure_recording(recording, built, jobs=n_jobs))
+        found, missing = split_outcome({name: outcome[name] for name in built})
+    return Result(
+        condition=condition or task.name,
+        factors=dict(factors or {}),
+        spec=result_spec(ensemble, task, built, used),
+        members=member_summaries(ensemble),
+        measured_members=tuple(str(seed) for seed in kept.seeds),
+        levels={name: m.level for name, m in built.items()},
+        measured=found,
+        missing=missing,
+        examples=examples,
+    )
+
+
+def result_spec(
+    ensemble: Ensemble, task: Task, measures: Mapping[str, Measure], probe: Probe
+) -> dict[str, Any]:
+    """Everything that made a result, as plain data."""
+    return {
+        "task": describe(task, TASKS),
+        "network": ensemble.network.model_dump(mode="json"),
+        "training": None if ensemble.training is None else ensemble.training.model_dump(mode="json"),
+        "probe": probe.model_dump(mode="json"),
+        "variants": probe_descriptions(task, probe),
+        "measures": {name: m.model_dump(mode="json") for name, m in measures.items()},
+    }
+
+
+def member_summaries(ensemble: Ensemble) -> tuple[MemberSummary, ...]:
+    """How each member's training went."""
+    steps = 0 if ensemble.training is None else ensemble.training.steps_per_epoch
+    return tuple(
+        MemberSummary(
+            label=str(member.seed),
+            status=member.status,
+            n_updates=len(member.history.loss),
+            seconds=float(member.provenance.get("seconds", 0.0)),
+            epoch_loss=member.history.epoch_loss,
+            learning_rate=member.history.learning_rate,
+            steps_per_epoch=steps,
+        )
+        for member in ensemble.members
+    )
+
+
+def example_trials(ensemble: Ensemble, task: Task, probe: Probe) -> Examples:
+    """The first probe trials and what the first members did on them."""
+    trials = task.sample(Streams([probe.seed], "probe"), probe.n_trials)
+    n_members, n_trials = min(len(ensemble), N_EXAMPLE_MEMBERS), min(probe.n_trials, N_EXAMPLE_TRIALS)
+    states, outputs = ensemble.rollout(trials.inputs[0, :n_trials])
+    return Examples(
+        inputs=trials.inputs[0, :n_trials].numpy(),
+        targets=trials.targets[0, :n_trials].numpy(),
+        scored=trials.scored[0, :n_trials].numpy(),
+        outputs=outputs[:n_members],
+        states=states[:n_members],
+        members=tuple(str(seed) for seed in ensemble.seeds[:n_members]),
+    )

@@ -1,0 +1,205 @@
+"""Recording: run an ensemble on common probe trials and hand the measures arrays and plain functions.
+
+Probe trials have their own number and seed, carry no noise and are the same for all members. This is where the
+hall joins tasks and networks: what only a network can be asked (kicks, lesions, runs without input) is done here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from degeneracy.analysis.recording import Recording, StepFunction, Weights
+from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.errors import UserError
+from degeneracy.measuring.behaving import Behaving
+from degeneracy.measuring.probe import Probe
+from degeneracy.measuring.tangents import tangent_kernel
+from degeneracy.networks import draw_noise, forward, input_drive, read_out
+from degeneracy.networks.cells import Cell, Params
+from degeneracy.streams import Streams
+from degeneracy.tasks import Task, Trials, closed_loop
+from degeneracy.training import one_thread
+
+
+def record(ensemble: Ensemble, task: Task, probe: Probe) -> Recording:
+    """Record the members of an ensemble, and the same members before training where they are known.
+
+    Args:
+        ensemble: the members to measure (converged ones: see `Ensemble.converged`).
+        task: draws the probe trials; need not be the one trained on.
+        probe: how many trials and how strong the network probes are.
+
+    Returns:
+        All that measures can ask for; what cannot be had is listed in `missing`.
+
+    Raises:
+        UserError: networks with other numbers of inputs or outputs than the task's.
+    """
+    _check_sizes(ensemble, task)
+    with torch.no_grad(), one_thread():
+        recorder = _Recorder(ensemble, task, probe)
+        if any(not member.initial for member in ensemble.members):
+            reason = "the members before training were not given"
+            missing = dict.fromkeys(("untrained", "initial_weights"), reason)
+            return recorder.record(initial=False, untrained=None, missing=missing)
+        untrained = recorder.record(initial=True, untrained=None, missing={})
+        if not all(np.isfinite(one).all() for one in untrained.states or ()):
+            # Rectified units before training may grow without bound: then they are no reference.
+            untrained = replace(untrained, states=None, autonomous_states=None)
+        return recorder.record(initial=False, untrained=untrained, missing={})
+
+
+def _check_sizes(ensemble: Ensemble, task: Task) -> None:
+    params = ensemble.params()
+    sizes = params["W_in"].shape[-1], params["W_out"].shape[-2]
+    if sizes != (task.input_size, task.output_size):
+        raise UserError(
+            f"the networks have {sizes[0]} inputs and {sizes[1]} outputs, the task '{task.name}' has"
+            f" {task.input_size} and {task.output_size}"
+        )
+
+
+class _Recorder:
+    """Runs one ensemble on one set of probe trials."""
+
+    def __init__(self, ensemble: Ensemble, task: Task, probe: Probe) -> None:
+        self.ensemble, self.task, self.probe = ensemble, task, probe
+        self.cell = ensemble.cell
+        self.inputs = self._trials(task.sample, probe.n_trials).inputs
+        self.behaving = Behaving.of(ensemble, task, probe)
+
+    def _trials(self, sample: Any, n_trials: int) -> Trials:
+        """The same probe trials for all members."""
+        trials = sample(Streams([self.probe.seed], "probe"), n_trials)
+        return Trials(
+            **{
+                name: value.expand(len(self.ensemble), *value.shape[1:])
+                for name, value in vars(trials).items()
+            }
+        )
+
+    def record(self, *, initial: bool, untrained: Recording | None, missing: Mapping[str, str]) -> Recording:
+        params = self.ensemble.params(initial=initial)
+        inputs = self.inputs.to(params["W_rec"].dtype)
+        states, _ = forward(self.cell, params, inputs, {})
+        autonomous = self._autonomous(params, states)
+        noisy = self._noisy(params, inputs) if self._has_noise else None
+        reasons = {} if noisy else {"noisy_states": "the networks have no noise of their own"}
+        kick = self.probe.kick * states.square().sum(-1).mean((1, 2)).sqrt().unsqueeze(-1)
+        return Recording(
+            members=tuple(str(seed) for seed in self.ensemble.seeds),
+            states=_per_member(self.cell.hidden(states)),
+            autonomous_states=_per_member(self.cell.hidden(autonomous)),
+            noisy_states=None if noisy is None else (noisy[0][0], noisy[1][0]),
+            noisy_outputs=None if noisy is None else (noisy[0][1], noisy[1][1]),
+            weights=member_weights(self.cell, params),
+            initial_weights=member_weights(self.cell, self.ensemble.params(initial=True))
+            if untrained is not None
+            else None,
+            behavior=self.behaving.variants(params, kick),
+            step=step_function(self.cell, params, _visited(states), _constant_inputs(inputs)),
+            tangent_kernel=tangent_kernel(self.cell, params, inputs[0]),
+            prediction_times=None if initial else self._prediction_times(params),
+            untrained=untrained,
+            missing={"prediction_times": "the task has no closed loop", **missing, **reasons},
+        )
+
+    def _prediction_times(self, params: Params) -> Any:
+        """How long each member stays near the truth on its own outputs, (member, trial); None without such a loop."""
+        loop = self.task.closed_loop()
+        if loop is None:
+            return None
+        trials = self._trials(loop.sample, self.probe.behavior_trials)
+        inputs, cell = trials.inputs.to(params["W_rec"].dtype), self.cell
+
+        def step(given: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            [drive] = input_drive(cell, params, given.unsqueeze(2), {})
+            state = cell.step(params, state, drive)
+            return read_out(params, cell.hidden(state).unsqueeze(0))[:, :, 0], state
+
+        start = inputs.new_zeros(*inputs.shape[:2], cell.states * params["W_rec"].shape[-1])
+        outputs = closed_loop(step, inputs, warm_up=loop.warm_up, state=start)
+        # The output at the last true input is an ordinary prediction; what follows is made of predictions.
+        return _array(loop.judge(outputs[:, :, loop.warm_up :], trials.targets[:, :, loop.warm_up :]))
+
+    @property
+    def _has_noise(self) -> bool:
+        return self.ensemble.network.sigma_rec > 0 or self.ensemble.network.sigma_in > 0
+
+    def _autonomous(self, params: Params, states: Tensor) -> Tensor:
+        """As many steps as a trial without input, from the states in the middle of the probe trials."""
+        n_steps = states.shape[2]
+        inputs = states.new_zeros(*states.shape[:3], params["W_in"].shape[-1])
+        return forward(self.cell, params, inputs, {}, start=states[:, :, n_steps // 2])[0]
+
+    def _noisy(self, params: Params, inputs: Tensor) -> list[tuple[list[Any], dict[str, Any]]]:
+        """Two draws with the networks' own noise: the states, and the outputs by variant."""
+        draws = []
+        for name in ("probe noise 1", "probe noise 2"):
+            streams = Streams(self.ensemble.seeds, name)
+            noise = draw_noise(self.ensemble.network, streams, (*inputs.shape[1:3],), inputs.shape[3])
+            states, _ = forward(self.cell, params, inputs, noise)
+            outputs = self.behaving.noisy_outputs(params, streams)
+            draws.append((_per_member(self.cell.hidden(states)), outputs))
+        return draws
+
+
+def _array(x: Tensor) -> Any:
+    return x.numpy().astype(np.float64)
+
+
+def _per_member(x: Tensor) -> list[Any]:
+    return [_array(one) for one in x]
+
+
+def _visited(states: Tensor) -> Tensor:
+    """States of all trials and steps, (member, point, state)."""
+    return states.flatten(1, 2)
+
+
+def _constant_inputs(inputs: Tensor) -> Tensor:
+    """No input, and the mean input, (2, in)."""
+    mean = inputs[0].flatten(0, 1).mean(0)
+    return torch.stack([torch.zeros_like(mean), mean])
+
+
+def step_function(cell: Cell, params: Params, visited: Tensor, inputs: Tensor) -> StepFunction:
+    """The noise-free step of all members as a function of their state, in the dtype it is called with."""
+
+    def step(h: Tensor, x: Tensor) -> Tensor:
+        own = {name: value.to(h.dtype) for name, value in params.items()}
+        drive = torch.baddbmm(own["bias"].unsqueeze(1), x.to(h.dtype), own["W_in"].mT)
+        return cell.step(own, h, drive)
+
+    def select(members: Sequence[int]) -> StepFunction:
+        index = torch.tensor(list(members), dtype=torch.long)
+        chosen = {name: value[index] for name, value in params.items()}
+        return step_function(cell, chosen, visited[index], inputs)
+
+    return StepFunction(step=step, hidden=cell.hidden, select=select, visited=visited, inputs=inputs)
+
+
+def member_weights(cell: Cell, params: Params) -> list[Weights]:
+    """The weights of each member as the measures take them, float64."""
+    gates = cell.gates
+    biases = torch.stack([params[name] for name in cell.biases], dim=1)  # (member, k, gate * unit)
+    n_members, n = params["W_rec"].shape[0], params["W_rec"].shape[-1]
+    recurrent = _array(params["W_rec"].reshape(n_members, gates, n, n))
+    into = _array(params["W_in"].reshape(n_members, gates, n, -1))
+    bias = _array(biases.reshape(n_members, len(cell.biases), gates, n).transpose(1, 2))
+    readout = _array(params["W_out"])
+    return [
+        Weights(
+            recurrent=recurrent[k],
+            input=into[k],
+            bias=bias[k],
+            readout=readout[k],
+            candidate=cell.candidate,
+            symmetry=cell.symmetry,
+        )
+        for k in range(n_members)
+    ]

@@ -1,0 +1,243 @@
+"""What measuring gives: findings as a tidy table, distances, and differences between conditions."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from degeneracy.analysis import MEASURES
+from degeneracy.analysis.measure import Finding, Measured
+from degeneracy.analysis.recording import Array
+from degeneracy.analysis.statistics import calibrate, contrast, interval
+from degeneracy.errors import UserError, unknown_name
+
+COLUMNS_AFTER_FACTORS = (
+    "level",
+    "measure",
+    "variant",
+    "value",
+    "ci_low",
+    "ci_high",
+    "floor",
+    "reference",
+    "calibrated",
+    "calibrated_low",
+    "calibrated_high",
+    "n_members",
+    "n_converged",
+    "note",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberSummary:
+    """How one member's training went."""
+
+    label: str
+    status: str  # "converged", "not converged", "diverged", or "given" for networks trained elsewhere
+    n_updates: int
+    seconds: float
+    epoch_loss: NDArray[np.float64]  # (epoch,): mean training loss
+    learning_rate: NDArray[np.float64]  # (epoch,)
+    steps_per_epoch: int  # updates an epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """A few probe trials and what the first measured members did on them, for figures."""
+
+    inputs: Array  # (trial, time, in)
+    targets: Array  # (trial, time, out)
+    scored: NDArray[np.bool_]  # (trial, time)
+    outputs: Array  # (member, trial, time, out)
+    states: Array  # (member, trial, time, unit): hidden states
+    members: tuple[str, ...]  # labels of those members
+
+
+class Distances(Mapping[str, Array]):
+    """The pairwise distances of a result, each (member, member) in the order of `Result.measured_members`.
+
+    `distances["dsa"]` is the measure's first variant, `distances["dsa/autonomous"]` a named one.
+
+    Raises:
+        UserError: on look-up of a name that is no pairwise distance here; names those that are.
+    """
+
+    def __init__(self, measured: Mapping[str, Measured]) -> None:
+        self._matrices: dict[str, Array] = {}
+        for name, found in measured.items():
+            for k, (variant, matrix) in enumerate(found.distances.items()):
+                if k == 0:
+                    self._matrices[name] = matrix
+                self._matrices[f"{name}/{variant}"] = matrix
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._matrices:
+            raise unknown_name("pairwise distance", name, self._matrices)
+        return self._matrices[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._matrices
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._matrices)
+
+    def __len__(self) -> int:
+        return len(self._matrices)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Result:
+    """All that was measured of one condition."""
+
+    condition: str
+    factors: Mapping[str, Any] = field(default_factory=dict)  # the varied factors' values here
+    spec: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # resolved: task, network, training, probe, measures
+    members: tuple[MemberSummary, ...]  # all members, converged or not
+    measured_members: tuple[str, ...]  # labels of those measured, in the order of all arrays
+    levels: Mapping[str, str]  # measure -> level
+    measured: Mapping[str, Measured]
+    missing: Mapping[str, str] = field(default_factory=dict)  # measure -> why it says nothing here
+    examples: Examples | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Result({self.condition}, {self.n_converged} of {self.n_members} members, {', '.join(self.measured)})"
+
+    @property
+    def n_members(self) -> int:
+        """Members trained or given."""
+        return len(self.members)
+
+    @property
+    def n_converged(self) -> int:
+        """Members measured."""
+        return len(self.measured_members)
+
+    @property
+    def distances(self) -> Distances:
+        """The pairwise distances by measure."""
+        return Distances(self.measured)
+
+    @property
+    def fixed_points(self) -> Mapping[str, NDArray[Any]]:
+        """The fixed points of all measured members, one below the other.
+
+        Returns:
+            `position` (point, state), `speed` (point,), `eigenvalues` (point, state) complex, `index` (point,), the
+            number of unstable directions, and `member` (point,), a position in `measured_members`.
+
+        Raises:
+            UserError: the measure `fixed_points` was not taken, or members of different sizes have no common array.
+        """
+        if "fixed_points" not in self.measured or not self.measured["fixed_points"].arrays:
+            raise UserError("fixed points were not exported: measure 'fixed_points' on members of one size")
+        return self.measured["fixed_points"].arrays
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a finding, tidy; a measure that says nothing here has one row with its reason in `note`."""
+        rows = [
+            self._row(name, finding) for name, found in self.measured.items() for finding in found.findings
+        ]
+        empty = dict.fromkeys(COLUMNS_AFTER_FACTORS[3:11], np.nan)
+        for name, reason in self.missing.items():
+            rows.append(self._base(name, "") | empty | {"note": reason})
+        columns = ["condition", *self.factors, *COLUMNS_AFTER_FACTORS]
+        return pd.DataFrame(rows, columns=columns)
+
+    def report(self, path: str | Path) -> Path:
+        """Write a self-contained HTML report, its figures beside it; returns its path."""
+        from degeneracy.report import write_report  # the report stands on results, not the other way round
+
+        return write_report(self, Path(path))
+
+    def _base(self, measure: str, variant: str) -> dict[str, Any]:
+        return {
+            "condition": self.condition,
+            **self.factors,
+            "level": self.levels[measure],
+            "measure": measure,
+            "variant": variant,
+            "n_members": self.n_members,
+            "n_converged": self.n_converged,
+        }
+
+    def _row(self, measure: str, finding: Finding) -> dict[str, Any]:
+        low, high = interval(finding.value, finding.scale)
+        calibrated = calibrate(finding)
+        notes = [note for note in (finding.note, calibrated.note) if note]
+        return self._base(measure, finding.variant) | {
+            "value": finding.value.value,
+            "ci_low": low,
+            "ci_high": high,
+            "floor": finding.floor.value if finding.floor else np.nan,
+            "reference": finding.reference.value if finding.reference else np.nan,
+            "calibrated": calibrated.value,
+            "calibrated_low": calibrated.low,
+            "calibrated_high": calibrated.high,
+            "note": "; ".join(notes),
+        }
+
+
+def compare(result: Result, other: Result) -> pd.DataFrame:
+    """Differences of two conditions, `other` minus `result`, a row a finding that both have.
+
+    Members that both conditions share by seed are left out jointly; see `analysis.statistics.contrast`.
+
+    Returns:
+        Columns level, measure, variant, value, other_value, difference, ci_low, ci_high, scale ("log" where the
+        difference is one of logarithms), n, n_other.
+
+    Raises:
+        UserError: the two have no finding in common, or were measured with other options or probe trials.
+    """
+    _same_options(result, other)
+    rows = []
+    for name in result.measured:
+        theirs = {f.variant: f for f in other.measured[name].findings} if name in other.measured else {}
+        for mine in result.measured[name].findings:
+            if mine.variant in theirs:
+                rows.append(_difference(result, other, name, mine, theirs[mine.variant]))
+    if not rows:
+        raise UserError(
+            f"nothing to compare: '{result.condition}' and '{other.condition}' share no measure"
+            f" (known: {', '.join(MEASURES)})"
+        )
+    return pd.DataFrame(rows)
+
+
+def _same_options(result: Result, other: Result) -> None:
+    """Refuse to compare what was measured in different ways."""
+    for name in result.measured.keys() & other.measured.keys():
+        mine, theirs = (one.spec.get("measures", {}).get(name) for one in (result, other))
+        if mine != theirs:
+            raise UserError(f"compare: '{name}' was measured with other options: {mine} and {theirs}")
+    mine, theirs = (one.spec.get("probe") for one in (result, other))
+    if mine != theirs:
+        raise UserError(f"compare: the probe trials differ: {mine} and {theirs}")
+
+
+def _difference(result: Result, other: Result, name: str, mine: Finding, theirs: Finding) -> dict[str, Any]:
+    found = contrast(
+        theirs.value, mine.value, other.measured_members, result.measured_members, scale=mine.scale
+    )
+    return {
+        "level": result.levels[name],
+        "measure": name,
+        "variant": mine.variant,
+        "value": mine.value.value,
+        "other_value": theirs.value.value,
+        "difference": found.difference,
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "scale": mine.scale,
+        "n": result.n_converged,
+        "n_other": other.n_converged,
+    }

@@ -1,0 +1,83 @@
+"""The folder that `degeneracy measure ARRAYS.npz` writes.
+
+arrays.json                the name of the file measured, measures, options and versions
+degeneracy.csv             the table
+distances.npz              members (labels), and each pairwise distance as MEASURE/VARIANT, (member, member)
+report.html, figures/      the report
+"""
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from degeneracy.analysis import MEASURES
+from degeneracy.errors import UserError
+from degeneracy.files import write_bytes, write_json
+from degeneracy.measuring.arrays import load_arrays, measure_arrays
+from degeneracy.measuring.measuring import build_measures
+from degeneracy.measuring.results import Result
+from degeneracy.studies.settings import key_parts, override
+from degeneracy.studies.study_result import StudyResult
+from degeneracy.version import __version__
+
+FORMAT = 1
+
+
+def measure_to_folder(
+    source: Path,
+    out: Path,
+    *,
+    measures: Sequence[str] = (),
+    settings: Iterable[tuple[str, Any]] = (),
+    jobs: int = -1,
+) -> tuple[StudyResult, Path]:
+    """Measure arrays and write table, distances and report.
+
+    Args:
+        source: an .npz file as `load_arrays` reads it.
+        out: a new or empty folder, or one that this function wrote.
+        measures: names; all where none are given.
+        settings: (key, value) pairs, of `options` and `measures` only.
+        jobs: processes, -1 for one a core.
+
+    Returns:
+        The result as that of a study with one condition, and the report's path.
+
+    Raises:
+        UserError: damaged arrays, unknown measures or options, a folder that holds something else.
+    """
+    _check_folder(out)
+    fields: dict[str, Any] = {"measures": tuple(measures) or tuple(MEASURES), "options": {}}
+    for key, value in settings:
+        if key_parts(key)[0] not in fields:
+            raise UserError(f"'{key}' cannot be set for arrays: only options and measures can")
+        override(fields, key, value)
+    built = build_measures(fields["measures"], fields["options"])
+    result = measure_arrays(**load_arrays(source), **fields, jobs=jobs, condition=source.stem)
+    study = StudyResult(name=source.stem, results=(result,), provenance={"degeneracy": __version__})
+    used = {name: measure.model_dump(mode="json") for name, measure in built.items()}
+    about = {"format": FORMAT, "source": source.name, "measures": used, "degeneracy": __version__}
+    write_json(out / "arrays.json", about)
+    write_bytes(out / "degeneracy.csv", study.table.to_csv(index=False).encode())
+    write_bytes(out / "distances.npz", _distances(result))
+    return study, study.report(out / "report.html")
+
+
+def _check_folder(out: Path) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "arrays.json").is_file():
+        raise UserError(
+            f"{out} holds something else (it has no arrays.json); choose another folder with --out"
+        )
+
+
+def _distances(result: Result) -> bytes:
+    """All pairwise distances in one .npz file."""
+    arrays: dict[str, Any] = {name: matrix for name, matrix in result.distances.items() if "/" in name}
+    file = io.BytesIO()
+    np.savez_compressed(file, members=np.array(result.measured_members), **arrays)
+    return file.getvalue()

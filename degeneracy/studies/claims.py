@@ -1,0 +1,132 @@
+"""What a study says beforehand: the measure each level is judged by, the change that matters, the one expected.
+
+[claims]                        # optional, as is everything in it
+factors = ["task.channels"]     # whose effects are judged; all that are varied by default
+
+[claims.dynamics]               # likewise behavior and weights
+measure = "dsa"
+variant = "driven"
+margin = 0.1                    # a change of under 10% of the value at the factor's lowest level is none
+calibrated_margin = 0.05        # likewise of 5% of the way from floor to reference
+expected = { "task.channels" = "down" }
+
+Claims change no network and no measure: they are no part of what names a condition.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import pydantic
+
+from degeneracy.analysis.measure import Measure
+from degeneracy.analysis.verdicts import Direction
+from degeneracy.errors import UserError, unknown_name
+from degeneracy.specs import Spec
+from degeneracy.studies.settings import flat_factors
+
+# The measure that each level is judged by where a study names no other.
+PRIMARY = {"behavior": "ood_log_error_sd", "dynamics": "dsa", "weights": "signed_pif"}
+# Of several variants the first that a measure has, where a study names none.
+PREFERRED_VARIANTS = ("length_2x", "delay_2x", "driven", "recurrent")
+
+# The variants of measures that have the same ones whatever the task; of others they are seen when measured.
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "dsa": ("driven", "autonomous"),
+    "procrustes": ("driven",),
+    "svcca": ("driven",),
+    "cka": ("driven",),
+    "signed_pif": ("recurrent", "joint", "recurrent/untrained", "joint/untrained"),
+    "pif": ("recurrent", "joint", "recurrent/untrained", "joint/untrained"),
+    "orthogonal": ("recurrent", "recurrent/untrained"),
+    "effective_rank": ("mean", "sd"),
+    "participation_ratio": ("mean", "sd"),
+    "weight_change": ("absolute", "relative"),
+}
+
+
+class Claim(Spec):
+    """What is said of one level before anything is trained."""
+
+    measure: str = pydantic.Field(description="the one measure that the level is judged by")
+    variant: str = pydantic.Field(
+        "", description=f"of the measure; by default the first of {', '.join(PREFERRED_VARIANTS)}"
+    )
+    margin: float = pydantic.Field(
+        0.0, ge=0, description="smallest change that matters, as a share of the value at the lowest level"
+    )
+    calibrated_margin: float = pydantic.Field(
+        0.0, ge=0, description="likewise of the calibrated value, as a share of floor to reference"
+    )
+    expected: Mapping[str, Direction] = pydantic.Field(
+        default_factory=dict, description="up, down or flat, by factor"
+    )
+
+    @pydantic.field_validator("expected", mode="before")
+    @classmethod
+    def _dotted_factors(cls, value: Any) -> Any:
+        return flat_factors(value) if isinstance(value, Mapping) else value
+
+    def chosen_variant(self, variants: Iterable[str]) -> str:
+        """The variant that is meant, among those a measure has, in their order.
+
+        Without one named: the first of `PREFERRED_VARIANTS`, else the first that is not of the training
+        distribution, else the first; never by what was found.
+        """
+        there = list(variants)
+        if self.variant or not there:
+            return self.variant
+        preferred = [name for name in PREFERRED_VARIANTS if name in there]
+        return (preferred or [name for name in there if name != "in_distribution"] or there)[0]
+
+
+class Claims(Spec):
+    """The claims of a study, a level each."""
+
+    factors: tuple[str, ...] = pydantic.Field((), description="whose effects are judged; () for all")
+    behavior: Claim = Claim(measure=PRIMARY["behavior"])
+    dynamics: Claim = Claim(measure=PRIMARY["dynamics"])
+    weights: Claim = Claim(measure=PRIMARY["weights"])
+
+    @pydantic.field_validator(*PRIMARY, mode="before")
+    @classmethod
+    def _of_the_levels_measure(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        return {"measure": PRIMARY[str(info.field_name)], **value} if isinstance(value, Mapping) else value
+
+    @property
+    def by_level(self) -> dict[str, Claim]:
+        """The claim of each level."""
+        return {level: getattr(self, level) for level in PRIMARY}
+
+    def stated(self) -> dict[str, Claim]:
+        """The claims that say anything beyond the level's own measure."""
+        return {level: c for level, c in self.by_level.items() if c != Claim(measure=PRIMARY[level])}
+
+    def check(
+        self, factors: Collection[str], measures: Mapping[str, Measure], of_behavior: Collection[str]
+    ) -> None:
+        """Refuse names that a study does not have.
+
+        Args:
+            factors: those that are varied.
+            measures: those that are taken, by name.
+            of_behavior: the variants of measures of behavior.
+
+        Raises:
+            UserError: an unknown factor, measure or variant, or a measure of another level.
+        """
+        for factor in self.factors:
+            if factor not in factors:
+                raise unknown_name("factor", factor, factors, where="Study: claims")
+        for level, claim in self.stated().items():
+            where = f"Study: claims.{level}"
+            if claim.measure not in measures:
+                raise unknown_name("measure", claim.measure, measures, where=where)
+            measure = measures[claim.measure]
+            if measure.level != level:
+                raise UserError(f"{where}: '{claim.measure}' is a measure of {measure.level}")
+            known = of_behavior if "behavior" in measure.needs else VARIANTS.get(claim.measure, ())
+            if claim.variant and known and claim.variant not in known:
+                raise unknown_name("variant", claim.variant, known, where=where)
+            for factor in claim.expected:
+                if factor not in (self.factors or factors):
+                    raise unknown_name("factor", factor, self.factors or factors, where=f"{where}.expected")

@@ -1,0 +1,63 @@
+"""Conditions: one task, network and training, named by the hash of all that makes its members what they are."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from degeneracy.analysis import Measure
+from degeneracy.measuring.probe import Probe
+from degeneracy.named import describe
+from degeneracy.networks import Network
+from degeneracy.studies.factors import level_text
+from degeneracy.studies.keys import digest
+from degeneracy.tasks import TASKS, Task
+from degeneracy.training import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One ensemble of a study, without its seeds; coupled members are what they are in their company only."""
+
+    factors: Mapping[str, Any]  # the varied factors' levels here
+    task: Task
+    network: Network
+    training: Training  # resolved
+    companions: tuple[int, ...] = ()  # the seeds of all members, where members are coupled
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """The resolved task, network and training as plain data."""
+        spec = {
+            "task": describe(self.task, TASKS),
+            "network": self.network.model_dump(mode="json"),
+            "training": self.training.model_dump(mode="json"),
+        }
+        return spec | ({"companions": list(self.companions)} if self.companions else {})
+
+    @property
+    def label(self) -> str:
+        """What to call it where people read: the factors' levels, or the task."""
+        if not self.factors:
+            return str(self.spec["task"]["name"])
+        return ", ".join(
+            f"{key.rpartition('.')[2]}={level_text(level)}" for key, level in self.factors.items()
+        )
+
+    @property
+    def name(self) -> str:
+        """The name of its folder: the label in plain letters, and the hash of the resolved spec."""
+        plain = re.sub(r"[^A-Za-z0-9.=-]+", "_", self.label)[:60]
+        return f"{plain}-{digest(self.spec)}"
+
+    def check_measures(self, measures: Mapping[str, Measure], probe: Probe) -> None:
+        """Refuse options of measures that this condition's recordings cannot serve.
+
+        Raises:
+            UserError: such an option.
+        """
+        for measure in measures.values():
+            measure.check(
+                n_units=self.network.hidden_size, n_steps=self.task.n_steps, n_trials=probe.n_trials
+            )

@@ -1,0 +1,18 @@
+"""Factors and their levels in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def factor_name(factor: str) -> str:
+    """The part of a factor's name that a reader needs: 'task.switch_probability' is 'switch probability'."""
+    return factor.rpartition(".")[2].replace("_", " ")
+
+
+def level_text(level: Any) -> str:
+    """A factor's level: a table by its name, a list by its entries joined with '+' ('none' without any)."""
+    if isinstance(level, Mapping):
+        return str(level.get("name", dict(level)))
+    if isinstance(level, list | tuple):
+        return "+".join(map(level_text, level)) or "none"
+    return f"{level:g}" if isinstance(level, float) else str(level)

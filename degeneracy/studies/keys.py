@@ -1,0 +1,46 @@
+"""Keys: what stored things must have been made with to be used again."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from degeneracy.analysis import MEASURES, Measure
+from degeneracy.measuring.probe import Probe
+from degeneracy.version import __version__
+
+
+def digest(value: Any) -> str:
+    """A short name of plain data: the first 12 hex digits of the SHA-256 of its JSON, keys sorted."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def measured_key(name: str, measure: Measure, members: Sequence[int], probe: Probe) -> str:
+    """What a stored measurement must have been made with to be used again."""
+    built_in = type(measure) in MEASURES.values()
+    made_with: dict[str, Any] = {
+        "measure": name,
+        "options": measure.model_dump(mode="json"),
+        "members": list(members),
+        "probe": probe.seen_by(measure.needs if built_in else ()),
+        "version": __version__,
+    }
+    if measure.revision:
+        made_with["revision"] = measure.revision
+    if not built_in:
+        made_with["source"] = own_source(measure)
+    return digest(made_with)
+
+
+def own_source(measure: Measure) -> str:
+    """The text of the file that a measure of the user's own comes from, so that an edited one is taken anew."""
+    thing = getattr(type(measure), "thing", type(measure))
+    try:
+        found = inspect.getsourcefile(
+            thing if inspect.isroutine(thing) or isinstance(thing, type) else type(thing)
+        )
+        return Path(found).read_text() if found else ""
+    except (OSError, TypeError):  # made in a console, or no Python source
+        return ""

@@ -1,0 +1,124 @@
+"""The flow, and the file to read first: study -> train -> record -> measure -> table.
+
+`run_study` trains what is not trained yet, measures what is not measured yet, and writes the table. Every step is
+kept as it is done, so a run that was stopped anyhow goes on where it was and ends with the same results.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from degeneracy.analysis import Measured
+from degeneracy.measuring.measuring import example_trials, measure_recording, measures_of
+from degeneracy.measuring.record import record
+from degeneracy.studies.conditions import Condition
+from degeneracy.studies.keys import measured_key
+from degeneracy.studies.loading import load_results
+from degeneracy.studies.progress import Progress
+from degeneracy.studies.run_directory import RunDirectory
+from degeneracy.studies.study import Study, load_study
+from degeneracy.studies.study_result import StudyResult
+from degeneracy.training import resolve_device, resolve_jobs, train_members
+
+
+def run_study(
+    study: Study | str | Path,
+    *,
+    out: str | Path = "",
+    device: str = "auto",
+    jobs: int = -1,
+    progress: bool = True,
+) -> StudyResult:
+    """Run a study, or go on with it: train and measure what is missing, write table and provenance.
+
+    Several processes may run the same study into the same folder: each takes conditions that no other holds.
+
+    Args:
+        study: a `Study`, a path to a study file or a name in `STUDIES`.
+        out: the run directory; `runs/NAME` by default, `runs/NAME-SCALE` for a study with scales.
+        device: "auto", "cpu" or "cuda".
+        jobs: processes on a CPU, -1 for one a core.
+        progress: show a progress bar on standard error; where that is no terminal, lines of the logger
+            "degeneracy", level INFO.
+
+    Returns:
+        What was measured; also in the run directory (`degeneracy.csv` and more, see README).
+
+    Raises:
+        UserError: a mistake in the study, or a folder that holds something else.
+    """
+    plan = study if isinstance(study, Study) else load_study(study)
+    place, n_jobs = resolve_device(device), resolve_jobs(jobs)
+    conditions = plan.conditions()
+    for condition in conditions:
+        condition.check_measures(plan.build_measures(), plan.probe)
+    root = Path(out) if out else plan.folder
+    run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions)
+    started = time.perf_counter()
+    measures = plan.build_measures()
+    n_steps = sum(len(plan.seeds) + len(measures_of(one.task, measures)) for one in conditions)
+    with Progress(n_steps, show=progress) as shown:
+        _work_through(run, plan, list(conditions), place, n_jobs, shown)
+    return run.finish(load_results(run, plan), seconds=time.perf_counter() - started)
+
+
+def _work_through(
+    run: RunDirectory, plan: Study, waiting: list[Condition], device: str, jobs: int, shown: Progress
+) -> None:
+    """Take whichever condition no other process holds; wait for another only when nothing else is left."""
+    while waiting:
+        left = list(waiting)
+        for condition in left:
+            with run.hold(condition, wait=False) as held:
+                if held:
+                    _train_missing(run, condition, plan.seeds, device, jobs, shown)
+                    _measure_missing(run, condition, plan, jobs, shown)
+                    waiting.remove(condition)
+        if waiting == left:
+            shown.wait(f"{waiting[0].label}: waiting for the process that works on it")
+            with run.hold(waiting[0], wait=True):
+                pass
+
+
+def _train_missing(
+    run: RunDirectory, condition: Condition, seeds: Sequence[int], device: str, jobs: int, shown: Progress
+) -> None:
+    """Train the members whose files are not there, keeping each as it finishes."""
+    missing = run.missing_seeds(condition, seeds)
+    there = len(seeds) - len(missing)
+    shown.begin(f"{condition.label}: training", "networks", done=there, of=len(seeds))
+    if not missing:
+        return
+    together = seeds if condition.training.coupled else missing
+    members = train_members(
+        condition.task, condition.network, condition.training, together, device=device, jobs=jobs
+    )
+    for member in members:
+        if member.seed in missing:
+            run.save_member(condition, member)
+            shown.step()
+
+
+def _measure_missing(
+    run: RunDirectory, condition: Condition, plan: Study, jobs: int, shown: Progress
+) -> None:
+    """Measure what is not measured yet of these members with these options, keeping each measure as it is done."""
+    measures = measures_of(condition.task, plan.build_measures())
+    ensemble = run.load_ensemble(condition, plan.seeds)
+    kept = ensemble.converged
+    keys = {name: measured_key(name, m, kept.seeds, plan.probe) for name, m in measures.items()}
+    todo = {name: m for name, m in measures.items() if not run.has_measured(condition, name, keys[name])}
+    there = len(measures) - len(todo)
+    shown.begin(f"{condition.label}: measuring", "measures", done=there, of=len(measures))
+    if len(kept) >= 2 and (todo or not run.has_examples(condition)):
+        run.save_examples(condition, example_trials(kept, condition.task, plan.probe))
+    if not todo:
+        return
+    if len(kept) < 2:
+        reason = f"needs 2 converged members, {len(kept)} of {len(ensemble)} converged"
+        found: Iterable[tuple[str, Measured | str]] = [(name, reason) for name in todo]
+    else:
+        found = measure_recording(record(kept, condition.task, plan.probe), todo, jobs=jobs)
+    for name, outcome in found:
+        run.save_measured(condition, name, outcome, keys[name])
+        shown.step()

@@ -1,0 +1,105 @@
+"""What a study file or a command line sets: dotted keys, the names of varied factors, ranges of seeds."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from degeneracy.ensembles.ensemble import check_seeds
+from degeneracy.errors import UserError, unknown_name
+
+MAX_SEEDS = 100_000
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from text: "0:16" (0 to 15), "3", or several of these as "0:8,12".
+
+    Raises:
+        UserError: text of another form, or more than `MAX_SEEDS`.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, colon, last = part.strip().partition(":")
+        numbers = [first, last] if colon else [first]
+        if not all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers):
+            raise UserError(f"seeds = '{text}' is wrong: write 0:16 for 0 to 15, or a list as 0:8,12")
+        if colon and int(last) - int(first) > MAX_SEEDS:
+            raise UserError(f"seeds = '{text}' is wrong: at most {MAX_SEEDS} members")
+        seeds += range(int(first), int(last)) if colon else [int(first)]
+    return check_seeds(seeds)
+
+
+def flat_factors(given: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The factors under their dotted names, also where a file writes `task.channels = [2, 3]` without quotes."""
+    flat: dict[str, Any] = {}
+    for key, value in given.items():
+        name = f"{prefix}{key}"
+        flat |= flat_factors(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def key_parts(key: str) -> list[str]:
+    """The parts of a dotted TOML key."""
+    parts: list[str] = []
+    try:
+        inner: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        inner = {}
+    while isinstance(inner, dict) and len(inner) == 1:
+        [(part, inner)] = inner.items()
+        parts.append(part)
+    if inner != 0:
+        raise UserError(
+            f"'{key}' is no key: write part.field, such as training.learning_rate, with quotes round a part"
+            " that is more than letters, digits, - and _"
+        )
+    return parts
+
+
+def override(fields: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value of a study file; what follows `vary.` is the name of a factor, dots and all."""
+    first, *rest = key_parts(key)
+    if first == "vary" and rest:
+        vary = fields.get("vary", {})
+        fields["vary"] = (flat_factors(vary) if isinstance(vary, Mapping) else {}) | {".".join(rest): value}
+    else:
+        set_field(fields, [first, *rest], value)
+
+
+def take_scale(fields: dict[str, Any], scale: str, *, where: str) -> None:
+    """Set what a study file's `[scale.NAME]` says over the rest; its table of scales is taken out.
+
+    Args:
+        fields: of the study file, changed in place.
+        scale: the name of the scale; "" for a study that has none.
+        where: the file, for messages.
+
+    Raises:
+        UserError: a scale that the study does not have, or none named where it has some.
+    """
+    scales = fields.pop("scale", {})
+    if not isinstance(scales, Mapping) or not all(isinstance(one, Mapping) for one in scales.values()):
+        raise UserError(f"{where}: scale = {scales!r} is wrong: tables [scale.NAME] of settings are needed")
+    if not scales and not scale:
+        return
+    if not scales:
+        raise UserError(f"{where} has no scales, and '{scale}' is asked for; leave --scale away")
+    if not scale:
+        raise UserError(f"{where} has several scales; name one with --scale: {', '.join(scales)}")
+    if scale not in scales:
+        raise unknown_name("scale", scale, scales, where=where)
+    for key, value in scales[scale].items():
+        override(fields, key, value)
+    fields["scale"] = scale
+
+
+def set_field(fields: dict[str, Any], parts: Sequence[str], value: Any) -> None:
+    """Set a field by its path in nested dicts, which are copied on the way."""
+    first, *rest = parts
+    if not rest:
+        fields[first] = value
+        return
+    inner = fields.get(first, {})
+    if not isinstance(inner, Mapping):
+        raise UserError(f"'{'.'.join(parts)}': '{first}' has no fields")
+    fields[first] = dict(inner)
+    set_field(fields[first], rest, value)

@@ -1,0 +1,152 @@
+"""A study, as its file (TOML) says it: a task, a network, a training, the factors to vary, the measures, the claims."""
+
+import itertools
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from degeneracy.analysis import MEASURES, Measure
+from degeneracy.ensembles.ensemble import check_seeds
+from degeneracy.errors import UserError, unknown_name
+from degeneracy.measuring.measuring import (
+    build_measures,
+)
+from degeneracy.measuring.probe import Probe, probe_descriptions
+from degeneracy.named import build
+from degeneracy.networks import Network
+from degeneracy.specs import Spec
+from degeneracy.studies.claims import Claims
+from degeneracy.studies.conditions import Condition
+from degeneracy.studies.settings import flat_factors, override, parse_seeds, set_field, take_scale
+from degeneracy.tasks import TASKS, Task
+from degeneracy.training import Training
+
+PARTS = ("task", "network", "training")  # of a condition: what can be varied
+STUDIES = {"quickstart": Path(__file__).parent / "quickstart.toml"}
+
+
+class Study(Spec):
+    """A study: one ensemble a condition, one condition a combination of the varied factors' levels."""
+
+    name: str = pydantic.Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also of its run directory"
+    )
+    description: str = ""
+    scale: str = pydantic.Field("", description="which of the study file's scales this is")
+    seeds: tuple[int, ...] = pydantic.Field(description='members: a list, or "0:16" for 0 to 15')
+    task: Mapping[str, Any] = pydantic.Field(description="name and fields of the task")
+    network: Mapping[str, Any] = pydantic.Field(default_factory=dict, description="fields of the network")
+    training: Mapping[str, Any] = pydantic.Field(default_factory=dict, description="fields of the training")
+    vary: Mapping[str, tuple[Any, ...]] = pydantic.Field(
+        default_factory=dict, description='factors as "task.channels" = [2, 3, 4]'
+    )
+    probe: Probe = Probe()
+    measures: tuple[str, ...] = pydantic.Field(tuple(MEASURES), description="names, or module:Name")
+    options: Mapping[str, Mapping[str, Any]] = pydantic.Field(
+        default_factory=dict, description="fields of the measures, by measure"
+    )
+    claims: Claims = pydantic.Field(
+        Claims(), description="what is judged, and what is expected: see `Claims`"
+    )
+
+    @pydantic.field_validator("seeds", mode="before")
+    @classmethod
+    def _seed_range(cls, value: Any) -> Any:
+        if not isinstance(value, str | Iterable):
+            raise UserError(f'Study: seeds = {value!r} is wrong: needed is a list, or "0:16" for 0 to 15')
+        return parse_seeds(value) if isinstance(value, str) else check_seeds(value)
+
+    @pydantic.field_validator("vary", mode="before")
+    @classmethod
+    def _dotted_factors(cls, value: Any) -> Any:
+        return flat_factors(value) if isinstance(value, Mapping) else value
+
+    @pydantic.model_validator(mode="after")
+    def _all_parts_exist(self) -> "Study":
+        if len(self.seeds) < 2:
+            raise UserError(f"Study: seeds = {list(self.seeds)} is wrong: 2 members or more are needed")
+        for factor, levels in self.vary.items():
+            self._check_factor(factor, levels)
+        conditions = self.conditions()
+        if len({condition.name for condition in conditions}) < len(conditions):
+            raise UserError("Study: vary names the same condition twice")
+        of_behavior = {name for one in conditions for name in probe_descriptions(one.task, self.probe)}
+        self.claims.check(self.vary, self.build_measures(), of_behavior)
+        return self
+
+    def _check_factor(self, factor: str, levels: Sequence[Any]) -> None:
+        part, *fields = factor.split(".")
+        if part not in PARTS:
+            raise unknown_name("part", part, PARTS, where=f"Study: vary '{factor}'")
+        if not levels:
+            raise UserError(f"Study: vary '{factor}' = [] is wrong: it needs one level or more")
+        if not fields and not all(isinstance(level, Mapping) for level in levels):
+            raise UserError(
+                f"Study: vary '{factor}' takes tables of fields; to vary one field write '{factor}.FIELD'"
+            )
+        found: Any = getattr(self, part) if fields else None  # a whole part may be replaced
+        for field in fields:
+            found = found.get(field) if isinstance(found, Mapping) else None
+        if found is not None:
+            raise UserError(
+                f"Study: '{factor}' is both set ({found}) and varied ({', '.join(map(str, levels))}); drop one of them"
+            )
+
+    @property
+    def folder(self) -> Path:
+        """The run directory where none is named."""
+        return Path("runs") / (f"{self.name}-{self.scale}" if self.scale else self.name)
+
+    def build_measures(self) -> dict[str, Measure]:
+        """The measures with their options checked."""
+        return build_measures(self.measures, self.options)
+
+    def conditions(self) -> list[Condition]:
+        """The conditions, the last factor varying fastest."""
+        made = []
+        for levels in itertools.product(*self.vary.values()):
+            fields = {"task": dict(self.task), "network": dict(self.network), "training": dict(self.training)}
+            for factor, level in zip(self.vary, levels, strict=True):
+                set_field(fields, factor.split("."), level)
+            task = build("task", fields["task"], TASKS, Task)
+            training = Training(**fields["training"]).for_task(task)
+            made.append(
+                Condition(
+                    factors=dict(zip(self.vary, levels, strict=True)),
+                    task=task,
+                    network=Network(**fields["network"]),
+                    training=training,
+                    companions=self.seeds if training.coupled else (),
+                )
+            )
+        return made
+
+
+def load_study(source: str | Path, overrides: Iterable[tuple[str, Any]] = (), *, scale: str = "") -> Study:
+    """Read a study file, or a study that comes with the package.
+
+    Args:
+        source: a path to a TOML file, or a name in `STUDIES`.
+        overrides: (key, value) pairs such as ("training.learning_rate", 0.003), set over the file's; keys as in
+            TOML, e.g. 'vary.task.channels' or 'options."my_module:MyMeasure".scale'.
+        scale: for a study file with tables `[scale.NAME]` of such pairs: which one is set over the rest.
+
+    Raises:
+        UserError: no such file or name, damaged TOML, or what `Study` refuses.
+    """
+    path = STUDIES.get(str(source), Path(source))
+    try:
+        if not path.exists() and path.suffix != ".toml":
+            raise unknown_name("study", source, STUDIES, where="no such file, and")
+        fields: dict[str, Any] = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: damaged TOML: {error}") from error
+    take_scale(fields, scale, where=str(path))
+    for key, value in overrides:
+        override(fields, key, value)
+    return Study(**fields)

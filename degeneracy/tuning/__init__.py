@@ -1,0 +1,1 @@
+"""Tuning: the strength of a knob that brings a measure to a chosen value."""

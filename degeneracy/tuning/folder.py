@@ -1,0 +1,101 @@
+"""The folder that `tune` writes.
+
+tuning.json               the study and the knob, and every question asked of them with its answer so far
+tuning.csv, tuning.png    the evaluations of the last question, in their order, and their curve
+evaluations/KNOB=VALUE/   an ordinary run directory each, of the study with the knob set
+
+What an evaluation has trained is kept and loaded: a tune that was stopped goes on with the same command, and another
+question (target, bounds, measure, more seeds) in the same folder trains only what it needs besides.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from degeneracy.errors import UserError
+from degeneracy.files import lock, read_json, write_bytes, write_json
+from degeneracy.tuning.question import Question, plain_name
+
+FORMAT = 1
+COLUMNS = ("knob", "value", "ci_low", "ci_high", "n_members", "n_converged", "run", "note")
+Row = Mapping[str, Any]  # of the table of evaluations
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningFolder:
+    """The files of the questions about one study and knob."""
+
+    root: Path
+    question: Question  # the one that is asked now
+
+    @classmethod
+    def open(cls, root: Path, question: Question) -> "TuningFolder":
+        """Begin in a new or empty folder, or go on in that of the same study and knob.
+
+        Raises:
+            UserError: the folder holds something else.
+        """
+        _check_folder(root, question)
+        folder = cls(root=root, question=question)
+        with lock(root / "lock", wait=True):
+            _check_folder(root, question)  # again: another process may have begun here since
+            for part in root.glob(".tuning.*.part"):  # what a killed process was writing
+                part.unlink(missing_ok=True)
+            folder._keep({"status": "not finished"})
+        return folder
+
+    def run(self, strength: float) -> str:
+        """The run directory of an evaluation, below the folder."""
+        return f"evaluations/{plain_name(self.question.knob)}={strength!r}"
+
+    def keep_table(self, rows: Sequence[Row]) -> pd.DataFrame:
+        """Write the table of the evaluations so far; returns it."""
+        table = pd.DataFrame(rows, columns=list(COLUMNS))
+        with lock(self.root / "lock", wait=True):
+            write_bytes(self.root / "tuning.csv", table.to_csv(index=False).encode())
+        return table
+
+    def keep_answer(self, answer: Row, figure: bytes) -> None:
+        """Write the answer and the curve."""
+        with lock(self.root / "lock", wait=True):
+            self._keep(answer)
+            write_bytes(self.root / "tuning.png", figure)
+
+    def _keep(self, answer: Row) -> None:
+        """Write the question with its answer beside those that were asked before."""
+        file, question = self.root / "tuning.json", self.question
+        before = read_json(file)["questions"] if file.is_file() else []
+        others = [one for one in before if one["asked"] != question.asked]
+        questions = [*others, {"asked": question.asked, **answer}]
+        write_json(file, {"format": FORMAT, "about": question.about, "questions": questions})
+
+
+def _check_folder(root: Path, question: Question) -> None:
+    file = root / "tuning.json"
+    if file.is_file():
+        found = read_json(file)
+        if not isinstance(found, Mapping) or found.get("format") != FORMAT:
+            raise UserError(
+                f"{root} is no folder of this version's tune (tuning.json has not format {FORMAT})"
+            )
+        _same_networks(root, found["about"], question.about)
+    elif root.exists():
+        strangers = root.iterdir() if root.is_dir() else [root]
+        if any(p.name != "lock" and not p.name.startswith(".tuning.") for p in strangers):
+            raise UserError(
+                f"{root} holds something else (it has no tuning.json); choose another folder with --out"
+            )
+
+
+def _same_networks(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    differ = [key for key in now if before.get(key) != now[key]]
+    if not differ:
+        return
+    what = {
+        "knob": f"of another knob, {before.get('knob')}",
+        "companions": "of coupled members with other seeds",
+    }.get(differ[0], f"with another {differ[0]}")
+    raise UserError(f"{root} holds a tune {what}; choose another folder with --out")

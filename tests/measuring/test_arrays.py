@@ -1,0 +1,135 @@
+"""Networks given as arrays: what is measured, and what is not guessed."""
+
+import numpy as np
+import pytest
+
+import degeneracy as dg
+from degeneracy.errors import UserError
+
+N_MEMBERS, N_UNITS = 4, 6
+RNG = np.random.default_rng(0)
+STATES = RNG.normal(size=(N_MEMBERS, 6, 9, N_UNITS))
+WEIGHTS, INITIAL = RNG.normal(size=(2, N_MEMBERS, N_UNITS, N_UNITS)) / N_UNITS**0.5
+BIAS, READOUT = RNG.normal(size=(N_MEMBERS, N_UNITS)), RNG.normal(size=(N_MEMBERS, 2, N_UNITS))
+
+
+def row(result: dg.Result, variant: str) -> dict:
+    [found] = result.table[result.table["variant"] == variant].to_dict("records")
+    return found
+
+
+def test_a_reference_without_the_blocks_that_count_is_none() -> None:
+    options = {"signed_pif": {"n_restarts": 2}}
+    result = dg.measure_arrays(
+        weights=WEIGHTS,
+        initial_weights=INITIAL,
+        bias=BIAS,
+        readout=READOUT,
+        measures=["signed_pif"],
+        options=options,
+    )
+    assert row(result, "recurrent/untrained")["reference"] > 0
+    joint = row(result, "joint/untrained")
+    assert np.isnan(joint["reference"])
+    assert np.isnan(joint["calibrated"])
+    assert "untrained members without their bias, readout weights" in joint["note"]
+    # Without those blocks `joint` is the recurrent weights alone, which the initial weights have.
+    alone = dg.measure_arrays(
+        weights=WEIGHTS, initial_weights=INITIAL, measures=["signed_pif"], options=options
+    )
+    assert row(alone, "joint/untrained")["reference"] > 0
+
+
+def test_alignments_of_arrays_need_the_states_before_training() -> None:
+    asked = ["representation_alignment", "kernel_alignment"]
+    given = {"states": STATES, "weights": WEIGHTS, "measures": [*asked, "orthogonal", "effective_rank"]}
+    bare = dg.measure_arrays(**given)
+    assert bare.missing["representation_alignment"] == "needs untrained: not given (untrained_states)"
+    assert (
+        bare.missing["kernel_alignment"] == "needs tangent kernel: gradients are of the networks themselves"
+    )
+    weights_alone = dg.measure_arrays(**given, initial_weights=INITIAL)
+    assert "states before training" in weights_alone.missing["representation_alignment"]
+    full = dg.measure_arrays(**given, untrained_states=[2 * x for x in STATES])
+    found = full.measured["representation_alignment"].findings[0].value
+    assert found.value == pytest.approx(1, abs=1e-12)  # the same states in another unit
+    fewer = dg.measure_arrays(**given, untrained_states=[x[:-1] for x in STATES])
+    assert "the same trials and time steps" in fewer.missing["representation_alignment"]
+
+
+def test_fixed_points_of_a_cell_with_options_are_not_guessed() -> None:
+    given = {"states": STATES, "weights": WEIGHTS, "bias": BIAS, "measures": ["fixed_points"]}
+    options = {"fixed_points": {"n_starts": 4}}
+    assert not dg.measure_arrays(**given, options=options).missing
+    leaky = dg.measure_arrays(**given, cell="leaky_tanh", options=options)
+    assert "the options of a cell 'leaky_tanh' (dt_ms, tau_ms, form)" in leaky.missing["fixed_points"]
+
+
+def test_the_mean_input_is_not_taken_to_be_0() -> None:
+    with pytest.raises(UserError, match="input = 'mean' needs the inputs of the task"):
+        dg.measure_arrays(
+            states=STATES,
+            weights=WEIGHTS,
+            bias=BIAS,
+            measures=["fixed_points"],
+            options={"fixed_points": {"input": "mean"}},
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ood_errors": np.ones((4, 2)), "ood_variants": ["a", "a"]}, "each name is needed once"),
+        ({"ood_errors": np.ones((4, 2)), "ood_variants": ["a"]}, "1 names for 2 variants"),
+        ({"states": STATES, "ood_variants": ["a"]}, "names without ood_errors"),
+        ({"states": STATES, "measures": "cka"}, r"such as \['cka'\]"),
+    ],
+)
+def test_nothing_given_is_dropped_in_silence(given: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        dg.measure_arrays(**given)
+
+
+def test_a_reference_that_cannot_be_aligned_costs_the_reference_alone() -> None:
+    # A ring of rectified units has scales to normalise; shuffled, some unit has no weights in or none out.
+    ring = np.roll(np.eye(N_UNITS), 1, axis=1) * RNG.uniform(1, 2, size=(N_MEMBERS, N_UNITS, N_UNITS))
+    result = dg.measure_arrays(
+        weights=ring, cell="relu", measures=["pif"], options={"pif": {"n_restarts": 1}}
+    )
+    found = row(result, "recurrent")
+    assert np.isfinite(found["value"])
+    assert np.isnan(found["reference"])
+    assert "shuffled members: scales cannot be normalised" in found["note"]
+
+
+def test_options_are_checked_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "degeneracy.measuring.arrays.measure_recording", lambda *_, **__: pytest.fail("measured")
+    )
+    states = np.random.default_rng(0).normal(size=(3, 6, 10, 4))
+    with pytest.raises(UserError, match="dsa: n_delays = 10 is wrong: fewer than the 10 steps"):
+        dg.measure_arrays(states=states, measures=["procrustes", "dsa"], options={"dsa": {"n_delays": 10}})
+    # At most 3 trials of 8 steps at a time.
+    with pytest.raises(UserError, match="dsa: rank = 9 is wrong: at most 8 with 4 units"):
+        dg.measure_arrays(states=states, measures=["dsa"], options={"dsa": {"n_delays": 2, "rank": 9}})
+
+
+def test_the_options_of_a_measure_without_data_do_not_matter() -> None:
+    found = dg.measure_arrays(
+        weights=np.random.default_rng(0).normal(size=(3, 4, 4)), measures=["dsa", "pif"]
+    )
+    assert found.missing == {"dsa": "needs states: not given (states)"}
+
+
+def test_members_with_other_trials_cost_the_measures_that_need_the_same_ones() -> None:
+    rng = np.random.default_rng(0)
+    states = [rng.normal(size=(n, 10, 4)) for n in (6, 6, 5)]
+    found = dg.measure_arrays(
+        states=states,
+        measures=["procrustes", "dsa"],
+        options={"dsa": {"n_delays": 2, "rank": 3, "n_starts": 4}},
+    )
+    assert list(found.measured) == ["dsa"]
+    assert "states of member 2 have rows (5, 10)" in found.missing["procrustes"]
+    with pytest.raises(UserError, match="states of member 2 have rows"):  # nothing else to report
+        dg.measure_arrays(states=states, measures=["procrustes", "pif"])
