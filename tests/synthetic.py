@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from degeneracy.analysis.measure import Finding, Measured
-from degeneracy.analysis.statistics import constant, member_cv, member_mean, member_sd, pair_mean
+from degeneracy.analysis.statistics.jackknife import constant, member_cv, member_mean, member_sd, pair_mean
 from degeneracy.measuring.results import Examples, MemberSummary, Result
 from degeneracy.streams import Streams
 from degeneracy.studies.study_result import StudyResult

@@ -4,7 +4,7 @@
 fields of its class.
 """
 
-from degeneracy.analysis.behavior_measures import (
+from degeneracy.analysis.behavior.measures import (
     OODErrorCV,
     OODErrorIQR,
     OODErrorMean,
@@ -13,9 +13,9 @@ from degeneracy.analysis.behavior_measures import (
     OutputDistance,
     ValidPredictionTime,
 )
-from degeneracy.analysis.dynamics_measures import CKA, DSA, SVCCA, FixedPointCensus, Procrustes
+from degeneracy.analysis.dynamics.measures import CKA, DSA, SVCCA, FixedPointCensus, Procrustes
 from degeneracy.analysis.measure import Estimate, Finding, Measure, Measured
-from degeneracy.analysis.member_measures import (
+from degeneracy.analysis.members.measures import (
     EffectiveRank,
     KernelAlignment,
     ParticipationRatio,
@@ -23,7 +23,7 @@ from degeneracy.analysis.member_measures import (
 )
 from degeneracy.analysis.own_measure import own_measure
 from degeneracy.analysis.recording import Recording, StepFunction, TangentKernel, Variant, Weights
-from degeneracy.analysis.weight_measures import PIF, Orthogonal, SignedPIF, WeightChange
+from degeneracy.analysis.weights.measures import PIF, Orthogonal, SignedPIF, WeightChange
 
 MEASURES: dict[str, type[Measure]] = {
     kind.name: kind

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pydantic
 
-from degeneracy.analysis import shape
-from degeneracy.analysis import statistics as st
+from degeneracy.analysis.dynamics import shape
 from degeneracy.analysis.measure import Finding, Level, Measure, Measured
 from degeneracy.analysis.recording import Array, Recording
+from degeneracy.analysis.statistics import jackknife as st
 from degeneracy.errors import UserError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degeneracy.analysis.symmetry import SYMMETRIES, random_copy
+from degeneracy.analysis.weights.symmetry import SYMMETRIES, random_copy
 from degeneracy.checks.claim import require
 from degeneracy.measuring.record import member_weights
 from degeneracy.networks import forward

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from degeneracy.analysis.contrasts import Effect, bends, joint_p, linear_contrast, trend_weights
-from degeneracy.analysis.statistics import Scale, transformed
-from degeneracy.analysis.verdicts import ALPHA, equivalent, holm, verdict
+from degeneracy.analysis.statistics.contrasts import Effect, bends, joint_p, linear_contrast, trend_weights
+from degeneracy.analysis.statistics.jackknife import Scale, transformed
+from degeneracy.analysis.statistics.verdicts import ALPHA, equivalent, holm, verdict
 from degeneracy.effects.factor_grid import (
     Grid,
     Taken,

@@ -12,8 +12,8 @@ from numbers import Real
 import numpy as np
 
 from degeneracy.analysis.measure import Estimate, Finding
-from degeneracy.analysis.statistics import Scale, calibrated_estimate, transformed
-from degeneracy.analysis.subsets import among
+from degeneracy.analysis.statistics.jackknife import Scale, calibrated_estimate, transformed
+from degeneracy.analysis.statistics.subsets import among
 from degeneracy.measuring.results import Result
 from degeneracy.studies.factors import factor_name, level_text
 

@@ -8,7 +8,7 @@ carry by themselves. Shares of single sources need not add up to 1: sources act 
 import numpy as np
 import pandas as pd
 
-from degeneracy.analysis.contrasts import linear_contrast
+from degeneracy.analysis.statistics.contrasts import linear_contrast
 from degeneracy.effects.factor_grid import value_of
 from degeneracy.errors import UserError
 from degeneracy.measuring.results import Result
@@ -23,7 +23,7 @@ def source_shares(study: StudyResult) -> pd.DataFrame:
     """What is left of each measure's value when only some sources of variability vary.
 
     share = value(only these vary) / value(all vary), with a 95% interval from the jackknife of its logarithm, seeds
-    that both conditions share counted jointly (`analysis.contrasts`).
+    that both conditions share counted jointly (`analysis.statistics.contrasts`).
 
     Args:
         study: one that varies `training.held` alone, with a level [] that holds nothing.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from degeneracy.analysis import MEASURES
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.recording import Array
-from degeneracy.analysis.statistics import calibrate, contrast, interval
+from degeneracy.analysis.statistics.jackknife import calibrate, contrast, interval
 from degeneracy.errors import UserError, unknown_name
 
 COLUMNS_AFTER_FACTORS = (
@@ -189,7 +189,7 @@ class Result:
 def compare(result: Result, other: Result) -> pd.DataFrame:
     """Differences of two conditions, `other` minus `result`, a row a finding that both have.
 
-    Members that both conditions share by seed are left out jointly; see `analysis.statistics.contrast`.
+    Members that both conditions share by seed are left out jointly; see `analysis.statistics.jackknife.contrast`.
 
     Returns:
         Columns level, measure, variant, value, other_value, difference, ci_low, ci_high, scale ("log" where the

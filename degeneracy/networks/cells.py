@@ -21,7 +21,7 @@ class Cell(Spec):
     """Base of all cells: how a state moves by one step, given what the inputs drive.
 
     `candidate` is the gate that noise enters and whose rows a unit's sign flip acts on; `symmetry` names the
-    group under which relabelled weights are the same network (`analysis.symmetry.SYMMETRIES`).
+    group under which relabelled weights are the same network (`analysis.weights.symmetry.SYMMETRIES`).
     """
 
     name: ClassVar[str]

@@ -9,9 +9,9 @@ from matplotlib.image import AxesImage
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from degeneracy.analysis.embedding import mds, solution_families
+from degeneracy.analysis.dynamics.embedding import mds, solution_families
 from degeneracy.analysis.recording import Array
-from degeneracy.analysis.statistics import interval
+from degeneracy.analysis.statistics.jackknife import interval
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.measuring.results import Result
 from degeneracy.plots.names import (

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from degeneracy.analysis.measure import Finding
-from degeneracy.analysis.statistics import calibrate, interval, width_against_n
+from degeneracy.analysis.statistics.jackknife import calibrate, interval, width_against_n
 from degeneracy.errors import UserError
 from degeneracy.measuring.results import Result
 from degeneracy.plots.names import (

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from degeneracy.analysis.statistics import interval
+from degeneracy.analysis.statistics.jackknife import interval
 from degeneracy.errors import UserError
 from degeneracy.measuring.results import Result
 from degeneracy.plots.names import distance_unit, full_name, primaries, with_unit

@@ -13,7 +13,7 @@ import numpy as np
 
 from degeneracy.analysis import MEASURES
 from degeneracy.analysis.measure import Finding
-from degeneracy.analysis.statistics import Calibrated, calibrate, contrast, interval
+from degeneracy.analysis.statistics.jackknife import Calibrated, calibrate, contrast, interval
 from degeneracy.effects.effects import final_losses
 from degeneracy.effects.effects import primaries as judged
 from degeneracy.measuring.results import Result

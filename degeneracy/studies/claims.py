@@ -19,7 +19,7 @@ from typing import Any
 import pydantic
 
 from degeneracy.analysis.measure import Measure
-from degeneracy.analysis.verdicts import Direction
+from degeneracy.analysis.statistics.verdicts import Direction
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.specs import Spec
 from degeneracy.studies.settings import flat_factors

@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from degeneracy.analysis import Measure
-from degeneracy.analysis.dynamics_measures import DSA
+from degeneracy.analysis.dynamics.measures import DSA
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.errors import UserError
 from degeneracy.files import write_bytes

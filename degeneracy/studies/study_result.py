@@ -55,13 +55,13 @@ class StudyResult:
         numbers come in the study's order. Ranks are logarithms where levels grow by a constant factor. Its `unit` is
         the measure's; "log ratio", a difference of natural logarithms, for standard deviations; or
         "share of floor to reference". `ci_low` and `ci_high` are the 95% interval, `p` that of no change, seeds
-        counted jointly over all conditions (`analysis.contrasts.linear_contrast`). `at_lowest` is the value at the
-        lowest level, `p_bend` that of the levels lying on a line (NaN for two levels or such without an order),
-        `margin` the smallest change that matters, in the unit of the effect (0: none was written),
+        counted jointly over all conditions (`linear_contrast` in `analysis.statistics.contrasts`). `at_lowest` is the
+        value at the lowest level, `p_bend` that of the levels lying on a line (NaN for two levels or such without an
+        order), `margin` the smallest change that matters, in the unit of the effect (0: none was written),
         `n_members` the members of the smallest condition.
 
-        `verdict` is up, down, flat or unclear (`analysis.verdicts.verdict`), "" where there is no effect to judge.
-        Where `primary`, it goes by `p_holm`, Holm's correction over the primary cells of that scale, and
+        `verdict` is up, down, flat or unclear (see `analysis.statistics.verdicts`), "" where there is no effect to
+        judge. Where `primary`, it goes by `p_holm`, Holm's correction over the primary cells of that scale, and
         `agreement` says whether it is what the claims expected.
         """
         from degeneracy.effects.effects import effects  # it stands on results

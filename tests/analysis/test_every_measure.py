@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from degeneracy.analysis import MEASURES, Estimate, Finding, Measure, Measured, Recording, StepFunction
-from degeneracy.analysis import statistics as st
 from degeneracy.analysis.measure import PERMUTATION, ROTATION, SCALE, SIGNS, TRANSLATION
-from degeneracy.analysis.symmetry import transform
+from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.analysis.weights.symmetry import transform
 from degeneracy.checks import MEASURE_CLAIMS, CheckFailed, check_measure, example_recording
 from degeneracy.checks.measures import N_UNITS, relabelled_twin
 from degeneracy.ensembles.ensemble import Ensemble

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 import degeneracy as dg
-from degeneracy.analysis import statistics as st
+from degeneracy.analysis.statistics import jackknife as st
 from degeneracy.analysis.measure import Finding, Measured
 
 

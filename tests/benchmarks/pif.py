@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from scipy.optimize import quadratic_assignment
 
 import degeneracy as dg
-from degeneracy.analysis import pif
 from degeneracy.analysis.recording import Weights
-from degeneracy.analysis.symmetry import transform
+from degeneracy.analysis.weights import pif
+from degeneracy.analysis.weights.symmetry import transform
 from tests.benchmarks.timing import Row, interleaved, report, versus
 
 RESTARTS = 8

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from degeneracy.analysis import pif, shape
-from degeneracy.analysis.dsa import delay_operators, fit_among
+from degeneracy.analysis.dynamics import shape
+from degeneracy.analysis.dynamics.dsa import delay_operators, fit_among
 from degeneracy.analysis.recording import Weights
+from degeneracy.analysis.weights import pif
 from degeneracy.streams import Streams
 from degeneracy.tasks import FlipFlop
 from tests.benchmarks.timing import Row, interleaved, report, versus

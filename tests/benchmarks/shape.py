@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from degeneracy.analysis import shape
+from degeneracy.analysis.dynamics import shape
 from tests.benchmarks.timing import Row, interleaved, report, versus
 
 try:

@@ -8,10 +8,10 @@ import pytest
 from scipy import stats
 
 import degeneracy as dg
-from degeneracy.analysis import statistics as st
-from degeneracy.analysis.contrasts import bends, joint_p, linear_contrast, trend_weights
 from degeneracy.analysis.measure import Finding, Measured, nan_finding
-from degeneracy.analysis.verdicts import holm
+from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.analysis.statistics.contrasts import bends, joint_p, linear_contrast, trend_weights
+from degeneracy.analysis.statistics.verdicts import holm
 from degeneracy.effects.effects import COLUMNS, CONVERGENCE_COLUMNS
 from degeneracy.measuring.results import MemberSummary, Result
 from degeneracy.studies.claims import Claim, Claims

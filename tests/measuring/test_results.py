@@ -8,7 +8,7 @@ import pytest
 
 import degeneracy as dg
 from degeneracy.analysis import Estimate, Finding, Measured
-from degeneracy.analysis import statistics as st
+from degeneracy.analysis.statistics import jackknife as st
 from degeneracy.errors import UserError
 from degeneracy.measuring.results import MemberSummary, Result, compare
 from degeneracy.studies.study_result import StudyResult

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from degeneracy.analysis.symmetry import SYMMETRIES, Weights, random_copy, transform
+from degeneracy.analysis.weights.symmetry import SYMMETRIES, Weights, random_copy, transform
 from degeneracy.checks import CELL_CLAIMS
 from degeneracy.errors import UserError
 from degeneracy.measuring.record import member_weights

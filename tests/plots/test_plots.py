@@ -13,7 +13,7 @@ from synthetic import condition, study
 
 from degeneracy import plots
 from degeneracy.analysis.measure import Finding, Measured
-from degeneracy.analysis.statistics import calibrate, interval, member_mean
+from degeneracy.analysis.statistics.jackknife import calibrate, interval, member_mean
 from degeneracy.errors import UserError
 from degeneracy.plots import style
 from degeneracy.plots.distances import tree_order

@@ -9,7 +9,7 @@ import pytest
 from synthetic import study
 
 from degeneracy.analysis.measure import Finding, Measured
-from degeneracy.analysis.statistics import member_mean, member_sd
+from degeneracy.analysis.statistics.jackknife import member_mean, member_sd
 from degeneracy.plots import numbers
 from degeneracy.report import effects, render, text
 from degeneracy.studies.claims import Claims

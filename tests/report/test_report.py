@@ -12,7 +12,7 @@ import pytest
 from synthetic import LEVELS, condition, study
 
 from degeneracy.analysis.measure import Estimate, Finding, Measured
-from degeneracy.analysis.statistics import calibrate, contrast, interval, member_mean, pair_mean
+from degeneracy.analysis.statistics.jackknife import calibrate, contrast, interval, member_mean, pair_mean
 from degeneracy.errors import UserError
 from degeneracy.measuring.results import Result
 from degeneracy.plots import numbers

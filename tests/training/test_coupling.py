@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from degeneracy.analysis.shape import cka_distances, procrustes_distances
+from degeneracy.analysis.dynamics.shape import cka_distances, procrustes_distances
 from degeneracy.errors import UserError
 from degeneracy.networks import Network, forward, initial_params
 from degeneracy.streams import Streams

@@ -1,0 +1,215 @@
+"""Measures of behavior: how members err out of distribution, and how their outputs differ."""
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from degeneracy.analysis.behavior import differences
+from degeneracy.analysis.measure import (
+    PERMUTATION,
+    ROTATION,
+    SIGNS,
+    Estimate,
+    Finding,
+    Level,
+    Measure,
+    Measured,
+    nan_finding,
+)
+from degeneracy.analysis.recording import Array, Recording
+from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.errors import UserError
+
+
+class _OODError(Measure):
+    """Base of the spreads of errors over members, a row a task variant."""
+
+    level: ClassVar[Level] = "behavior"
+    needs: ClassVar[tuple[str, ...]] = ("behavior",)
+    reads_outputs: ClassVar[bool] = False
+    unit: ClassVar[str] = "squared output unit"
+    source: ClassVar[str] = (
+        "Huang et al. (2025), arXiv 2410.03972 (the standard deviation); the others are ours"
+    )
+    scale: ClassVar[Literal["linear", "log"]] = "linear"
+
+    @abstractmethod
+    def statistic(self, errors: Array) -> Estimate:
+        """The statistic over members of errors (member, trial)."""
+
+    def noise(self, errors: Array) -> Estimate | None:  # noqa: ARG002
+        """What the statistic would be of equal members: what the finite trials make; None: no such floor."""
+        return None
+
+    def __call__(self, recording: Recording) -> Measured:
+        """One finding a variant of the task, with each member's error."""
+        findings, arrays = [], {}
+        for name, variant in recording.behavior.items():
+            findings.append(self._finding(name, variant.errors))
+            if np.isfinite(variant.errors).all():
+                arrays[f"errors/{name}"] = differences.member_errors(variant.errors)
+        return Measured(findings=tuple(findings), arrays=arrays)
+
+    def _finding(self, name: str, errors: Array) -> Finding:
+        try:
+            value = self.statistic(errors)
+            floor = self.noise(errors) if errors.shape[1] >= 2 else None
+        except UserError as error:  # exactly 0, which has no logarithm, or a network that grew without bound
+            return nan_finding(name, len(errors), str(error))
+        return Finding(variant=name, value=value, floor=floor, scale=self.scale, unit=self.unit)
+
+
+class OODLogErrorSD(_OODError):
+    """sd over members of the logarithm of the error: the primary measure of behavior."""
+
+    name: ClassVar[str] = "ood_log_error_sd"
+    unit: ClassVar[str] = "natural-log units"
+    scale: ClassVar[Literal["linear", "log"]] = "log"
+    meaning: ClassVar[str] = "how differently members err: sd over members of the natural log of their error"
+    zero: ClassVar[str] = "all members err equally"
+
+    def statistic(self, errors: Array) -> Estimate:
+        """The statistic over members."""
+        return differences.log_error_sd(errors)
+
+    def noise(self, errors: Array) -> Estimate:
+        """The spread that the finite trials make."""
+        return differences.log_error_noise_sd(errors)
+
+
+class OODErrorSD(_OODError):
+    """sd over members of the error, as published."""
+
+    name: ClassVar[str] = "ood_error_sd"
+    scale: ClassVar[Literal["linear", "log"]] = "log"
+    meaning: ClassVar[str] = "sd over members of their error, as published; grows with the errors themselves"
+    zero: ClassVar[str] = "all members err equally"
+
+    def statistic(self, errors: Array) -> Estimate:
+        """The statistic over members."""
+        return differences.error_sd(errors)
+
+    def noise(self, errors: Array) -> Estimate:
+        """The spread that the finite trials make."""
+        return differences.error_noise_sd(errors)
+
+
+class OODErrorMean(_OODError):
+    """Mean over members of the error."""
+
+    name: ClassVar[str] = "ood_error_mean"
+    meaning: ClassVar[str] = "mean over members of their error"
+    zero: ClassVar[str] = "every member does the task exactly"
+
+    def statistic(self, errors: Array) -> Estimate:
+        """The statistic over members."""
+        return st.member_mean(differences.member_errors(errors))
+
+
+class OODErrorCV(_OODError):
+    """Coefficient of variation of the error."""
+
+    name: ClassVar[str] = "ood_error_cv"
+    unit: ClassVar[str] = ""
+    meaning: ClassVar[str] = "sd of members' errors over their mean"
+    zero: ClassVar[str] = "all members err equally"
+
+    def statistic(self, errors: Array) -> Estimate:
+        """The statistic over members."""
+        return st.member_cv(differences.member_errors(errors))
+
+
+class OODErrorIQR(_OODError):
+    """Interquartile range of the error over its median."""
+
+    name: ClassVar[str] = "ood_error_iqr"
+    revision: ClassVar[int] = 1  # quantiles of Harrell & Davis
+    scale: ClassVar[Literal["linear", "log"]] = "log"
+    unit: ClassVar[str] = ""
+    meaning: ClassVar[str] = "interquartile range of members' errors over their median"
+    zero: ClassVar[str] = "the middle half of members err equally"
+
+    def statistic(self, errors: Array) -> Estimate:
+        """The statistic over members."""
+        return st.iqr_over_median(differences.member_errors(errors))
+
+
+class ValidPredictionTime(Measure):
+    """How long members predict a chaotic system from their own predictions."""
+
+    name: ClassVar[str] = "valid_prediction_time"
+    level: ClassVar[Level] = "behavior"
+    needs: ClassVar[tuple[str, ...]] = ("prediction_times",)
+    unit: ClassVar[str] = "time units of the task"
+    meaning: ClassVar[str] = (
+        "how long a member fed its own outputs stays near the truth: mean and sd over members"
+    )
+    zero: ClassVar[str] = "mean: lost at the first step; sd: all members stay equally long"
+    source: ClassVar[str] = "Pathak et al. (2018), Chaos 28:041101; the sd is ours"
+
+    def __call__(self, recording: Recording) -> Measured:
+        """The mean and the sd over members of their mean over trials; the sd with what trial noise would make it."""
+        times = recording.prediction_times
+        assert times is not None
+        each = differences.member_errors(times)
+        # Halves of the trials, as for errors.
+        floor = differences.error_noise_sd(times) if times.shape[1] >= 2 else None
+        mean = Finding(variant="mean", value=st.member_mean(each), unit=self.unit)
+        sd = Finding(variant="sd", value=st.member_sd(each), floor=floor, scale="log", unit=self.unit)
+        return Measured(findings=(mean, sd), arrays={"times": each})
+
+
+class OutputDistance(Measure):
+    """RMS difference of outputs on the scored steps."""
+
+    name: ClassVar[str] = "output_distance"
+    level: ClassVar[Level] = "behavior"
+    needs: ClassVar[tuple[str, ...]] = ("behavior",)
+    unit: ClassVar[str] = "output unit"
+    pairwise: ClassVar[bool] = True
+    is_metric: ClassVar[bool] = True
+    ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
+    meaning: ClassVar[str] = "RMS difference of two members' outputs on the scored steps of the same trials"
+    zero: ClassVar[str] = "the same outputs"
+    source: ClassVar[str] = "ours"
+
+    def __call__(self, recording: Recording) -> Measured:
+        """Pairwise distances, a row a task variant whose outputs are known."""
+        findings, distances = [], {}
+        for name, variant in recording.behavior.items():
+            if variant.outputs is None or variant.mask is None:
+                continue
+            try:
+                matrix = differences.output_distances(variant.outputs, variant.mask)
+            except UserError as error:  # a network that grew without bound
+                findings.append(nan_finding(name, len(recording), str(error)))
+                continue
+            distances[name] = matrix
+            findings.append(
+                Finding(
+                    variant=name,
+                    value=st.pair_mean(matrix),
+                    floor=self._floor(recording, name),
+                    reference=self._reference(recording.untrained, name),
+                    unit=self.unit,
+                )
+            )
+        return Measured(findings=tuple(findings), distances=distances)
+
+    def _floor(self, recording: Recording, name: str) -> Estimate | None:
+        if recording.noisy_outputs is None:
+            return st.constant(0.0, len(recording))
+        first, second = (draw.get(name) for draw in recording.noisy_outputs)
+        mask = recording.behavior[name].mask
+        if first is None or second is None or mask is None:
+            return None
+        return st.member_mean(differences.output_floor(first, second, mask))
+
+    def _reference(self, untrained: Recording | None, name: str) -> Estimate | None:
+        variant = untrained.behavior.get(name) if untrained is not None else None
+        if variant is None or variant.outputs is None or variant.mask is None:
+            return None
+        if not np.isfinite(variant.outputs).all():
+            return None
+        return st.pair_mean(differences.output_distances(variant.outputs, variant.mask))

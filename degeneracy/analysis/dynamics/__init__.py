@@ -1,0 +1,1 @@
+"""Dynamics: whether states move alike, by operators (DSA), shapes and fixed points."""

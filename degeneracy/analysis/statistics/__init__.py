@@ -1,0 +1,1 @@
+"""From members to numbers with intervals: jackknife, contrasts of conditions, verdicts."""

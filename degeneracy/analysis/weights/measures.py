@@ -1,0 +1,221 @@
+"""Measures of weights: how units are wired, past what only relabels them, and how far training moved them."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+import pydantic
+
+from degeneracy.analysis.dynamics.dsa import DSAFit
+from degeneracy.analysis.measure import (
+    PERMUTATION,
+    ROTATION,
+    SIGNS,
+    Finding,
+    Level,
+    Measure,
+    Measured,
+    fit_diagnostics,
+    nan_finding,
+)
+from degeneracy.analysis.recording import Array, Recording, Weights
+from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.analysis.weights import orthogonal, pif
+from degeneracy.analysis.weights.symmetry import random_copy, transform
+
+
+class PIF(Measure):
+    """Frobenius distance of weights after the best permutation of units."""
+
+    name: ClassVar[str] = "pif"
+    level: ClassVar[Level] = "weights"
+    needs: ClassVar[tuple[str, ...]] = ("weights",)
+    pairwise: ClassVar[bool] = True
+    ignores: ClassVar[tuple[str, ...]] = (PERMUTATION,)
+    signed: ClassVar[bool] = False
+    meaning: ClassVar[str] = (
+        "how differently units are wired: Frobenius distance of weights after the best permutation of units; "
+        "'recurrent' weights alone, 'joint' with input, bias and readout weights, each block over its mean norm"
+    )
+    zero: ClassVar[str] = "the same wiring up to the order of the units"
+    source: ClassVar[str] = (
+        "Huang et al. (2025), arXiv 2410.03972; solver after FAQ, Vogelstein et al. (2015), PLoS ONE 10:e0121002"
+    )
+
+    variants: tuple[Literal["recurrent", "joint"], ...] = pydantic.Field(("recurrent", "joint"), min_length=1)
+    n_restarts: int = pydantic.Field(8, ge=1, description="starts of each alignment")
+    seed: int = pydantic.Field(0, ge=0, description="of the random starts, copies and shuffles")
+
+    def __call__(self, recording: Recording) -> Measured:
+        """Pairwise distances, floor from random copies, references shuffled and untrained."""
+        weights = list(recording.weights or ())
+        reason = self._cannot(weights)
+        if reason:
+            return Measured(findings=(nan_finding("recurrent", len(weights), reason),))
+        findings: list[Finding] = []
+        distances: dict[str, Array] = {}
+        diagnostics: dict[str, float] = {}
+        for variant in self.variants:
+            rows, matrix, fit = self._variant(variant, weights, recording.untrained)
+            findings += rows
+            distances[variant] = matrix
+            diagnostics |= {f"{variant}/{key}": number for key, number in fit.items()}
+        return Measured(findings=tuple(findings), distances=distances, diagnostics=diagnostics)
+
+    def _cannot(self, weights: Sequence[Weights]) -> str:
+        """Why members cannot be aligned, "" where they can."""
+        return _incomparable(weights, signed=self.signed)
+
+    def _variant(
+        self, variant: Literal["recurrent", "joint"], weights: list[Weights], untrained: Recording | None
+    ) -> tuple[list[Finding], Array, dict[str, float]]:
+        scales = pif.block_scales(weights, variant)
+        rng = np.random.default_rng(self.seed)
+        matrix, fit = self._pairs(weights, scales)
+        copies = [(w, random_copy(w, rng) if self.signed else permuted_copy(w, rng)) for w in weights]
+        floor = st.member_mean(np.array([found.distance for found in self._align(copies, scales)]))
+        shuffled, note = self._reference("shuffled", [pif.shuffled(w, rng) for w in weights], scales)
+        value = st.pair_mean(matrix)
+        findings = [Finding(variant=variant, value=value, floor=floor, reference=shuffled, note=note)]
+        if untrained is not None and untrained.weights is not None:
+            before, note = self._reference("untrained", list(untrained.weights), scales)
+            note = note or "reference: untrained members"
+            findings.append(
+                Finding(variant=f"{variant}/untrained", value=value, floor=floor, reference=before, note=note)
+            )
+        return findings, matrix, fit
+
+    def _reference(
+        self, kind: str, weights: list[Weights], scales: dict[str, float]
+    ) -> tuple[st.Estimate | None, str]:
+        """The same over other members; none, and why, where they lack a block that counts or cannot be aligned."""
+        lacking = [block for block in scales if any(getattr(w, block) is None for w in weights)]
+        if lacking:
+            return None, f"{kind} members without their {', '.join(lacking)} weights"
+        reason = self._cannot(weights)
+        if reason:
+            return None, f"{kind} members: {reason}"
+        return st.pair_mean(self._pairs(weights, scales)[0]), ""
+
+    def _align(self, pairs: list[tuple[Weights, Weights]], scales: dict[str, float]) -> list[pif.Alignment]:
+        return pif.pif_pairs(
+            pairs, signed=self.signed, block_scales=scales, n_restarts=self.n_restarts, seed=self.seed
+        )
+
+    def _pairs(self, weights: list[Weights], scales: dict[str, float]) -> tuple[Array, dict[str, float]]:
+        first, second = np.triu_indices(len(weights), k=1)
+        found = self._align([(weights[i], weights[j]) for i, j in zip(first, second, strict=True)], scales)
+        matrix = np.zeros((len(weights), len(weights)))
+        matrix[first, second] = matrix[second, first] = [one.distance for one in found]
+        spread, converged = np.array([f.spread for f in found]), np.array([f.converged for f in found])
+        return matrix, fit_diagnostics(spread, converged)
+
+
+def permuted_copy(weights: Weights, rng: np.random.Generator) -> Weights:
+    """The same network with its units in random order."""
+    return transform(weights, rng.permutation(weights.recurrent.shape[-1]))
+
+
+class SignedPIF(PIF):
+    """Frobenius distance of weights after the best permutation and sign flips of units."""
+
+    name: ClassVar[str] = "signed_pif"
+    ignores: ClassVar[tuple[str, ...]] = (PERMUTATION, SIGNS)
+    signed: ClassVar[bool] = True
+    meaning: ClassVar[str] = (
+        "how differently units are wired: Frobenius distance of weights after the best permutation and signs of "
+        "units, the symmetries of tanh networks; variants as for pif"
+    )
+    zero: ClassVar[str] = "the same network: wiring equal up to the order and signs of units"
+
+
+class Orthogonal(Measure):
+    """Frobenius distance of recurrent weights after the best orthogonal change of basis."""
+
+    name: ClassVar[str] = "orthogonal"
+    level: ClassVar[Level] = "weights"
+    needs: ClassVar[tuple[str, ...]] = ("weights",)
+    pairwise: ClassVar[bool] = True
+    ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
+    meaning: ClassVar[str] = (
+        "how differently recurrent weights act as linear maps: Frobenius distance after the best orthogonal change of "
+        "basis, at most that of pif; of gated cells the candidate's weights"
+    )
+    zero: ClassVar[str] = "the same map in another basis, which need not be the same network"
+    source: ClassVar[str] = (
+        "after Ostrow, Eisen, Kozachkov & Fiete (2023), NeurIPS, arXiv 2306.10168, on weights; ours"
+    )
+
+    n_starts: int = pydantic.Field(2, ge=2, description="starts of each fit, of both determinants")
+    seed: int = pydantic.Field(0, ge=0, description="of further starts, copies and shuffles")
+
+    def __call__(self, recording: Recording) -> Measured:
+        """Pairwise distances, floor from rotated copies, references shuffled and untrained (neighbours on a ring)."""
+        weights = list(recording.weights or ())
+        reason = _incomparable(weights)
+        if reason:
+            return Measured(findings=(nan_finding("recurrent", len(weights), reason),))
+        matrices = [orthogonal.compared_matrix(w) for w in weights]
+        first, second = np.triu_indices(len(matrices), k=1)
+        fit = self._fit([matrices[i] for i in first], [matrices[j] for j in second])
+        distances = np.zeros((len(matrices), len(matrices)))
+        distances[first, second] = distances[second, first] = fit.distance
+        value, rng = st.pair_mean(distances), np.random.default_rng(self.seed)
+        floor = st.member_mean(
+            self._fit(matrices, [orthogonal.rotated_copy(m, rng) for m in matrices]).distance
+        )
+        shuffled = self._ring([rng.permuted(m.ravel()).reshape(m.shape) for m in matrices])
+        findings = [Finding(variant="recurrent", value=value, floor=floor, reference=shuffled)]
+        before = None if recording.untrained is None else recording.untrained.weights
+        if before is not None:
+            reason = _incomparable(before)
+            untrained = None if reason else self._ring([orthogonal.compared_matrix(w) for w in before])
+            note = f"untrained members: {reason}" if reason else "reference: untrained members"
+            findings.append(
+                Finding(
+                    variant="recurrent/untrained", value=value, floor=floor, reference=untrained, note=note
+                )
+            )
+        diagnostics = fit_diagnostics(fit.spread, fit.converged)
+        return Measured(findings=tuple(findings), distances={"recurrent": distances}, diagnostics=diagnostics)
+
+    def _fit(self, first: Sequence[Array], second: Sequence[Array]) -> DSAFit:
+        return orthogonal.orthogonal_fit(first, second, n_starts=self.n_starts, seed=self.seed)
+
+    def _ring(self, matrices: Sequence[Array]) -> st.Estimate:
+        """The mean distance of members, from that of each and the next: a reference need not know all pairs."""
+        return orthogonal.ring_mean(self._fit(matrices, [*matrices[1:], matrices[0]]).distance)
+
+
+def _incomparable(weights: Sequence[Weights], *, signed: bool = False) -> str:
+    """Why members cannot be aligned, "" where they can."""
+    for other in weights[1:]:
+        reason = pif.comparable(weights[0], other, signed=signed)
+        if reason:
+            return reason
+    return ""
+
+
+class WeightChange(Measure):
+    """How far training moved the recurrent weights."""
+
+    name: ClassVar[str] = "weight_change"
+    level: ClassVar[Level] = "learning"
+    needs: ClassVar[tuple[str, ...]] = ("weights", "initial_weights")
+    meaning: ClassVar[str] = (
+        "Frobenius norm of the change of the recurrent weights, also over the initial norm"
+    )
+    zero: ClassVar[str] = "training left the recurrent weights as they were"
+    source: ClassVar[str] = "Huang et al. (2025), arXiv 2410.03972"
+
+    def __call__(self, recording: Recording) -> Measured:
+        """Absolute and relative change."""
+        before, after = recording.initial_weights or (), recording.weights or ()
+        changes = np.array([pif.weight_change(a, b) for a, b in zip(before, after, strict=True)])
+        return Measured(
+            findings=(
+                Finding(variant="absolute", value=st.member_mean(changes[:, 0])),
+                Finding(variant="relative", value=st.member_mean(changes[:, 1])),
+            ),
+            arrays={"absolute": changes[:, 0], "relative": changes[:, 1]},
+        )

@@ -1,0 +1,317 @@
+"""Intervals cover what they claim; estimates, calibration and contrasts against arithmetic and brute
+force."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import gamma
+
+from degeneracy.analysis.measure import Estimate, Finding
+from degeneracy.analysis.statistics import jackknife
+from degeneracy.errors import UserError
+
+# Coverage of a 95% interval that claims to hold: 92-98%, of which +-1% is the simulation's own error (1,000
+# or more ensembles: sd of the share 0.7%).
+LOW, HIGH = 0.92, 0.98
+
+
+def distances_of(points):
+    return np.linalg.norm(points[:, None] - points[None], axis=-1)
+
+
+def mean_distance(dimension):
+    """E||x - y|| of standard normal x and y: sqrt(2) times the mean of a chi variable."""
+    return 2 * gamma((dimension + 1) / 2) / gamma(dimension / 2)
+
+
+def with_member_effects(rng, n, base=0.0):
+    """Distances base + a_i + a_j + e_ij: skewed member effects a of mean 1 (gamma), e of mean 0.3."""
+    member = rng.gamma(4.0, 0.25, size=n)
+    pair = np.triu(np.abs(rng.normal(size=(n, n))) * 0.3 * np.sqrt(np.pi / 2), 1)
+    return base + member[:, None] + member + pair + pair.T
+
+
+def covers(interval, truth):
+    return interval[0] <= truth <= interval[1]
+
+
+# --- estimates ---
+
+
+def test_pair_mean_by_hand():
+    d = np.array([[9.0, 1.0, 2.0], [1.0, 9.0, 6.0], [2.0, 6.0, 9.0]])
+    found = jackknife.pair_mean(d)  # the diagonal does not count
+    assert found.value == pytest.approx(3.0)  # (1 + 2 + 6) / 3
+    np.testing.assert_allclose(found.leave_one_out, [6.0, 2.0, 1.0])  # without 0 the pair (1, 2), and so on
+
+
+CASES = {
+    "pair_mean": lambda x: jackknife.pair_mean(distances_of(x[:, None])),
+    "member_mean": jackknife.member_mean,
+    "member_sd": jackknife.member_sd,
+    "member_cv": jackknife.member_cv,
+    "iqr_over_median": jackknife.iqr_over_median,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_closed_forms_equal_brute_force(name):
+    x = np.random.default_rng(0).normal(2.0, 1.0, size=7)
+    found = CASES[name](x)
+    brute = [CASES[name](np.delete(x, k)).value for k in range(7)]
+    # 1e-12: the closed forms subtract numbers of order 1.
+    np.testing.assert_allclose(found.leave_one_out, brute, rtol=0, atol=1e-12)
+
+
+def test_plain_values_by_hand():
+    x = [1.0, 2.0, 3.0, 6.0]
+    assert jackknife.member_mean(x).value == 3.0
+    assert jackknife.member_sd(x).value == pytest.approx(np.sqrt(14 / 3))  # (4 + 1 + 0 + 9) / 3
+    assert jackknife.member_cv([-v for v in x]).value == pytest.approx(np.sqrt(14 / 3) / 3)
+    # Of 3 values the quartiles weigh them by increments of 1 - (1 - x)^3 and x^3, the median by those of 3x^2 - 2x^3.
+    assert jackknife.iqr_over_median([4.0, 1.0, 2.0]).value == pytest.approx((91 - 37) / 61)
+    assert np.isnan(jackknife.iqr_over_median([1.0, 2.0]).leave_one_out).all()
+    assert np.isnan(jackknife.member_cv([-1.0, 0.0, 1.0]).value)
+
+
+def test_quartiles_are_those_of_harrell_and_davis():
+    x = np.random.default_rng(0).normal(5.0, 1.0, 9)
+    low, median, high = stats.mstats.hdquantiles(x, [0.25, 0.5, 0.75])
+    assert jackknife.iqr_over_median(x).value == pytest.approx((high - low) / median)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: jackknife.pair_mean(np.zeros((3, 2))), "square matrix"),
+        (lambda: jackknife.pair_mean(np.zeros((1, 1))), "2 members or more"),
+        (lambda: jackknife.pair_mean([[0.0, 1.0], [2.0, 0.0]]), "not symmetric"),
+        (lambda: jackknife.member_sd([1.0]), "2 members or more"),
+        (lambda: jackknife.member_mean(np.zeros((2, 2))), r"got shape \(2, 2\)"),
+        (lambda: jackknife.interval(jackknife.member_mean([1.0, 2.0, 4.0]), confidence=95), "0 and 1"),
+        (lambda: contrast_of([1.0, 2.0], [1.0, 2.0], "aa", "ab"), "one unique label a member"),
+    ],
+)
+def test_mistakes_are_said_in_one_line(call, message):
+    with pytest.raises(UserError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+# --- intervals ---
+
+
+def test_jackknife_of_a_mean_is_the_classical_interval():
+    x = np.random.default_rng(1).normal(size=9)
+    classical = stats.t.interval(0.9, 8, loc=x.mean(), scale=x.std(ddof=1) / 3)
+    np.testing.assert_allclose(jackknife.interval(jackknife.member_mean(x), confidence=0.9), classical)
+    assert jackknife.standard_error(jackknife.member_mean(x)) == pytest.approx(x.std(ddof=1) / 3)
+
+
+def test_log_interval_is_the_interval_of_the_logarithm():
+    found = jackknife.member_sd(np.random.default_rng(2).normal(size=9))
+    logs = Estimate(value=np.log(found.value), leave_one_out=np.log(found.leave_one_out))
+    np.testing.assert_allclose(np.log(jackknife.interval(found, "log")), jackknife.interval(logs))
+
+
+@pytest.mark.parametrize(
+    ("estimate", "scale"),
+    [
+        (jackknife.pair_mean(np.array([[0.0, 1.0], [1.0, 0.0]])), "linear"),  # 2 members
+        (jackknife.member_mean([1.0, 2.0]), "linear"),
+        (jackknife.pair_mean(np.zeros((5, 5))), "linear"),  # no spread: no width to claim
+        (jackknife.member_mean([0.1] * 7), "linear"),  # the sum of 0.1 is not exact: rounding is no spread
+        (jackknife.member_sd([1.0, 1.0, 1.0, 2.0]), "log"),  # without the last the sd is 0
+        (jackknife.member_mean([1.0, np.nan, 2.0, 3.0]), "linear"),
+    ],
+)
+def test_no_interval_where_it_has_no_meaning(estimate, scale):
+    assert np.isnan(jackknife.interval(estimate, scale)).all()
+
+
+@pytest.mark.parametrize("n", [8, 16, 50])
+@pytest.mark.parametrize("ensemble", ["points", "member effects"])
+def test_pair_mean_interval_covers(ensemble, n):
+    rng = np.random.default_rng(10 + n)
+    hits = 0
+    for _ in range(1000):
+        if ensemble == "points":
+            d, truth = distances_of(rng.normal(size=(n, 3))), mean_distance(3)
+        else:
+            d, truth = with_member_effects(rng, n), 2.3
+        hits += covers(jackknife.interval(jackknife.pair_mean(d)), truth)
+    assert LOW <= hits / 1000 <= HIGH
+
+
+@pytest.mark.parametrize("n", [8, 16, 50])
+def test_naive_bootstrap_over_pairs_does_not_cover(n):
+    """What the jackknife over members is for; and the proof that these simulations can fail."""
+    rng = np.random.default_rng(20 + n)
+    hits = 0
+    for _ in range(200):
+        pairs = distances_of(rng.normal(size=(n, 3)))[np.triu_indices(n, 1)]
+        means = rng.choice(pairs, size=(200, len(pairs))).mean(axis=1)
+        hits += covers(np.quantile(means, [0.025, 0.975]), mean_distance(3))
+    assert hits / 200 < 0.75
+
+
+@pytest.mark.parametrize("n", [8, 16, 50])
+def test_log_interval_of_an_sd_covers(n):
+    rng = np.random.default_rng(30 + n)
+    log_errors = rng.normal(-3.0, 0.4, size=(1500, n))
+    hits = sum(covers(jackknife.interval(jackknife.member_sd(x), "log"), 0.4) for x in log_errors)
+    assert LOW <= hits / 1500 <= HIGH
+
+
+@pytest.mark.parametrize("n", [8, 20])
+def test_log_interval_of_an_interquartile_range_covers(n):
+    rng = np.random.default_rng(50 + n)
+    errors = np.exp(rng.normal(-3.0, 0.6, size=(400, n)))
+    truth = 2 * np.sinh(0.6 * stats.norm.ppf(0.75))  # quartiles exp(+-0.6 z) of the median
+    found = [jackknife.interval(jackknife.iqr_over_median(x), "log") for x in errors]
+    assert LOW <= sum(covers(one, truth) for one in found) / len(found) <= HIGH
+
+
+# --- calibration ---
+
+
+def finding(value, floor, reference, scale="linear"):
+    return Finding(variant="", value=value, floor=floor, reference=reference, scale=scale)
+
+
+def test_calibrated_by_hand_and_never_clipped():
+    spread = np.array([-0.1, 0.0, 0.1])
+    floor, reference = (Estimate(value=v, leave_one_out=v + spread) for v in (1.0, 3.0))
+    for value, expected in ((2.0, 0.5), (0.0, -0.5), (5.0, 2.0)):  # (value - 1) / (3 - 1)
+        moved = Estimate(value=value, leave_one_out=value + spread)
+        found = jackknife.calibrate(finding(moved, floor, reference))
+        assert found.value == pytest.approx(expected)
+        assert found.note == ""
+        # all three move together: the share does not move, so there is nothing to make an interval of
+        assert np.isnan(found.low)
+
+
+def test_calibrated_interval_resamples_members_jointly():
+    """Independent route: Taylor expansion of the ratio of means, var = mean((x - R y)^2) / mean(y)^2 / n."""
+    rng = np.random.default_rng(3)
+    y = rng.normal(10.0, 1.0, size=50)
+    x = 0.5 * y + rng.normal(0.0, 0.1, size=50)
+    found = jackknife.calibrate(
+        finding(jackknife.member_mean(x), jackknife.constant(0.0, 50), jackknife.member_mean(y))
+    )
+    ratio = x.mean() / y.mean()
+    taylor = stats.t.ppf(0.975, 49) * np.std(x - ratio * y, ddof=1) / y.mean() / np.sqrt(50)
+    assert (found.high - found.low) / 2 == pytest.approx(taylor, rel=0.02)  # first order: 1/n
+
+
+@pytest.mark.parametrize(
+    ("floor", "reference", "note"),
+    [
+        (None, jackknife.member_mean([3.0, 4.0, 5.0]), "no floor"),
+        (jackknife.constant(0.0, 3), None, "no reference"),
+        (None, None, "no floor and no reference"),
+        (jackknife.constant(0.0, 3), jackknife.member_mean([-1.0, 2.0, 3.0]), "under 2 standard errors"),
+        (jackknife.constant(0.0, 3), jackknife.constant(0.0, 3), "not above the floor"),
+        (jackknife.constant(9.0, 3), jackknife.member_mean([3.0, 4.0, 5.0]), "not above the floor"),
+        (jackknife.constant(np.nan, 3), jackknife.member_mean([3.0, 4.0, 5.0]), "not finite"),
+    ],
+)
+def test_not_calibrated_with_a_reason(floor, reference, note):
+    found = jackknife.calibrate(finding(jackknife.member_mean([1.0, 2.0, 3.0]), floor, reference))
+    assert np.isnan([found.value, found.low, found.high]).all()
+    assert note in found.note
+
+
+def test_two_members_are_too_few_to_calibrate():
+    two = np.array([[0.0, 1.0], [1.0, 0.0]])
+    found = jackknife.calibrate(
+        finding(jackknife.pair_mean(two), jackknife.constant(0.0, 2), jackknife.pair_mean(3 * two))
+    )
+    assert np.isnan(found.value)
+    assert "too few members" in found.note
+
+
+@pytest.mark.parametrize("n", [8, 16, 50])
+def test_calibrated_interval_covers(n):
+    rng = np.random.default_rng(40 + n)
+    hits = 0
+    for _ in range(1000):
+        value, reference = with_member_effects(rng, n), with_member_effects(rng, n, base=1.0)
+        floor = rng.gamma(4.0, 0.05, size=n)  # mean 0.2
+        found = jackknife.calibrate(
+            finding(jackknife.pair_mean(value), jackknife.member_mean(floor), jackknife.pair_mean(reference))
+        )
+        hits += covers((found.low, found.high), (2.3 - 0.2) / (3.3 - 0.2))
+    assert LOW <= hits / 1000 <= HIGH
+
+
+# --- contrasts ---
+
+
+def contrast_of(x, y, labels_x, labels_y, **options):
+    return jackknife.contrast(
+        jackknife.member_mean(x), jackknife.member_mean(y), list(labels_x), list(labels_y), **options
+    )
+
+
+def test_contrast_of_means_is_the_paired_or_the_welch_t_test():
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=8), rng.normal(1.0, 3.0, size=8)
+    paired = contrast_of(x, y[::-1], "abcdefgh", "hgfedcba")  # matched by label, not by position
+    np.testing.assert_allclose((paired.low, paired.high), stats.ttest_rel(x, y).confidence_interval())
+    apart = contrast_of(x, y[:5], "abcdefgh", "stuvw")
+    welch = stats.ttest_ind(x, y[:5], equal_var=False).confidence_interval()
+    np.testing.assert_allclose((apart.low, apart.high), welch)
+    assert apart.difference == pytest.approx(x.mean() - y[:5].mean())
+
+
+def test_contrast_on_the_log_scale_is_of_logarithms():
+    rng = np.random.default_rng(5)
+    a, b = jackknife.member_sd(rng.normal(size=9)), jackknife.member_sd(rng.normal(size=9))
+    found = jackknife.contrast(a, b, list("abcdefghi"), list("jklmnopqr"), "log")
+    assert found.difference == pytest.approx(np.log(a.value / b.value))
+    assert found.low < found.difference < found.high
+
+
+def test_a_condition_against_itself_differs_by_nothing():
+    found = contrast_of([1.0, 2.0, 4.0], [1.0, 2.0, 4.0], "abc", "abc")
+    assert found.difference == 0
+    assert np.isnan(found.low)  # no member makes a difference: no spread to judge by
+
+
+@pytest.mark.parametrize("n_shared", [0, 6, 12])
+def test_contrast_covers_and_sharing_seeds_narrows_it(n_shared):
+    rng = np.random.default_rng(50 + n_shared)
+    n, hits, widths = 12, 0, []
+    labels_a, labels_b = [str(k) for k in range(n)], [str(k + n - n_shared) for k in range(n)]
+    for _ in range(1000):
+        seeds = rng.gamma(4.0, 0.25, size=2 * n)  # what a seed contributes in either condition
+        pair = [with_member_effects(rng, n) * 0.3 for _ in range(2)]
+        effects = seeds[:n], seeds[n - n_shared : 2 * n - n_shared]
+        a, b = (jackknife.pair_mean(p + e[:, None] + e) for p, e in zip(pair, effects, strict=True))
+        found = jackknife.contrast(a, b, labels_a, labels_b)
+        hits += covers((found.low, found.high), 0.0)
+        widths.append(found.high - found.low)
+    assert LOW <= hits / 1000 <= HIGH
+    # sd of an influence: 0.5 of the seed against 0.15 of the rest, so sharing all leaves about a third
+    expected = {0: 1.0, 6: 0.8, 12: 0.3}[n_shared]
+    assert np.mean(widths) / 1.77 == pytest.approx(expected, rel=0.2)
+
+
+# --- how many members ---
+
+
+def test_width_against_n_is_the_width_at_n_and_predicts_others():
+    rng = np.random.default_rng(6)
+    found = jackknife.pair_mean(distances_of(rng.normal(size=(16, 3))))
+    low, high = jackknife.interval(found)
+    np.testing.assert_allclose(jackknife.width_against_n(found, [2, 16]), [np.nan, (high - low) / 2])
+
+    def mean_half_width(n, sizes):
+        ensembles = (jackknife.pair_mean(distances_of(rng.normal(size=(n, 3)))) for _ in range(300))
+        return np.mean([jackknife.width_against_n(e, sizes) for e in ensembles], axis=0)
+
+    predicted = mean_half_width(50, [8, 16, 50])
+    actual = [mean_half_width(n, [n])[0] for n in (8, 16, 50)]
+    # 15% at n = 8: second-order terms (pair noise, 1/n^2) that the law leaves out.
+    np.testing.assert_allclose(predicted, actual, rtol=0.15)
