@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from degeneracy.effects.scrutiny import criticisms, gather
     from degeneracy.effects.sources import source_shares
     from degeneracy.ensembles.ensemble import Ensemble
-    from degeneracy.ensembles.training import sweep, train
+    from degeneracy.ensembles.train import sweep, train
     from degeneracy.errors import UserError
     from degeneracy.measuring.arrays import load_arrays, measure_arrays
-    from degeneracy.measuring.measuring import measure
+    from degeneracy.measuring.measure import measure
     from degeneracy.measuring.probe import Probe
     from degeneracy.measuring.results import Result, compare
     from degeneracy.networks import CELLS, Cell, Network
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from degeneracy.studies.study_result import StudyResult
     from degeneracy.tasks import TASKS, Task, Trials, Variant
     from degeneracy.training import Training
-    from degeneracy.tuning.tuning import Tuning, tune
+    from degeneracy.tuning.tune import Tuning, tune
 
 __all__ = [
     "CELLS",
@@ -97,10 +97,10 @@ _HOMES = {
     "criticisms": "effects.scrutiny",
     "gather": "effects.scrutiny",
     "Ensemble": "ensembles.ensemble",
-    "sweep": "ensembles.training",
-    "train": "ensembles.training",
+    "sweep": "ensembles.train",
+    "train": "ensembles.train",
     "UserError": "errors",
-    "measure": "measuring.measuring",
+    "measure": "measuring.measure",
     "Network": "networks",
     "Probe": "measuring.probe",
     "Result": "measuring.results",
@@ -121,8 +121,8 @@ _HOMES = {
     "Trials": "tasks",
     "Variant": "tasks",
     "Training": "training",
-    "Tuning": "tuning.tuning",
-    "tune": "tuning.tuning",
+    "Tuning": "tuning.tune",
+    "tune": "tuning.tune",
 }
 
 

@@ -1,6 +1,6 @@
 """Files: written whole or not at all, named when damaged, locked when shared. No pickle.
 
-Arrays are safetensors, everything else is JSON, CSV and TOML. Ground floor: imported by every room.
+Arrays are safetensors, everything else is JSON, CSV and TOML. Ground floor: any room may import it.
 """
 
 import contextlib

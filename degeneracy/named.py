@@ -1,4 +1,7 @@
-"""Names that a study file can give: an entry of a table, or one's own class or function as `module:Name`."""
+"""Names that a study file can give: an entry of a table, or one's own class or function as `module:Name`.
+
+Ground floor: any room may import it.
+"""
 
 import importlib
 import sys

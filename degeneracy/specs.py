@@ -1,7 +1,7 @@
 """Specs: frozen, keyword-only descriptions that can be read from a study file.
 
 A spec refuses unknown keys and impossible values with one line (`UserError`) that names the field.
-Ground floor: imported by every room.
+Ground floor: any room may import it.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Named random streams, one per member.
 
 A member is its seed: what it draws depends on (seed, stream name) alone, never on its companions, on the
-order of training or on global random state. Ground floor: imported by every room.
+order of training or on global random state. Ground floor: any room may import it.
 """
 
 import hashlib

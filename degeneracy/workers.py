@@ -1,7 +1,7 @@
 """Worker processes: calls spread over them, and an end to all of them at any moment.
 
 A thread of its own feeds the workers, so that a KeyboardInterrupt never lands inside joblib, where it could leave
-a process half started or a lock held. Ground floor: imported by every room.
+a process half started or a lock held. Ground floor: any room may import it.
 """
 
 import contextlib
@@ -18,6 +18,8 @@ from typing import Any
 import joblib
 from joblib.externals.loky import reusable_executor
 
+from degeneracy.errors import UserError
+
 # loky ends a worker whose memory has grown, compiled code included, and starts another: nothing a user need know.
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
 
@@ -27,6 +29,19 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]  # a function and its argument
 _feeders: set["_Feeder"] = set()  # those at work
 _watching: list[threading.Thread] = []  # in a worker: the thread that watches its parent
 SECONDS_TO_END = 30.0  # after which a feeder that does not end is left alone: its processes are elsewhere
+
+
+def resolve_jobs(jobs: int) -> int:
+    """Number of processes for `jobs` (-1: one a core this process may use).
+
+    Raises:
+        UserError: 0 or less than -1.
+    """
+    if jobs == -1:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if jobs < 1:
+        raise UserError(f"jobs = {jobs} is wrong: a number of processes, 1 or more, or -1 for one a core")
+    return jobs
 
 
 def spread(calls: Iterable[Call], *, jobs: int) -> Iterator[Any]:

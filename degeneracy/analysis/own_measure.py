@@ -10,7 +10,7 @@ import pydantic
 from degeneracy.analysis.dynamics import shape
 from degeneracy.analysis.measure import Finding, Level, Measure, Measured
 from degeneracy.analysis.recording import Array, Recording
-from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.analysis.statistics import jackknife
 from degeneracy.errors import UserError
 
 
@@ -49,12 +49,12 @@ class _Own(Measure):
         value = self._values(recording)
         if value.ndim == 1:
             return Measured(
-                findings=(Finding(variant="own", value=st.member_mean(value)),), arrays={"own": value}
+                findings=(Finding(variant="own", value=jackknife.member_mean(value)),), arrays={"own": value}
             )
-        floor, reference = st.constant(0.0, len(recording)), None
+        floor, reference = jackknife.constant(0.0, len(recording)), None
         if recording.untrained is not None:
-            reference = st.pair_mean(self._values(recording.untrained))
-        finding = Finding(variant="own", value=st.pair_mean(value), floor=floor, reference=reference)
+            reference = jackknife.pair_mean(self._values(recording.untrained))
+        finding = Finding(variant="own", value=jackknife.pair_mean(value), floor=floor, reference=reference)
         return Measured(findings=(finding,), distances={"own": value})
 
     def _values(self, recording: Recording) -> Array:

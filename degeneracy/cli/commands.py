@@ -29,7 +29,7 @@ def _run(args: argparse.Namespace) -> None:
     from degeneracy.studies.run_directory import RunDirectory
     from degeneracy.studies.running import run_study
     from degeneracy.studies.study import load_study
-    from degeneracy.training import resolve_jobs
+    from degeneracy.workers import resolve_jobs
 
     plan = load_study(args.study, settings_of(args), scale=args.scale)
     out = Path(args.out) if args.out else plan.folder
@@ -45,7 +45,7 @@ def _run(args: argparse.Namespace) -> None:
 def _tune(args: argparse.Namespace) -> None:
     from degeneracy.cli.tuning import tuning_text
     from degeneracy.studies.study import load_study
-    from degeneracy.tuning.tuning import default_folder, tune
+    from degeneracy.tuning.tune import default_folder, tune
 
     plan = load_study(args.study, settings_of(args), scale=args.scale)
     asked = (
@@ -93,7 +93,7 @@ def _measure_run(
     from degeneracy.studies.loading import remeasured
     from degeneracy.studies.run_directory import RunDirectory
     from degeneracy.studies.running import run_study
-    from degeneracy.training import resolve_jobs
+    from degeneracy.workers import resolve_jobs
 
     if args.out:
         raise UserError(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from degeneracy.tuning.tuning import Tuning
+    from degeneracy.tuning.tune import Tuning
 
 TUNE = """\
 examples:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from degeneracy.effects.effects import CALIBRATED, MATCHED, VALUE, agreement, primaries
+from degeneracy.effects.table import CALIBRATED, MATCHED, VALUE, agreement, primaries
 from degeneracy.studies.study_result import StudyResult
 
 VARIANT = ""  # stands for the variant of the level's primary measure

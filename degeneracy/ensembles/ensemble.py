@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from degeneracy.ensembles.member_files import load_member, public_params, save_member
+from degeneracy.ensembles.member_files import load_member, member_file, public_params, save_member
 from degeneracy.errors import UserError
 from degeneracy.files import read_json, write_json
 from degeneracy.named import build, describe
@@ -188,11 +188,6 @@ class Ensemble:
         kind, params = read[0]
         members = tuple(_given_member(k, params) for k, (_, params) in enumerate(read))
         return cls(network=Network(hidden_size=params["W_rec"].shape[-1], cell=kind), members=members)
-
-
-def member_file(seed: int) -> str:
-    """The name of a member's file."""
-    return f"seed-{seed:06d}.safetensors"
 
 
 def _given_member(k: int, params: Params) -> Member:

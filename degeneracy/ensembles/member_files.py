@@ -16,6 +16,12 @@ from degeneracy.networks.cells import Cell, Params
 from degeneracy.training import History, Member
 
 GATED = {"W_rec", "W_in"}  # the parameters whose gates stand apart in files and in public arrays
+CHECKPOINT = "checkpoint "  # before the fraction, in the name of a part of a member's file
+
+
+def member_file(seed: int) -> str:
+    """The name of a member's file."""
+    return f"seed-{seed:06d}.safetensors"
 
 
 def public_params(cell: Cell, params: Params) -> dict[str, NDArray[Any]]:
@@ -32,9 +38,6 @@ def _own_params(arrays: Mapping[str, NDArray[Any]]) -> Params:
         name: torch.from_numpy(value.reshape(-1, value.shape[-1]) if name in GATED else value)
         for name, value in arrays.items()
     }
-
-
-CHECKPOINT = "checkpoint "  # before the fraction, in the name of a part of a member's file
 
 
 def save_member(path: Path, member: Member, cell: Cell) -> None:

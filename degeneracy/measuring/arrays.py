@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from degeneracy.analysis import MEASURES, Measure, Recording, StepFunction, Variant, Weights
 from degeneracy.analysis.recording import Array
 from degeneracy.errors import UserError, unknown_name
-from degeneracy.measuring.measuring import (
+from degeneracy.measuring.measure import (
     build_measures,
     lacking,
     measure_recording,
@@ -22,7 +22,7 @@ from degeneracy.measuring.measuring import (
 from degeneracy.measuring.record import step_function
 from degeneracy.measuring.results import MemberSummary, Result
 from degeneracy.networks.cells import CELLS, Cell
-from degeneracy.training import resolve_jobs
+from degeneracy.workers import resolve_jobs
 
 Members = ArrayLike | Sequence[ArrayLike]  # one array with a leading member axis, or a list of arrays
 

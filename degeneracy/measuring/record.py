@@ -1,7 +1,7 @@
 """Recording: run an ensemble on common probe trials and hand the measures arrays and plain functions.
 
-Probe trials have their own number and seed, carry no noise and are the same for all members. This is where the
-hall joins tasks and networks: what only a network can be asked (kicks, lesions, runs without input) is done here.
+Probe trials have their own number and seed, carry no noise and are the same for all members. This is where
+tasks and networks meet for measuring; kicks and lesions are in `behaving.py`.
 """
 
 from collections.abc import Mapping, Sequence

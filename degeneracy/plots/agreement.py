@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from degeneracy.effects.effects import VALUE
+from degeneracy.effects.table import VALUE
 from degeneracy.errors import UserError
 from degeneracy.plots.style import COLOURS, GREY, PALE, panels, styled
 from degeneracy.plots.verdicts import LEVELS

@@ -9,8 +9,8 @@ from matplotlib.image import AxesImage
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from degeneracy.analysis.dynamics.embedding import mds, solution_families
 from degeneracy.analysis.recording import Array
+from degeneracy.analysis.statistics.families import mds, solution_families
 from degeneracy.analysis.statistics.jackknife import interval
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.measuring.results import Result

@@ -14,7 +14,7 @@ from degeneracy.plots.style import COLOURS, GREY, LogNumbers, legend_below, pane
 from degeneracy.studies.factors import factor_name
 
 if TYPE_CHECKING:
-    from degeneracy.tuning.tuning import Tuning
+    from degeneracy.tuning.tune import Tuning
 
 
 @styled

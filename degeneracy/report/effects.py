@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from degeneracy.effects.effects import CALIBRATED, MATCHED, VALUE
+from degeneracy.effects.table import CALIBRATED, MATCHED, VALUE
 from degeneracy.plots import numbers
 from degeneracy.plots.names import LEVELS, full_name, variant_name
 from degeneracy.studies.factors import factor_name

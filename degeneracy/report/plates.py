@@ -8,7 +8,7 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from degeneracy import plots
-from degeneracy.effects.effects import CALIBRATED, VALUE
+from degeneracy.effects.table import CALIBRATED, VALUE
 from degeneracy.measuring.results import Result
 from degeneracy.plots.names import (
     IN_CSV_ONLY,

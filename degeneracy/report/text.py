@@ -14,8 +14,8 @@ import numpy as np
 from degeneracy.analysis import MEASURES
 from degeneracy.analysis.measure import Finding
 from degeneracy.analysis.statistics.jackknife import Calibrated, calibrate, contrast, interval
-from degeneracy.effects.effects import final_losses
-from degeneracy.effects.effects import primaries as judged
+from degeneracy.effects.table import final_losses
+from degeneracy.effects.table import primaries as judged
 from degeneracy.measuring.results import Result
 from degeneracy.plots import numbers
 from degeneracy.plots.names import LEVELS, finding_of, full_name, measure_name, primaries, variant_name

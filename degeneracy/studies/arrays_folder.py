@@ -17,7 +17,7 @@ from degeneracy.analysis import MEASURES
 from degeneracy.errors import UserError
 from degeneracy.files import write_bytes, write_json
 from degeneracy.measuring.arrays import load_arrays, measure_arrays
-from degeneracy.measuring.measuring import build_measures
+from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.results import Result
 from degeneracy.studies.settings import key_parts, override
 from degeneracy.studies.study_result import StudyResult

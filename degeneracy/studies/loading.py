@@ -7,7 +7,7 @@ from typing import Any
 
 from degeneracy.analysis import Measure
 from degeneracy.errors import UserError
-from degeneracy.measuring.measuring import (
+from degeneracy.measuring.measure import (
     build_measures,
     measures_of,
     member_summaries,

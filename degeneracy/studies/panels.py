@@ -20,7 +20,7 @@ from degeneracy.analysis.dynamics.measures import DSA
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.errors import UserError
 from degeneracy.files import write_bytes
-from degeneracy.measuring.measuring import build_measures, measure_recording, split_outcome
+from degeneracy.measuring.measure import build_measures, measure_recording, split_outcome
 from degeneracy.measuring.record import record
 from degeneracy.measuring.results import Result
 from degeneracy.studies.conditions import Condition
@@ -28,7 +28,8 @@ from degeneracy.studies.keys import measured_key
 from degeneracy.studies.loading import load_run
 from degeneracy.studies.run_directory import RunDirectory
 from degeneracy.studies.study import Study
-from degeneracy.training import nearest_kept, resolve_jobs
+from degeneracy.training import nearest_kept
+from degeneracy.workers import resolve_jobs
 
 LOSSES = 16  # batches whose mean is the training loss at a moment
 

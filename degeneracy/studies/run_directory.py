@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from degeneracy.analysis import Estimate, Finding, Measured
-from degeneracy.ensembles.ensemble import Ensemble, member_file
-from degeneracy.ensembles.member_files import load_member, save_member
+from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.ensembles.member_files import load_member, member_file, save_member
 from degeneracy.errors import UserError
 from degeneracy.files import lock, read_arrays, read_json, write_arrays, write_bytes, write_json
 from degeneracy.measuring.results import Examples

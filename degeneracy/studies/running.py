@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from degeneracy.analysis import Measured
-from degeneracy.measuring.measuring import example_trials, measure_recording, measures_of
+from degeneracy.measuring.measure import example_trials, measure_recording, measures_of
 from degeneracy.measuring.record import record
 from degeneracy.studies.conditions import Condition
 from degeneracy.studies.keys import measured_key
@@ -18,7 +18,8 @@ from degeneracy.studies.progress import Progress
 from degeneracy.studies.run_directory import RunDirectory
 from degeneracy.studies.study import Study, load_study
 from degeneracy.studies.study_result import StudyResult
-from degeneracy.training import resolve_device, resolve_jobs, train_members
+from degeneracy.training import resolve_device, train_members
+from degeneracy.workers import resolve_jobs
 
 
 def run_study(

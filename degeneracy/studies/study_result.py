@@ -64,7 +64,7 @@ class StudyResult:
         judge. Where `primary`, it goes by `p_holm`, Holm's correction over the primary cells of that scale, and
         `agreement` says whether it is what the claims expected.
         """
-        from degeneracy.effects.effects import effects  # it stands on results
+        from degeneracy.effects.table import effects  # it stands on results
 
         return effects(self)
 
@@ -75,7 +75,7 @@ class StudyResult:
         measured members of the last epoch's mean training loss, with `final_loss_min` and `_max`), then level,
         measure, variant, value, ci_low and ci_high (`convergence.csv`).
         """
-        from degeneracy.effects.effects import convergence  # likewise
+        from degeneracy.effects.table import convergence  # likewise
 
         return convergence(self)
 

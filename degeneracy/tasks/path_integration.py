@@ -103,8 +103,8 @@ class PathIntegration(Task):
         folded = free.remainder(2 * self.side)  # the box and its mirror image, side by side
         position = _unfold(folded, self.side)
 
-        # No step crosses more than one wall of a kind, so that a bounce is a change between box and mirror image.
-        mirrored = folded > self.side
+        # No step is longer than the box, so that a bounce is a change between the box and a mirror image beside it.
+        mirrored = folded >= self.side
         bounced = (mirrored[..., 1:] != mirrored[..., :-1]).any(0)
         direction = torch.where(mirrored[..., 1:], -direction, direction)
         moved = position.diff()
@@ -167,8 +167,9 @@ class PathIntegration(Task):
     def variants(self) -> Mapping[str, Variant]:
         """Twice as long, noisy inputs, and faster motion."""
         longer = self.replace(n_steps=2 * self.n_steps)
-        factor = min(1.5, self.side / self.v_max)
-        faster = self.replace(v_max=factor * self.v_max, speed_sd=factor * self.speed_sd)
+        v_max = min(1.5 * self.v_max, self.side)
+        factor = v_max / self.v_max
+        faster = self.replace(v_max=v_max, speed_sd=factor * self.speed_sd)
         return {
             "length_2x": Variant(
                 description=f"{longer.n_steps} steps instead of {self.n_steps}; the same rule throughout",

@@ -4,7 +4,6 @@ from degeneracy.training.coupling import Coupling
 from degeneracy.training.members import (
     one_thread,
     resolve_device,
-    resolve_jobs,
     train_members,
     train_stack,
     train_sweep,
@@ -24,7 +23,6 @@ __all__ = [
     "nearest_kept",
     "one_thread",
     "resolve_device",
-    "resolve_jobs",
     "train_members",
     "train_stack",
     "train_sweep",

@@ -4,7 +4,6 @@
 cores of a CPU, or gives the whole ensemble to a GPU, and hands each member back as it finishes.
 """
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -109,19 +108,6 @@ def resolve_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device 'cuda': no CUDA device is available here (use 'auto' or 'cpu')")
     return device
-
-
-def resolve_jobs(jobs: int) -> int:
-    """Number of processes for `jobs` (-1: one a core this process may use).
-
-    Raises:
-        UserError: 0 or less than -1.
-    """
-    if jobs == -1:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if jobs < 1:
-        raise UserError(f"jobs = {jobs} is wrong: a number of processes, 1 or more, or -1 for one a core")
-    return jobs
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from degeneracy.analysis import Measure
 from degeneracy.errors import UserError, unknown_name
-from degeneracy.measuring.measuring import build_measures
+from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.probe import probe_descriptions
 from degeneracy.studies.claims import VARIANTS
 from degeneracy.studies.settings import key_parts, set_field

@@ -10,7 +10,7 @@ import torch
 
 from degeneracy.analysis import MEASURES, Estimate, Finding, Measure, Measured, Recording, StepFunction
 from degeneracy.analysis.measure import PERMUTATION, ROTATION, SCALE, SIGNS, TRANSLATION
-from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.analysis.statistics import jackknife
 from degeneracy.analysis.weights.symmetry import transform
 from degeneracy.checks import MEASURE_CLAIMS, CheckFailed, check_measure, example_recording
 from degeneracy.checks.measures import N_UNITS, relabelled_twin
@@ -330,7 +330,7 @@ class Sound(Measure):
     def __call__(self, recording: Recording) -> Measured:
         matrix = self.matrix(recording)
         return Measured(
-            findings=(Finding(variant="own", value=st.pair_mean(matrix)),), distances={"own": matrix}
+            findings=(Finding(variant="own", value=jackknife.pair_mean(matrix)),), distances={"own": matrix}
         )
 
 

@@ -16,7 +16,7 @@ from degeneracy.analysis import Recording
 from degeneracy.checks import CheckFailed, check_cell, check_measure, check_task
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.errors import UserError
-from degeneracy.measuring.measuring import build_measures
+from degeneracy.measuring.measure import build_measures
 from degeneracy.named import build, describe, look_up
 
 OWN = '''
@@ -27,8 +27,8 @@ import numpy as np
 import torch
 
 import degeneracy as dg
-from degeneracy.analysis.statistics import jackknife as st
 from degeneracy.analysis.measure import Finding, Measured
+from degeneracy.analysis.statistics import jackknife
 
 
 class Accumulate(dg.Task):
@@ -93,7 +93,8 @@ class Spread(dg.Measure):
 
     def __call__(self, recording):
         matrix = self.factor * state_distance(recording)
-        return Measured(findings=(Finding(variant="rms", value=st.pair_mean(matrix)),), distances={"rms": matrix})
+        found = Finding(variant="rms", value=jackknife.pair_mean(matrix))
+        return Measured(findings=(found,), distances={"rms": matrix})
 
 
 def state_distance(recording):

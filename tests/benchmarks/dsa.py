@@ -29,8 +29,9 @@ import torch
 from scipy.stats import spearmanr
 
 import degeneracy as dg
-from degeneracy.analysis.dynamics import conjugation_search
-from degeneracy.analysis.dynamics.dsa import delay_operators, fit_pairs
+from degeneracy.analysis.conjugation import search as conjugation_search
+from degeneracy.analysis.conjugation.pairs import fit_pairs
+from degeneracy.analysis.dynamics.dsa import delay_operators
 from degeneracy.analysis.dynamics.measures import DSA
 from degeneracy.analysis.recording import Array
 from degeneracy.measuring.probe import Probe

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from degeneracy.analysis.conjugation.pairs import fit_among
 from degeneracy.analysis.dynamics import shape
-from degeneracy.analysis.dynamics.dsa import delay_operators, fit_among
+from degeneracy.analysis.dynamics.dsa import delay_operators
 from degeneracy.analysis.recording import Weights
 from degeneracy.analysis.weights import pif
 from degeneracy.streams import Streams

@@ -296,10 +296,10 @@ def test_a_full_disk_under_standard_output_is_said(
 
 
 def test_signs_that_the_terminal_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from degeneracy.cli import commands as cli
+    from degeneracy.cli import commands
 
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    cli._print("−0.5 [—]")
+    commands._print("−0.5 [—]")
     sys.stdout.flush()
     assert raw.getvalue() == b"?0.5 [?]\n"

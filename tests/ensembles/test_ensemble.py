@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import degeneracy as dg
-from degeneracy.ensembles.ensemble import Ensemble, check_seeds, member_file
+from degeneracy.ensembles.ensemble import Ensemble, check_seeds
+from degeneracy.ensembles.member_files import member_file
 from degeneracy.errors import UserError
 from degeneracy.measuring.record import member_weights
 

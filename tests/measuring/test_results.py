@@ -8,7 +8,7 @@ import pytest
 
 import degeneracy as dg
 from degeneracy.analysis import Estimate, Finding, Measured
-from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.analysis.statistics import jackknife
 from degeneracy.errors import UserError
 from degeneracy.measuring.results import MemberSummary, Result, compare
 from degeneracy.studies.study_result import StudyResult
@@ -43,17 +43,17 @@ def some_result(n: int = 8, scale: float = 1.0, first: int = 0, **changes) -> Re
                 findings=(
                     Finding(
                         variant="driven",
-                        value=st.pair_mean(d),
-                        floor=st.constant(0.5, n),
-                        reference=st.constant(4.5 * scale, n),
+                        value=jackknife.pair_mean(d),
+                        floor=jackknife.constant(0.5, n),
+                        reference=jackknife.constant(4.5 * scale, n),
                         note="a note",
                     ),
-                    Finding(variant="autonomous", value=st.pair_mean(2 * d)),
+                    Finding(variant="autonomous", value=jackknife.pair_mean(2 * d)),
                 ),
                 distances={"driven": d, "autonomous": 2 * d},
             ),
             "ood_error_sd": Measured(
-                findings=(Finding(variant="length_2x", value=st.member_sd(errors), scale="log"),)
+                findings=(Finding(variant="length_2x", value=jackknife.member_sd(errors), scale="log"),)
             ),
         },
         "missing": {"pif": "needs weights: not given"},

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from degeneracy import plots
-from degeneracy.tuning.tuning import Tuning
+from degeneracy.tuning.tune import Tuning
 
 
 def tuning(**changes: Any) -> Tuning:

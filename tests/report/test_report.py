@@ -16,8 +16,7 @@ from degeneracy.analysis.statistics.jackknife import calibrate, contrast, interv
 from degeneracy.errors import UserError
 from degeneracy.measuring.results import Result
 from degeneracy.plots import numbers
-from degeneracy.report import drawing, render, write_report
-from degeneracy.report import plates as report_figures
+from degeneracy.report import drawing, plates, render, write_report
 from degeneracy.report import text as report_text
 from degeneracy.studies.study_result import StudyResult
 
@@ -50,10 +49,8 @@ def words(study_result: StudyResult) -> str:
     return Page(render(study_result, [])).text
 
 
-def _blank(section: str) -> report_figures.Plate:
-    return report_figures.Plate(
-        section=section, title="", caption="", width=1, source="data:image/png,", files={}
-    )
+def _blank(section: str) -> plates.Plate:
+    return plates.Plate(section=section, title="", caption="", width=1, source="data:image/png,", files={})
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +94,14 @@ def test_every_figure_is_on_disk_twice_and_in_the_page(written: Path) -> None:
 
 
 def test_what_is_drawn_does_not_depend_on_the_processes(monkeypatch) -> None:
-    monkeypatch.setattr(report_figures, "_wanted", _three_figures)
-    alone, two = (report_figures.draw_plates(study(4), jobs) for jobs in (1, 2))
+    monkeypatch.setattr(plates, "_wanted", _three_figures)
+    alone, two = (plates.draw_plates(study(4), jobs) for jobs in (1, 2))
     assert alone == two
     assert [plate.title.split(",")[0] for plate in alone[0]] == ["Example trials"] * 3
 
 
 def _three_figures(study_result: StudyResult):
-    yield from list(report_figures._of_training(study_result))[:3]
+    yield from list(plates._of_training(study_result))[:3]
 
 
 @pytest.mark.parametrize(("n_figures", "jobs"), [(31, 2), (31, 4), (3, 8), (1, 1)])
@@ -129,7 +126,7 @@ def test_collection_of_garbage_is_as_it_was() -> None:
 
 
 def test_a_second_report_replaces_the_first_and_nothing_else(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(report_figures, "_wanted", _one_figure)
+    monkeypatch.setattr(plates, "_wanted", _one_figure)
     first = write_report(study(4), tmp_path / "mine.html")
     assert first == tmp_path / "mine.html"
     (tmp_path / "mine_figures" / "notes.txt").write_text("keep")
@@ -140,12 +137,12 @@ def test_a_second_report_replaces_the_first_and_nothing_else(tmp_path: Path, mon
 
 
 def _one_figure(study_result: StudyResult):
-    yield from list(report_figures._of_training(study_result))[:1]
+    yield from list(plates._of_training(study_result))[:1]
 
 
 @pytest.mark.parametrize("taken", ["report.html", "figures/example_trials_1.png"])
 def test_files_of_others_are_never_overwritten(tmp_path: Path, monkeypatch, taken: str) -> None:
-    monkeypatch.setattr(report_figures, "_wanted", _one_figure)
+    monkeypatch.setattr(plates, "_wanted", _one_figure)
     foreign = tmp_path / taken
     foreign.parent.mkdir(exist_ok=True)
     foreign.write_text("<html>my own page</html>")
@@ -156,7 +153,7 @@ def test_files_of_others_are_never_overwritten(tmp_path: Path, monkeypatch, take
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(report_figures, "_wanted", _one_figure)
+    monkeypatch.setattr(plates, "_wanted", _one_figure)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         write_report(study(4), tmp_path / "file" / "report.html")
@@ -288,8 +285,8 @@ def test_two_given_networks_without_examples_make_a_report(tmp_path: Path) -> No
 
 
 def test_figures_over_the_budget_stand_beside(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(report_figures, "_wanted", _one_figure)
-    monkeypatch.setattr(report_figures, "BUDGET", 1000)
+    monkeypatch.setattr(plates, "_wanted", _one_figure)
+    monkeypatch.setattr(plates, "BUDGET", 1000)
     path = write_report(study(4), tmp_path)
     page = Page(path.read_text(encoding="utf-8"))
     assert "img" not in page.tags
@@ -318,8 +315,8 @@ def test_a_study_in_which_no_network_converged_has_a_report(tmp_path: Path) -> N
 
 
 def test_reports_in_one_folder_keep_their_figures(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(report_figures, "_wanted", _one_figure)
-    monkeypatch.setattr(report_figures, "BUDGET", 1000)  # figures stand beside only, and the page says where
+    monkeypatch.setattr(plates, "_wanted", _one_figure)
+    monkeypatch.setattr(plates, "BUDGET", 1000)  # figures stand beside only, and the page says where
     pages = [
         write_report(study(4, channels), tmp_path / name)
         for name, channels in (("a.html", (2,)), ("b.html", (3,)), ("report.html", (4,)))

@@ -80,6 +80,22 @@ def test_constant_motion_is_a_billiard(dimensions: int) -> None:
     assert checked > 300
 
 
+@pytest.mark.parametrize("heading", [0.0, math.pi])
+@pytest.mark.parametrize("start", [0.0, 10.0])
+def test_a_step_from_wall_to_wall_is_a_move_like_any_other(
+    start: float, heading: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest step there can be, and positions just on the walls."""
+    task = PathIntegration(v_max=10.0, n_steps=6)
+    shape = (1, 3, 6)
+    monkeypatch.setattr(Streams, "uniform", lambda *_: torch.full((1, 3, 1, 2), start))
+    monkeypatch.setattr(PathIntegration, "_angles", lambda *_: torch.full((1, *shape), heading))
+    monkeypatch.setattr(PathIntegration, "_speed", lambda *_: torch.full(shape, 10.0))
+    trials = trials_of(task, 3)
+    assert torch.allclose(task.solve(trials.inputs), trials.targets, atol=1e-4)  # float32 sums up to 60
+    assert set(trials.targets[0, 0, :, 0].abs().tolist()) == {5.0}
+
+
 def test_headings_and_speeds_walk_as_described() -> None:
     task = PathIntegration(side=1e4)  # so wide that hardly any trial meets a wall
     x = trials_of(task, 2000).inputs[0].double().numpy()
@@ -153,6 +169,8 @@ def test_variants_do_what_they_say() -> None:
     assert (noisy.inputs - clean.inputs).std().item() == pytest.approx(0.05, abs=0.0003)
     tight = PathIntegration(side=1.0, v_max=0.9).variants()["amplitude"]
     assert "speeds times 1.1" in tight.description, "no faster than the box is wide"
+    for v_max in np.linspace(6.6, 10, 341):  # whatever rounding makes of side / v_max
+        PathIntegration(v_max=v_max).variants()
 
 
 @pytest.mark.parametrize(

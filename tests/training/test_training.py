@@ -15,10 +15,11 @@ from degeneracy.networks.cells import CELLS
 from degeneracy.streams import Streams, generator
 from degeneracy.tasks import DelayedDiscrimination, FlipFlop, PathIntegration, Task, Trials
 from degeneracy.training.costs import Costs
-from degeneracy.training.members import resolve_device, resolve_jobs, train_members, train_stack
+from degeneracy.training.members import resolve_device, train_members, train_stack
 from degeneracy.training.optimisation import CosineWarmRestarts, ReduceOnPlateau
 from degeneracy.training.specification import Training
 from degeneracy.training.stack import Member, Stack
+from degeneracy.workers import resolve_jobs
 
 TASK = FlipFlop(channels=2, n_steps=12)
 SHORT = Training(batch_size=8, steps_per_epoch=4, max_epochs=3, patience=2, learning_rate=0.01)

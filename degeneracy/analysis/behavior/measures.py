@@ -18,7 +18,7 @@ from degeneracy.analysis.measure import (
     nan_finding,
 )
 from degeneracy.analysis.recording import Array, Recording
-from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.analysis.statistics import jackknife
 from degeneracy.errors import UserError
 
 
@@ -104,7 +104,7 @@ class OODErrorMean(_OODError):
 
     def statistic(self, errors: Array) -> Estimate:
         """The statistic over members."""
-        return st.member_mean(differences.member_errors(errors))
+        return jackknife.member_mean(differences.member_errors(errors))
 
 
 class OODErrorCV(_OODError):
@@ -117,7 +117,7 @@ class OODErrorCV(_OODError):
 
     def statistic(self, errors: Array) -> Estimate:
         """The statistic over members."""
-        return st.member_cv(differences.member_errors(errors))
+        return jackknife.member_cv(differences.member_errors(errors))
 
 
 class OODErrorIQR(_OODError):
@@ -132,7 +132,7 @@ class OODErrorIQR(_OODError):
 
     def statistic(self, errors: Array) -> Estimate:
         """The statistic over members."""
-        return st.iqr_over_median(differences.member_errors(errors))
+        return jackknife.iqr_over_median(differences.member_errors(errors))
 
 
 class ValidPredictionTime(Measure):
@@ -155,8 +155,8 @@ class ValidPredictionTime(Measure):
         each = differences.member_errors(times)
         # Halves of the trials, as for errors.
         floor = differences.error_noise_sd(times) if times.shape[1] >= 2 else None
-        mean = Finding(variant="mean", value=st.member_mean(each), unit=self.unit)
-        sd = Finding(variant="sd", value=st.member_sd(each), floor=floor, scale="log", unit=self.unit)
+        mean = Finding(variant="mean", value=jackknife.member_mean(each), unit=self.unit)
+        sd = Finding(variant="sd", value=jackknife.member_sd(each), floor=floor, scale="log", unit=self.unit)
         return Measured(findings=(mean, sd), arrays={"times": each})
 
 
@@ -189,7 +189,7 @@ class OutputDistance(Measure):
             findings.append(
                 Finding(
                     variant=name,
-                    value=st.pair_mean(matrix),
+                    value=jackknife.pair_mean(matrix),
                     floor=self._floor(recording, name),
                     reference=self._reference(recording.untrained, name),
                     unit=self.unit,
@@ -199,12 +199,12 @@ class OutputDistance(Measure):
 
     def _floor(self, recording: Recording, name: str) -> Estimate | None:
         if recording.noisy_outputs is None:
-            return st.constant(0.0, len(recording))
+            return jackknife.constant(0.0, len(recording))
         first, second = (draw.get(name) for draw in recording.noisy_outputs)
         mask = recording.behavior[name].mask
         if first is None or second is None or mask is None:
             return None
-        return st.member_mean(differences.output_floor(first, second, mask))
+        return jackknife.member_mean(differences.output_floor(first, second, mask))
 
     def _reference(self, untrained: Recording | None, name: str) -> Estimate | None:
         variant = untrained.behavior.get(name) if untrained is not None else None
@@ -212,4 +212,4 @@ class OutputDistance(Measure):
             return None
         if not np.isfinite(variant.outputs).all():
             return None
-        return st.pair_mean(differences.output_distances(variant.outputs, variant.mask))
+        return jackknife.pair_mean(differences.output_distances(variant.outputs, variant.mask))

@@ -9,6 +9,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
+from degeneracy.analysis.conjugation import pairs
 from degeneracy.analysis.dynamics import dsa, fixed_points, shape
 from degeneracy.analysis.measure import (
     PERMUTATION,
@@ -25,7 +26,7 @@ from degeneracy.analysis.measure import (
     fit_diagnostics,
 )
 from degeneracy.analysis.recording import Array, Recording, StepFunction
-from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.analysis.statistics import jackknife
 from degeneracy.errors import UserError
 
 
@@ -88,7 +89,7 @@ class DSA(Measure):
         matrix, floor, fit = self._distances(getattr(recording, which))
         untrained = getattr(recording.untrained, which) if recording.untrained is not None else None
         reference = None if untrained is None else self._reference(untrained)
-        return matrix, st.pair_mean(matrix), st.member_mean(floor), reference, fit
+        return matrix, jackknife.pair_mean(matrix), jackknife.member_mean(floor), reference, fit
 
     def _distances(self, states: Sequence[Array]) -> tuple[Array, Array, dict[str, float]]:
         """½[d(x_A, y_B) + d(x_B, y_A)] of all pairs, d(x_A, x_B) of all members, and how the fits went."""
@@ -105,11 +106,11 @@ class DSA(Measure):
         first, second = np.triu_indices(len(states), k=1)
         matrix = np.zeros((len(states), len(states)))
         matrix[first, second] = matrix[second, first] = self._across(states, first, second).distance
-        return st.pair_mean(matrix)
+        return jackknife.pair_mean(matrix)
 
     def _across(
         self, states: Sequence[Array], first: NDArray[np.int64], second: NDArray[np.int64]
-    ) -> dsa.DSAFit:
+    ) -> pairs.ConjugationFit:
         """d(x_A, y_B) of the pairs (first, second), A and B halves of the trials."""
         if min(len(x) for x in states) < 2:
             raise UserError("dsa: 2 trials or more are needed, to compare halves")
@@ -117,7 +118,7 @@ class DSA(Measure):
             dsa.delay_operators([x[half::2] for x in states], rank=self.rank, n_delays=self.n_delays)
             for half in (0, 1)
         ]
-        return dsa.fit_among(
+        return pairs.fit_among(
             halves[0].operators,
             halves[1].operators,
             first,
@@ -146,16 +147,20 @@ class _Shape(Measure):
         """Pairwise distances of the driven states."""
         assert recording.states is not None
         matrix = self._distances(recording.states)
-        floor = st.constant(0.0, len(recording))
+        floor = jackknife.constant(0.0, len(recording))
         if recording.noisy_states is not None:
             draws = zip(*recording.noisy_states, strict=True)
-            floor = st.member_mean(np.array([self._distances(pair)[0, 1] for pair in draws]))
+            floor = jackknife.member_mean(np.array([self._distances(pair)[0, 1] for pair in draws]))
         untrained = recording.untrained
         reference = None
         if untrained is not None and untrained.states is not None:
-            reference = st.pair_mean(self._distances(untrained.states))
+            reference = jackknife.pair_mean(self._distances(untrained.states))
         finding = Finding(
-            variant="driven", value=st.pair_mean(matrix), floor=floor, reference=reference, unit=self.unit
+            variant="driven",
+            value=jackknife.pair_mean(matrix),
+            floor=floor,
+            reference=reference,
+            unit=self.unit,
         )
         return Measured(findings=(finding,), distances={"driven": matrix})
 
@@ -239,7 +244,7 @@ class FixedPointCensus(MeasureInParts):
         total = np.array([float(len(p)) for p in points])
         census = fixed_points.census_distance(points)
         spectrum = fixed_points.spectrum_distance(points, n_eigenvalues=self.n_eigenvalues)
-        again = st.member_mean(fixed_points.repeat_census_distance(points, repeated))
+        again = jackknife.member_mean(fixed_points.repeat_census_distance(points, repeated))
         apart = [
             fixed_points.spectrum_distance([a, b], n_eigenvalues=self.n_eigenvalues)[0, 1]
             for a, b in zip(points, repeated, strict=True)
@@ -247,13 +252,15 @@ class FixedPointCensus(MeasureInParts):
         notes = sorted({p.note for p in points if p.note})
         note = "; ".join(notes)
         findings = (
-            Finding(variant="n_stable", value=st.member_mean(stable), note=note),
-            Finding(variant="n_stable_sd", value=st.member_sd(stable)),
-            Finding(variant="n_total", value=st.member_mean(total), note=note),
-            Finding(variant="n_total_sd", value=st.member_sd(total)),
+            Finding(variant="n_stable", value=jackknife.member_mean(stable), note=note),
+            Finding(variant="n_stable_sd", value=jackknife.member_sd(stable)),
+            Finding(variant="n_total", value=jackknife.member_mean(total), note=note),
+            Finding(variant="n_total_sd", value=jackknife.member_sd(total)),
             Finding(variant="census_distance", value=_pair_mean(census), floor=again),
             Finding(
-                variant="spectrum_distance", value=_pair_mean(spectrum), floor=st.member_mean(np.array(apart))
+                variant="spectrum_distance",
+                value=_pair_mean(spectrum),
+                floor=jackknife.member_mean(np.array(apart)),
             ),
         )
         return Measured(
@@ -277,7 +284,7 @@ class FixedPointCensus(MeasureInParts):
 def _pair_mean(distances: Array) -> Estimate:
     """Mean over pairs, NaN where a member could not be searched."""
     if np.isfinite(distances).all():
-        return st.pair_mean(distances)
+        return jackknife.pair_mean(distances)
     return Estimate(value=float("nan"), leave_one_out=np.full(len(distances), np.nan))
 
 

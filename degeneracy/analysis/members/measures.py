@@ -14,11 +14,14 @@ from degeneracy.analysis.measure import Estimate, Finding, Level, Measure, Measu
 from degeneracy.analysis.members.alignment import kernel_alignment, representation_alignment
 from degeneracy.analysis.members.dimensions import effective_rank, participation_ratio, recurrent_matrix
 from degeneracy.analysis.recording import Array, Recording
-from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.analysis.statistics import jackknife
 from degeneracy.errors import UserError
 
 Statistic = tuple[str, Callable[[Array], Estimate], Literal["linear", "log"]]
-STATISTICS: tuple[Statistic, ...] = (("mean", st.member_mean, "linear"), ("sd", st.member_sd, "log"))
+STATISTICS: tuple[Statistic, ...] = (
+    ("mean", jackknife.member_mean, "linear"),
+    ("sd", jackknife.member_sd, "log"),
+)
 
 
 class OfMembers(Measure):

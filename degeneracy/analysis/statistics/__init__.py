@@ -1,1 +1,1 @@
-"""From members to numbers with intervals: jackknife, contrasts of conditions, verdicts."""
+"""Statistics of measures: intervals, contrasts of conditions, verdicts, families of members."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pydantic
 
-from degeneracy.analysis.dynamics.dsa import DSAFit
+from degeneracy.analysis.conjugation.pairs import ConjugationFit
 from degeneracy.analysis.measure import (
     PERMUTATION,
     ROTATION,
@@ -19,7 +19,7 @@ from degeneracy.analysis.measure import (
     nan_finding,
 )
 from degeneracy.analysis.recording import Array, Recording, Weights
-from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.analysis.statistics import jackknife
 from degeneracy.analysis.weights import orthogonal, pif
 from degeneracy.analysis.weights.symmetry import random_copy, transform
 
@@ -73,9 +73,9 @@ class PIF(Measure):
         rng = np.random.default_rng(self.seed)
         matrix, fit = self._pairs(weights, scales)
         copies = [(w, random_copy(w, rng) if self.signed else permuted_copy(w, rng)) for w in weights]
-        floor = st.member_mean(np.array([found.distance for found in self._align(copies, scales)]))
+        floor = jackknife.member_mean(np.array([found.distance for found in self._align(copies, scales)]))
         shuffled, note = self._reference("shuffled", [pif.shuffled(w, rng) for w in weights], scales)
-        value = st.pair_mean(matrix)
+        value = jackknife.pair_mean(matrix)
         findings = [Finding(variant=variant, value=value, floor=floor, reference=shuffled, note=note)]
         if untrained is not None and untrained.weights is not None:
             before, note = self._reference("untrained", list(untrained.weights), scales)
@@ -87,7 +87,7 @@ class PIF(Measure):
 
     def _reference(
         self, kind: str, weights: list[Weights], scales: dict[str, float]
-    ) -> tuple[st.Estimate | None, str]:
+    ) -> tuple[jackknife.Estimate | None, str]:
         """The same over other members; none, and why, where they lack a block that counts or cannot be aligned."""
         lacking = [block for block in scales if any(getattr(w, block) is None for w in weights)]
         if lacking:
@@ -95,7 +95,7 @@ class PIF(Measure):
         reason = self._cannot(weights)
         if reason:
             return None, f"{kind} members: {reason}"
-        return st.pair_mean(self._pairs(weights, scales)[0]), ""
+        return jackknife.pair_mean(self._pairs(weights, scales)[0]), ""
 
     def _align(self, pairs: list[tuple[Weights, Weights]], scales: dict[str, float]) -> list[pif.Alignment]:
         return pif.pif_pairs(
@@ -160,8 +160,8 @@ class Orthogonal(Measure):
         fit = self._fit([matrices[i] for i in first], [matrices[j] for j in second])
         distances = np.zeros((len(matrices), len(matrices)))
         distances[first, second] = distances[second, first] = fit.distance
-        value, rng = st.pair_mean(distances), np.random.default_rng(self.seed)
-        floor = st.member_mean(
+        value, rng = jackknife.pair_mean(distances), np.random.default_rng(self.seed)
+        floor = jackknife.member_mean(
             self._fit(matrices, [orthogonal.rotated_copy(m, rng) for m in matrices]).distance
         )
         shuffled = self._ring([rng.permuted(m.ravel()).reshape(m.shape) for m in matrices])
@@ -179,10 +179,10 @@ class Orthogonal(Measure):
         diagnostics = fit_diagnostics(fit.spread, fit.converged)
         return Measured(findings=tuple(findings), distances={"recurrent": distances}, diagnostics=diagnostics)
 
-    def _fit(self, first: Sequence[Array], second: Sequence[Array]) -> DSAFit:
+    def _fit(self, first: Sequence[Array], second: Sequence[Array]) -> ConjugationFit:
         return orthogonal.orthogonal_fit(first, second, n_starts=self.n_starts, seed=self.seed)
 
-    def _ring(self, matrices: Sequence[Array]) -> st.Estimate:
+    def _ring(self, matrices: Sequence[Array]) -> jackknife.Estimate:
         """The mean distance of members, from that of each and the next: a reference need not know all pairs."""
         return orthogonal.ring_mean(self._fit(matrices, [*matrices[1:], matrices[0]]).distance)
 
@@ -214,8 +214,8 @@ class WeightChange(Measure):
         changes = np.array([pif.weight_change(a, b) for a, b in zip(before, after, strict=True)])
         return Measured(
             findings=(
-                Finding(variant="absolute", value=st.member_mean(changes[:, 0])),
-                Finding(variant="relative", value=st.member_mean(changes[:, 1])),
+                Finding(variant="absolute", value=jackknife.member_mean(changes[:, 0])),
+                Finding(variant="relative", value=jackknife.member_mean(changes[:, 1])),
             ),
             arrays={"absolute": changes[:, 0], "relative": changes[:, 1]},
         )

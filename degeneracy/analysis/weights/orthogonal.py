@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from degeneracy.analysis.dynamics.dsa import DSAFit, fit_among
+from degeneracy.analysis.conjugation.pairs import ConjugationFit, fit_among
 from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.recording import Array, Weights
 from degeneracy.analysis.weights.symmetry import normalise_scaling, symmetry_of
@@ -44,7 +44,7 @@ def rotated_copy(matrix: Array, rng: np.random.Generator) -> Array:
 
 def orthogonal_fit(
     first: Sequence[Array], second: Sequence[Array], *, n_starts: int = 2, seed: int = 0
-) -> DSAFit:
+) -> ConjugationFit:
     """The distance of first[k] and second[k] for each k: an upper bound, from a search.
 
     Args:
@@ -74,7 +74,7 @@ def orthogonal_fit(
 
 def _fit(
     x: Array, y: Array, k: NDArray[np.int64], n_starts: int, seed: int, tolerance: float, max_iter: int
-) -> DSAFit:
+) -> ConjugationFit:
     return fit_among(
         x, y, k, k, score="frobenius", n_starts=n_starts, max_iter=max_iter, tolerance=tolerance, seed=seed
     )

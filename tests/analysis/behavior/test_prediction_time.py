@@ -8,12 +8,11 @@ import degeneracy as dg
 from degeneracy.analysis.behavior.measures import ValidPredictionTime
 from degeneracy.analysis.recording import Recording
 from degeneracy.ensembles.ensemble import Ensemble
-from degeneracy.measuring import record as recording_module
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.record import record
 from degeneracy.networks import Network, forward, initial_params
 from degeneracy.streams import Streams
-from degeneracy.tasks import Lorenz96, valid_prediction_time
+from degeneracy.tasks import Lorenz96, closed_loop, valid_prediction_time
 from degeneracy.tasks.lorenz96 import WARM_UP
 from degeneracy.training import History, Member
 
@@ -95,7 +94,7 @@ def test_a_network_that_knows_the_equation_stays_and_a_worse_one_does_not(monkey
         )
         for k in range(2)
     )
-    loop = recording_module.closed_loop
+    loop = closed_loop
 
     def solving(step, inputs, *, warm_up, state):
         factor = torch.tensor([1.0, 1.01]).view(2, 1, 1)
@@ -106,7 +105,7 @@ def test_a_network_that_knows_the_equation_stays_and_a_worse_one_does_not(monkey
             state=state,
         )
 
-    monkeypatch.setattr(recording_module, "closed_loop", solving)
+    monkeypatch.setattr("degeneracy.measuring.record.closed_loop", solving)
     result = dg.measure(
         Ensemble(network=network, members=members), task, measures=["valid_prediction_time"], probe=Probe()
     )

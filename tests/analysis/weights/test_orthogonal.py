@@ -9,7 +9,7 @@ from scipy.stats import ortho_group
 
 from degeneracy.analysis import MEASURES, Recording
 from degeneracy.analysis.recording import Weights
-from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.analysis.statistics import jackknife
 from degeneracy.analysis.weights import pif
 from degeneracy.analysis.weights.orthogonal import compared_matrix, orthogonal_fit, ring_mean, rotated_copy
 from degeneracy.analysis.weights.symmetry import random_copy
@@ -144,6 +144,6 @@ def test_the_ring_by_hand_and_its_error_is_not_too_small():
     assert np.isnan(ring_mean(np.array([1.0, 1.0])).leave_one_out).all()
     rng = np.random.default_rng(0)
     drawn = rng.normal(size=(400, 12))
-    errors = [st.standard_error(ring_mean(row)) for row in drawn]
+    errors = [jackknife.standard_error(ring_mean(row)) for row in drawn]
     ratio = np.mean(errors) / drawn.mean(axis=1).std()
     assert 1.2 < ratio < 1.7  # sqrt 2 times sqrt((n - 1) n) / (n - 2), 1.15 at 12

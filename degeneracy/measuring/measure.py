@@ -17,8 +17,8 @@ from degeneracy.measuring.results import COLUMNS_AFTER_FACTORS, Examples, Member
 from degeneracy.named import describe, look_up
 from degeneracy.streams import Streams
 from degeneracy.tasks import TASKS, Task
-from degeneracy.training import one_thread, resolve_jobs
-from degeneracy.workers import Call, spread
+from degeneracy.training import one_thread
+from degeneracy.workers import Call, resolve_jobs, spread
 
 # The measures that take longest, the longest first.
 LONG = ("dsa", "fixed_points", "orthogonal", "signed_pif", "pif", "kernel_alignment")

@@ -1,6 +1,6 @@
 """Tune: the strength of a knob that brings a measure to a chosen value; each evaluation is a run of the study.
 
-The search is in `knob_search.py`, what can be asked in `tuning_question.py`, the files in `tuning_folder.py`.
+The search is in `knob_search.py`, what can be asked in `question.py`, the files in `folder.py`.
 """
 
 import io
@@ -18,10 +18,11 @@ from degeneracy.measuring.results import Result
 from degeneracy.studies.claims import Claim
 from degeneracy.studies.running import run_study
 from degeneracy.studies.study import Study, load_study
-from degeneracy.training import resolve_device, resolve_jobs
+from degeneracy.training import resolve_device
 from degeneracy.tuning.folder import Row, TuningFolder
 from degeneracy.tuning.knob_search import Outcome, Seen, Status, narrowest_bracket, search
 from degeneracy.tuning.question import MAX_EVALUATIONS, Question, checked_question, plain_name
+from degeneracy.workers import resolve_jobs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,7 +103,7 @@ def tune(
         tolerance: largest distance of the value itself from the target. By default the interval decides alone, and a
             wide one holds any target: the message says where it is as wide as the whole curve.
         max_evaluations: 2 to 8.
-        out: the folder; `runs/NAME-tune-KNOB` by default. What it holds is said in `tuning_folder.py`.
+        out: the folder; `runs/NAME-tune-KNOB` by default. What it holds is said in `folder.py`.
         device: "auto", "cpu" or "cuda".
         jobs: processes on a CPU, -1 for one a core.
         progress: show a progress bar and, by the logger "degeneracy", a line an evaluation.

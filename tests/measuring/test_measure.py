@@ -11,7 +11,7 @@ from torch import nn
 import degeneracy as dg
 from degeneracy.analysis import MEASURES, Measured
 from degeneracy.errors import UserError
-from degeneracy.measuring.measuring import (
+from degeneracy.measuring.measure import (
     _needed,
     build_measures,
     example_trials,
@@ -126,7 +126,7 @@ def test_mistakes_are_said_before_anything_is_measured(
     measures, options, message: str, ensemble, monkeypatch
 ) -> None:
     monkeypatch.setattr(
-        "degeneracy.measuring.measuring.record", lambda *_: pytest.fail("recorded before checking")
+        "degeneracy.measuring.measure.record", lambda *_: pytest.fail("recorded before checking")
     )
     with pytest.raises(UserError) as caught:
         dg.measure(ensemble, TASK, measures=measures, options=options)

@@ -8,7 +8,8 @@ from degeneracy.ensembles.ensemble import Ensemble, check_seeds
 from degeneracy.errors import UserError
 from degeneracy.networks import Network
 from degeneracy.tasks import Task
-from degeneracy.training import Member, Training, resolve_device, resolve_jobs, train_sweep
+from degeneracy.training import Member, Training, resolve_device, train_sweep
+from degeneracy.workers import resolve_jobs
 
 
 def train(

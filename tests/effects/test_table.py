@@ -9,10 +9,10 @@ from scipy import stats
 
 import degeneracy as dg
 from degeneracy.analysis.measure import Finding, Measured, nan_finding
-from degeneracy.analysis.statistics import jackknife as st
+from degeneracy.analysis.statistics import jackknife
 from degeneracy.analysis.statistics.contrasts import bends, joint_p, linear_contrast, trend_weights
 from degeneracy.analysis.statistics.verdicts import holm
-from degeneracy.effects.effects import COLUMNS, CONVERGENCE_COLUMNS
+from degeneracy.effects.table import COLUMNS, CONVERGENCE_COLUMNS
 from degeneracy.measuring.results import MemberSummary, Result
 from degeneracy.studies.claims import Claim, Claims
 from degeneracy.studies.study_result import StudyResult
@@ -46,12 +46,14 @@ def condition(factors: dict, measured: dict, labels, losses=(), lost: int = 0, m
 
 def mean_of(x, **fields) -> Measured:
     """A measure that is the mean of a number a member."""
-    finding = Finding(variant="driven", value=st.member_mean(x), **fields)
+    finding = Finding(variant="driven", value=jackknife.member_mean(x), **fields)
     return Measured(findings=(finding,), arrays={"driven": np.array(x)})
 
 
 def spread_of(x) -> Measured:
-    finding = Finding(variant="length_2x", value=st.member_sd(x), scale="log", unit="natural-log units")
+    finding = Finding(
+        variant="length_2x", value=jackknife.member_sd(x), scale="log", unit="natural-log units"
+    )
     return Measured(findings=(finding,), arrays={"errors/length_2x": np.exp(x)})
 
 
@@ -87,7 +89,7 @@ def test_levels_on_no_line_are_said_to_be() -> None:
     rng = np.random.default_rng(0)
     hill = {level: rng.normal(height, 0.3, 10) for level, height in {1: 2.0, 2: 2.6, 3: 2.5, 4: 2.1}.items()}
     row = over(hill).effects().iloc[0]
-    estimates = [st.member_mean(x) for x in hill.values()]
+    estimates = [jackknife.member_mean(x) for x in hill.values()]
     labels = [[str(k) for k in range(10)]] * 4
     assert row.p_bend == pytest.approx(joint_p(estimates, labels, bends(range(4))))
     assert row.p_bend < 0.05 < row.p
@@ -156,7 +158,9 @@ def test_the_calibrated_scale_has_its_own_effect_and_margin() -> None:
     values = {2: X[2], 3: X[4]}
     results = tuple(
         condition(
-            {"a": k}, {"dsa": mean_of(x, floor=st.constant(1.0, 6), reference=st.constant(5.0, 6))}, range(6)
+            {"a": k},
+            {"dsa": mean_of(x, floor=jackknife.constant(1.0, 6), reference=jackknife.constant(5.0, 6))},
+            range(6),
         )
         for k, x in values.items()
     )
@@ -236,7 +240,7 @@ def test_a_level_without_a_number_is_left_out_and_the_others_keep_their_ranks() 
     row = replace(study, results=tuple(results)).effects().iloc[0]
     weights = trend_weights([0, 2, 3])
     expected = linear_contrast(
-        [st.member_mean(X[k]) for k in (2, 8, 16)], [[str(k) for k in range(6)]] * 3, weights
+        [jackknife.member_mean(X[k]) for k in (2, 8, 16)], [[str(k) for k in range(6)]] * 3, weights
     )
     assert row.effect == pytest.approx(expected.change)
     assert row.ci_low == pytest.approx(expected.interval()[0])
@@ -349,7 +353,9 @@ def test_verdicts_at_odds_with_their_interval_are_explained() -> None:
 
 def test_another_primary_measure_and_variant() -> None:
     two = Measured(
-        findings=tuple(Finding(variant=v, value=st.member_mean(X[2])) for v in ("driven", "autonomous"))
+        findings=tuple(
+            Finding(variant=v, value=jackknife.member_mean(X[2])) for v in ("driven", "autonomous")
+        )
     )
     results = tuple(condition({"a": k}, {"dsa": two}, range(6)) for k in (1, 2))
     table = StudyResult(
@@ -389,7 +395,7 @@ def test_matched_loss_is_the_effect_among_members_in_the_common_range() -> None:
     values = {1: X[2], 2: X[4]}
     row = at_losses({1: [1, 2, 3, 4, 5, 6], 2: [3, 4, 5, 6, 7, 8]}, values).effects().set_index("scale")
     expected = linear_contrast(
-        [st.member_mean(X[2][2:]), st.member_mean(X[4][:4])],
+        [jackknife.member_mean(X[2][2:]), jackknife.member_mean(X[4][:4])],
         [["2", "3", "4", "5"], ["0", "1", "2", "3"]],
         [-1, 1],
     )
@@ -458,11 +464,11 @@ def test_convergence_stands_beside_the_primary_values() -> None:
     assert table.final_loss_min.to_list() == [2, 2]
     assert table.final_loss_max.to_list() == [9, 9]
     assert table[["level", "measure"]].drop_duplicates().to_numpy().tolist() == [["dynamics", "dsa"]]
-    low, high = st.interval(st.member_mean(X[4]))
+    low, high = jackknife.interval(jackknife.member_mean(X[4]))
     assert table.iloc[1][["value", "ci_low", "ci_high"]].tolist() == pytest.approx([X[4].mean(), low, high])
 
 
-# --- size and power, through the whole hall ---
+# --- size and power, from results to verdicts ---
 
 
 def planted(rng, slopes: dict, n: int = 12) -> StudyResult:
@@ -479,8 +485,8 @@ def planted(rng, slopes: dict, n: int = 12) -> StudyResult:
         pairs = Measured(
             findings=(
                 Finding(
-                    variant="driven", value=st.pair_mean(d), floor=st.constant(0.1, len(kept)),
-                    reference=st.member_mean(3 + 0.1 * rng.normal(size=len(kept))),
+                    variant="driven", value=jackknife.pair_mean(d), floor=jackknife.constant(0.1, len(kept)),
+                    reference=jackknife.member_mean(3 + 0.1 * rng.normal(size=len(kept))),
                 ),
             ),
             distances={"driven": d},

@@ -15,8 +15,9 @@ import degeneracy as dg
 from degeneracy import UserError, load_run, tune
 from degeneracy.files import read_arrays, read_json, write_json
 from degeneracy.studies import running
-from degeneracy.tuning import folder, tuning
-from degeneracy.tuning.tuning import default_folder
+from degeneracy.tuning import folder
+from degeneracy.tuning import tune as tuning
+from degeneracy.tuning.tune import default_folder
 
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -13,7 +13,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from degeneracy.analysis.dynamics.conjugation_starts import count_matched
+from degeneracy.analysis.conjugation.starts import count_matched
 
 # Successive halving: the share of the starts that enters each round and its iterations, in float32; the best
 # FINALISTS are then polished in float64. On operators of trained networks this ends 0.3% (rank 20) and 1% (rank
@@ -31,7 +31,7 @@ def align(
 
     Args:
         a, b: (pair, rank, rank), float64, of Frobenius norm 1 (or 0).
-        n_starts, max_iter, tolerance, seed: as in `dsa.fit_pairs`.
+        n_starts, max_iter, tolerance, seed: as in `pairs.fit_pairs`.
 
     Returns:
         C b C^T, (pair, finalist, rank, rank), and the gradient's norm there, (pair, finalist).

@@ -6,7 +6,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import silhouette_score
 
-from degeneracy.analysis.dynamics import embedding
+from degeneracy.analysis.statistics import families
 from degeneracy.errors import UserError
 
 
@@ -26,7 +26,7 @@ def clusters(seed, sizes, separation, dimension=3):
 
 def test_mds_of_a_triangle_by_hand():
     # sides 3, 4, 5: centred along its principal axes, distances kept
-    found = embedding.mds([[0.0, 3.0, 4.0], [3.0, 0.0, 5.0], [4.0, 5.0, 0.0]])
+    found = families.mds([[0.0, 3.0, 4.0], [3.0, 0.0, 5.0], [4.0, 5.0, 0.0]])
     np.testing.assert_allclose(pdist(found.coordinates), [3, 4, 5], atol=1e-9)
     np.testing.assert_allclose(found.coordinates.mean(axis=0), 0, atol=1e-12)
     assert found.stress < 1e-9
@@ -36,7 +36,7 @@ def test_mds_of_a_triangle_by_hand():
 def test_mds_stress_by_hand():
     # Three members all 1 apart, on a line: at -c, 0, c the distances are c, c, 2c; 2 (c-1)^2 + (2c-1)^2 is
     # smallest at c = 2/3, where it is 2/9 + 1/9 = 1/3 of a total of 3.
-    found = embedding.mds(1.0 - np.eye(3), n_components=1)
+    found = families.mds(1.0 - np.eye(3), n_components=1)
     assert found.stress == pytest.approx(1 / 3, abs=1e-6)  # stops where an iteration gains 1e-9
     np.testing.assert_allclose(np.sort(found.coordinates[:, 0]), [-2 / 3, 0, 2 / 3], atol=1e-6)
 
@@ -45,7 +45,7 @@ def test_mds_is_a_minimum_of_the_stress():
     """Independent route: no nearby picture is better, and the classical one is worse."""
     rng = np.random.default_rng(0)
     d = distances_of(rng.normal(size=(12, 6)))
-    found = embedding.mds(d)
+    found = families.mds(d)
 
     def stress(z):
         return np.sqrt(np.sum((distances_of(z) - d) ** 2) / np.sum(d**2))
@@ -53,14 +53,14 @@ def test_mds_is_a_minimum_of_the_stress():
     assert stress(found.coordinates) == pytest.approx(found.stress)
     for _ in range(50):
         assert stress(found.coordinates + 1e-3 * rng.normal(size=(12, 2))) > found.stress
-    assert stress(embedding._classical(d, 2)) > found.stress + 0.01
+    assert stress(families._classical(d, 2)) > found.stress + 0.01
 
 
 def test_mds_is_deterministic_and_shows_planted_groups():
     points, where = clusters(1, (8, 8), 8.0, dimension=10)
     order = np.random.default_rng(2).permutation(16)
-    found, shuffled = (embedding.mds(distances_of(p)).coordinates for p in (points, points[order]))
-    np.testing.assert_array_equal(found, embedding.mds(distances_of(points)).coordinates)
+    found, shuffled = (families.mds(distances_of(p)).coordinates for p in (points, points[order]))
+    np.testing.assert_array_equal(found, families.mds(distances_of(points)).coordinates)
     np.testing.assert_allclose(
         np.abs(shuffled), np.abs(found[order]), atol=1e-3
     )  # the stop rule, 1e-9 of stress
@@ -71,10 +71,10 @@ def test_mds_is_deterministic_and_shows_planted_groups():
 
 
 def test_mds_of_members_that_are_the_same():
-    found = embedding.mds(np.zeros((4, 4)))
+    found = families.mds(np.zeros((4, 4)))
     np.testing.assert_array_equal(found.coordinates, np.zeros((4, 2)))
     assert found.stress == 0
-    assert embedding.mds([[0.0, 2.0], [2.0, 0.0]], n_components=3).coordinates.shape == (2, 3)
+    assert families.mds([[0.0, 2.0], [2.0, 0.0]], n_components=3).coordinates.shape == (2, 3)
 
 
 # --- families ---
@@ -88,7 +88,7 @@ def test_mds_of_members_that_are_the_same():
 def test_planted_families_are_found(sizes, dimension):
     points, where = clusters(3, sizes, 7.0, dimension)
     order = np.random.default_rng(4).permutation(len(where))
-    found = embedding.solution_families(distances_of(points[order]))
+    found = families.solution_families(distances_of(points[order]))
     assert found.n_families == len(sizes)
     assert found.separation > found.null_95
     np.testing.assert_array_equal(np.sort(np.bincount(found.labels))[::-1], sizes)  # 0 is the largest
@@ -98,10 +98,10 @@ def test_planted_families_are_found(sizes, dimension):
 
 def test_a_member_alone_is_no_family():
     points, _ = clusters(5, (8, 7), 7.0)
-    loner = embedding.solution_families(distances_of(np.vstack([points, [[0, 0, 60.0]]])))
+    loner = families.solution_families(distances_of(np.vstack([points, [[0, 0, 60.0]]])))
     assert loner.n_families == 2
     assert loner.labels[-1] == -1
-    one_cloud = embedding.solution_families(distances_of(np.vstack([points[:8], [[0, 0, 60.0]]])))
+    one_cloud = families.solution_families(distances_of(np.vstack([points[:8], [[0, 0, 60.0]]])))
     assert one_cloud.n_families == 1
     assert (one_cloud.labels == 0).all()
 
@@ -123,53 +123,53 @@ def test_a_member_alone_is_no_family():
 def test_one_cloud_is_one_family(cloud, most, ensembles):
     rng = np.random.default_rng(6)
     found = [
-        embedding.solution_families(distances_of(cloud(rng)), seed=k, n_null=99) for k in range(ensembles)
+        families.solution_families(distances_of(cloud(rng)), seed=k, n_null=99) for k in range(ensembles)
     ]
     assert np.mean([f.n_families > 1 for f in found]) <= most
     assert all((f.labels == 0).all() for f in found if f.n_families == 1)
 
 
 def test_few_members_or_no_distance_are_one_family_with_a_note():
-    few = embedding.solution_families(distances_of(clusters(7, (3, 2), 50.0)[0]))
+    few = families.solution_families(distances_of(clusters(7, (3, 2), 50.0)[0]))
     assert (few.n_families, list(few.labels)) == (1, [0] * 5)
     assert "5 members are too few" in few.note
     assert np.isnan(few.null_95)
-    same = embedding.solution_families(np.zeros((8, 8)))
+    same = families.solution_families(np.zeros((8, 8)))
     assert (same.n_families, same.note) == (1, "all members are at distance 0")
 
 
 def test_families_depend_on_the_seed_alone():
     d = distances_of(clusters(8, (8, 8), 3.0)[0])
-    one, again, other = (embedding.solution_families(d, seed=seed) for seed in (1, 1, 2))
+    one, again, other = (families.solution_families(d, seed=seed) for seed in (1, 1, 2))
     assert one.null_95 == again.null_95 != other.null_95
 
 
 def test_silhouette_by_hand_and_by_sklearn():
     # points 0, 1 | 4, 6: a = 1, 1, 2, 2; b = 5, 4, 3.5, 5.5; (4/5 + 3/4 + 1.5/3.5 + 3.5/5.5) / 4
     d = distances_of(np.array([[0.0], [1.0], [4.0], [6.0]]))
-    found = embedding.silhouettes(d[None], np.array([[0, 0, 3, 3]]))
+    found = families.silhouettes(d[None], np.array([[0, 0, 3, 3]]))
     assert found[0] == pytest.approx((4 / 5 + 3 / 4 + 3 / 7 + 7 / 11) / 4)
     rng = np.random.default_rng(9)
     d, labels = distances_of(rng.normal(size=(12, 3))), np.repeat(np.arange(4), 3)
     expected = silhouette_score(d, labels, metric="precomputed")
-    assert embedding.silhouettes(d[None], labels[None])[0] == pytest.approx(expected)
+    assert families.silhouettes(d[None], labels[None])[0] == pytest.approx(expected)
     # one member alone: it counts 0, and the others do not look at it
     labels = np.array([0, 0, 1, 1, 2])
     d = distances_of(np.array([[0.0], [1.0], [4.0], [6.0], [7.0]]))
-    assert embedding.silhouettes(d[None], labels[None])[0] == pytest.approx(found[0] * 4 / 5)
+    assert families.silhouettes(d[None], labels[None])[0] == pytest.approx(found[0] * 4 / 5)
     assert (
-        embedding.silhouettes(d[None], np.array([[0, 0, 0, 0, 1]]))[0] == -1
+        families.silhouettes(d[None], np.array([[0, 0, 0, 0, 1]]))[0] == -1
     )  # a loner and the rest: no split
 
 
 def test_best_splits_equal_scipy_trees():
     rng = np.random.default_rng(10)
     clouds = np.stack([distances_of(rng.normal(size=(14, 3))) for _ in range(20)])
-    labels, scores = embedding.best_splits(clouds, 6)
+    labels, scores = families.best_splits(clouds, 6)
     for d, found, score in zip(clouds, labels, scores, strict=True):
         tree = linkage(squareform(d), "average")
         cuts = [fcluster(tree, k, "maxclust") - 1 for k in range(2, 7)]
-        theirs = [embedding.silhouettes(d[None], cut.astype(np.int64)[None])[0] for cut in cuts]
+        theirs = [families.silhouettes(d[None], cut.astype(np.int64)[None])[0] for cut in cuts]
         assert score == pytest.approx(max(theirs))
         best = cuts[int(np.argmax(theirs))]
         np.testing.assert_array_equal(found[:, None] == found, best[:, None] == best)
@@ -177,22 +177,22 @@ def test_best_splits_equal_scipy_trees():
 
 def test_distances_by_products_are_those_by_differences():
     clouds = np.random.default_rng(11).normal(size=(3, 12, 5)) + 4.0
-    found = embedding._euclidean_by_products(clouds)
+    found = families._euclidean_by_products(clouds)
     for cloud, d in zip(clouds, found, strict=True):
         # Squares of 80 are subtracted from each other: 80 * 2e-16 of a square of 1 or more.
         np.testing.assert_allclose(d, distances_of(cloud), atol=1e-12)
-        np.testing.assert_array_equal(embedding._euclidean(cloud), embedding._euclidean(cloud).T)
-        np.testing.assert_allclose(embedding._euclidean(cloud), distances_of(cloud), atol=1e-14)
+        np.testing.assert_array_equal(families._euclidean(cloud), families._euclidean(cloud).T)
+        np.testing.assert_allclose(families._euclidean(cloud), distances_of(cloud), atol=1e-14)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: embedding.mds(np.zeros((3, 2))), "square matrix"),
-        (lambda: embedding.mds([[0.0, np.nan], [np.nan, 0.0]]), "negative or not finite"),
-        (lambda: embedding.solution_families(-(1 - np.eye(7))), "negative or not finite"),
-        (lambda: embedding.solution_families(np.eye(7), n_null=5), "n_null = 5"),
-        (lambda: embedding.solution_families(np.eye(7), max_families=1), "max_families = 1"),
+        (lambda: families.mds(np.zeros((3, 2))), "square matrix"),
+        (lambda: families.mds([[0.0, np.nan], [np.nan, 0.0]]), "negative or not finite"),
+        (lambda: families.solution_families(-(1 - np.eye(7))), "negative or not finite"),
+        (lambda: families.solution_families(np.eye(7), n_null=5), "n_null = 5"),
+        (lambda: families.solution_families(np.eye(7), max_families=1), "max_families = 1"),
     ],
 )
 def test_mistakes_are_said_in_one_line(call, message):
