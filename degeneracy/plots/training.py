@@ -17,6 +17,7 @@ from degeneracy.plots.style import (
     brief_name,
     condition_axis,
     condition_colours,
+    condition_name,
     label_outer,
     legend_below,
     log_y,
@@ -34,20 +35,24 @@ MAX_CHANNELS = 4
 
 
 @styled
-def example_trials(result: Result, n_trials: int = 2, n_members: int = 3) -> Figure:
+def example_trials(source: StudyResult | Result, n_trials: int = 2, n_members: int = 3) -> Figure:
     """A few probe trials: inputs above, targets and the outputs of some members below.
 
     Args:
-        result: with examples.
+        source: one condition, or a study, of which the last condition with converged networks is drawn.
         n_trials: shown side by side.
         n_members: whose outputs are drawn.
 
     Raises:
-        UserError: the result has no examples.
+        UserError: there are no examples.
     """
-    examples = result.examples
-    if examples is None or not examples.inputs.size:
-        raise UserError(f"example trials: none were recorded of condition '{result.condition}'")
+    drawable = [one for one in results_of(source) if one.examples is not None and one.examples.inputs.size]
+    if not drawable:
+        names = ", ".join(f"'{one.condition}'" for one in results_of(source))
+        raise UserError(f"example trials: none were recorded of condition {names}")
+    examples = drawable[-1].examples
+    assert examples is not None
+    name = f"{condition_name(drawable[-1])}, " if isinstance(source, StudyResult) else ""
     n_trials = min(n_trials, len(examples.inputs))
     members = range(min(n_members, len(examples.members)))
     n_in, n_out = (min(a.shape[-1], MAX_CHANNELS) for a in (examples.inputs, examples.targets))
@@ -56,7 +61,7 @@ def example_trials(result: Result, n_trials: int = 2, n_members: int = 3) -> Fig
         above, below = axes[trial], axes[n_trials + trial]
         _channels(above, examples.inputs[trial, :, :n_in], GREY, "-")
         _targets_and_outputs(below, examples, trial, members, n_out)
-        above.set_title(f"Probe trial {trial + 1}")
+        above.set_title(f"{name}{'p' if name else 'P'}robe trial {trial + 1}")
         below.set_xlabel("time (steps)")
     axes[0].set_ylabel(_channel_label("input", n_in, examples.inputs.shape[-1]))
     axes[n_trials].set_ylabel(_channel_label("output", n_out, examples.targets.shape[-1]))
@@ -70,8 +75,8 @@ def _channel_label(kind: str, n_shown: int, n_all: int) -> str:
 
 
 def _step(values: np.ndarray) -> float:
-    """How far apart channels are drawn, so that they do not touch."""
-    return 1.15 * float(max(np.nanmax(values) - np.nanmin(values), 1e-9))
+    """How far apart channels are drawn, so that they do not touch; each from its own 0, also where all are constant."""
+    return 1.15 * float(max(np.nanmax(values, initial=0.0) - np.nanmin(values, initial=0.0), 1e-9))
 
 
 def _channels(

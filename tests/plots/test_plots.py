@@ -233,6 +233,15 @@ def test_what_is_missing_is_said_in_a_line(missing, figure, message) -> None:
         figure(replace(RESULT, **missing))
 
 
+def test_of_a_study_the_last_condition_with_examples_is_drawn() -> None:
+    whole = study(2)
+    lost = replace(whole.results[1], examples=None)  # no network converged
+    name = whole.results[0].factors["task.channels"]
+    figure = plots.example_trials(replace(whole, results=(whole.results[0], lost)))
+    assert figure.axes[0].get_title("left") == f"channels = {name}, probe trial 1"
+    assert plots.example_trials(whole.results[0]).axes[0].get_title("left") == "Probe trial 1"
+
+
 def test_networks_trained_elsewhere_have_no_curves() -> None:
     given = tuple(
         replace(m, status="given", epoch_loss=np.zeros(0), learning_rate=np.zeros(0), n_updates=0)
