@@ -233,6 +233,38 @@ def test_what_is_missing_is_said_in_a_line(missing, figure, message) -> None:
         figure(replace(RESULT, **missing))
 
 
+OF_A_STUDY = (
+    "example_trials",
+    "training_curves",
+    "convergence",
+    "distance_against_updates",
+    "ood_errors",
+    "distance_heatmaps",
+    "mds_maps",
+    "weight_distances",
+    "against_factor",
+    "overview",
+    "interval_width",
+)
+
+
+@pytest.mark.parametrize("name", OF_A_STUDY)
+def test_conditions_in_which_no_network_converged_leave_the_others_drawn(name: str) -> None:
+    members = tuple(replace(member, status="not converged") for member in RESULT.members)
+    lost = replace(
+        STUDY.results[-1],
+        members=members,
+        measured_members=(),
+        measured={},
+        missing=dict.fromkeys(RESULT.measured, "needs 2 converged members, 0 of 8 converged"),
+        examples=None,
+    )
+    figure = getattr(plots, name)(replace(STUDY, results=(*STUDY.results[:2], lost)))
+    FigureCanvasAgg(figure).draw()
+    texts = " ".join(text.get_text() for axes in figure.axes for text in _shown_texts(axes))
+    assert len(texts) > 20
+
+
 def test_of_a_study_the_last_condition_with_examples_is_drawn() -> None:
     whole = study(2)
     lost = replace(whole.results[1], examples=None)  # no network converged
