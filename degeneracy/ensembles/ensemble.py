@@ -17,12 +17,7 @@ from degeneracy.named import build, describe
 from degeneracy.networks import Network, forward
 from degeneracy.networks.cells import CELLS, Cell, Params
 from degeneracy.tasks import TASKS, Task
-from degeneracy.training import (
-    History,
-    Member,
-    Training,
-    one_thread,
-)
+from degeneracy.training import History, Member, Training, one_thread
 
 Module = tuple[nn.RNN | nn.GRU | nn.LSTM, nn.Linear]
 

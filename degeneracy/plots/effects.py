@@ -7,16 +7,7 @@ from matplotlib.figure import Figure
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.plots.changes import in_percent, rows_of_spread
 from degeneracy.plots.names import LEVELS, full_name
-from degeneracy.plots.style import (
-    COLOURS,
-    GREY,
-    PALE,
-    WIDTH,
-    legend_below,
-    marker,
-    panels,
-    styled,
-)
+from degeneracy.plots.style import COLOURS, GREY, PALE, WIDTH, legend_below, marker, panels, styled
 from degeneracy.studies.factors import factor_name
 from degeneracy.studies.study_result import StudyResult
 

@@ -11,9 +11,7 @@ import pydantic
 from degeneracy.analysis import MEASURES, Measure
 from degeneracy.ensembles.ensemble import check_seeds
 from degeneracy.errors import UserError, unknown_name
-from degeneracy.measuring.measure import (
-    build_measures,
-)
+from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.probe import Probe, probe_descriptions
 from degeneracy.named import build
 from degeneracy.networks import Network

@@ -1,13 +1,7 @@
 """Training: gradients, optimisation, and members trained side by side or spread over cores."""
 
 from degeneracy.training.coupling import Coupling
-from degeneracy.training.members import (
-    one_thread,
-    resolve_device,
-    train_members,
-    train_stack,
-    train_sweep,
-)
+from degeneracy.training.members import one_thread, resolve_device, train_members, train_stack, train_sweep
 from degeneracy.training.regularisers import REGULARISERS
 from degeneracy.training.snapshots import nearest_kept
 from degeneracy.training.specification import Training
