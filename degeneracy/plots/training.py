@@ -46,9 +46,10 @@ def example_trials(source: StudyResult | Result, n_trials: int = 2, n_members: i
     Raises:
         UserError: there are no examples.
     """
-    drawable = [one for one in results_of(source) if one.examples is not None and one.examples.inputs.size]
+    results = results_of(source)
+    drawable = [one for one in results if one.examples is not None and one.examples.inputs.size]
     if not drawable:
-        names = ", ".join(f"'{one.condition}'" for one in results_of(source))
+        names = ", ".join(f"'{one.condition}'" for one in results)
         raise UserError(f"example trials: none were recorded of condition {names}")
     examples = drawable[-1].examples
     assert examples is not None

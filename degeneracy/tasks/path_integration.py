@@ -116,7 +116,7 @@ class PathIntegration(Task):
         at_start = torch.zeros_like(moved)
         at_start[..., 0] = position[..., 0] - self.side / 2
         inputs = torch.cat([heading, torch.where(bounced, distance, speed)[None], at_start])
-        # Together first, then turned: several times as fast as torch.stack along the last axis.
+        # Together first, then turned: twice as fast as torch.stack along the last axis.
         return Trials.of(
             *(x.movedim(0, -1).contiguous() for x in (inputs, position[..., 1:] - self.side / 2))
         )
