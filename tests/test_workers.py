@@ -10,7 +10,7 @@ import pytest
 
 from degeneracy import workers
 from degeneracy.errors import UserError
-from degeneracy.workers import Call, spread, stop_workers
+from degeneracy.workers import Call, resolve_jobs, spread, stop_workers
 
 
 # What workers call is found there by its module's name, so only what an installed module holds: os, time, builtins.
@@ -102,3 +102,14 @@ def test_a_stop_hides_the_end_of_lokys_thread_and_no_other(monkeypatch: pytest.M
         run("another")
     run("ExecutorManagerThread")
     assert seen == ["another", "ExecutorManagerThread"]
+
+
+def test_the_number_of_jobs_is_taken_or_one_a_core() -> None:
+    assert resolve_jobs(3) == 3
+    assert resolve_jobs(-1) >= 1
+
+
+@pytest.mark.parametrize("jobs", [0, -2])
+def test_impossible_jobs_are_refused(jobs: int) -> None:
+    with pytest.raises(UserError, match=f"jobs = {jobs} is wrong"):
+        resolve_jobs(jobs)

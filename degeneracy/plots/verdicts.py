@@ -2,9 +2,11 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from degeneracy.errors import UserError
 from degeneracy.plots.changes import in_percent
@@ -80,10 +82,12 @@ def _panel(axes: Axes, rows: pd.DataFrame, names: list[str], by: str) -> None:
                 mfc="white" if hollow else colour,
             )
         else:
-            axes.text(0, at, "no number", color=GREY, ha="center", va="center", fontsize="small")
-        axes.text(1.22 * limit, at, ARROWS[row["expected"]], ha="right", va="center", color="0.35")
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # hides the line at 0
+            axes.text(0, at, "no number", color=GREY, ha="center", va="center", fontsize="small", bbox=box)
+        arrow = ARROWS[row["expected"]]
+        axes.text(1.02, at, arrow, ha="left", va="center", color="0.35", transform=axes.get_yaxis_transform())
     axes.axvline(0, color="0.4", lw=0.8, zorder=0.5)
-    axes.set_xlim(-1.05 * limit, 1.28 * limit)  # room for the arrows
+    axes.set_xlim(-1.08 * limit, 1.08 * limit)
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
@@ -101,11 +105,27 @@ def _legend(figure: Figure, table: pd.DataFrame) -> None:
         "": "nothing expected",
     }
     known = table[table["effect"].notna()]
-    there = [key for key in LOOKS if key in set(known["agreement"])]
-    handles = [
-        Line2D([], [], color=colour, marker=shape, ls="-", ms=5, mfc="white" if key == "unclear" else colour)
-        for key in there
-        for colour, shape in [LOOKS[key]]
+    handles: list[Artist] = [
+        Line2D(
+            [],
+            [],
+            color=colour,
+            marker=shape,
+            ls="-",
+            ms=5,
+            mfc="white" if key == "unclear" else colour,
+            label=words[key],
+        )
+        for key, (colour, shape) in LOOKS.items()
+        if key in set(known["agreement"])
     ]
+    if "flat" in set(known["verdict"]):
+        handles.append(Line2D([], [], color=GREY, marker="s", ls="", ms=5, mfc="white", label="hollow: flat"))
+    if known["margin"].notna().any():
+        handles.append(Patch(color="0.92", label="margin of no change"))
+    if table["expected"].isin(["up", "down"]).any():
+        handles.append(
+            Line2D([], [], color="0.35", marker="$\\downarrow$", ls="", ms=6, label="expected sign")
+        )
     if handles:
-        figure.legend(handles, [words[key] for key in there], loc="outside lower center", ncols=len(there))
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 3))

@@ -19,7 +19,6 @@ from degeneracy.training.members import resolve_device, train_members, train_sta
 from degeneracy.training.optimisation import CosineWarmRestarts, ReduceOnPlateau
 from degeneracy.training.specification import Training
 from degeneracy.training.stack import Member, Stack
-from degeneracy.workers import resolve_jobs
 
 TASK = FlipFlop(channels=2, n_steps=12)
 SHORT = Training(batch_size=8, steps_per_epoch=4, max_epochs=3, patience=2, learning_rate=0.01)
@@ -322,16 +321,8 @@ def test_all_paths_train_alike(path: str) -> None:
     assert chosen.history.loss == pytest.approx(default.history.loss, rel=1e-4)
 
 
-@pytest.mark.parametrize("jobs", [0, -2])
-def test_impossible_jobs_are_refused(jobs: int) -> None:
-    with pytest.raises(UserError, match=f"jobs = {jobs} is wrong"):
-        resolve_jobs(jobs)
-
-
 def test_devices_are_checked() -> None:
     assert resolve_device("cpu") == "cpu"
     assert resolve_device("auto") in ("cpu", "cuda")
-    assert resolve_jobs(3) == 3
-    assert resolve_jobs(-1) >= 1
     with pytest.raises(UserError, match="unknown device 'gpu'"):
         resolve_device("gpu")
