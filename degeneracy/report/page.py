@@ -1,7 +1,7 @@
 """The report: one HTML file that needs nothing else, and its figures beside it as PNG and SVG.
 
-What it says in words comes from `text`, what it shows from `plates`; here both are put into the
-template and written.
+What it says comes from `summary`, `tables`, `effects` and `methods`, what it shows from `plates`; here all of it is put
+into the template and written.
 """
 
 from collections.abc import Iterable
@@ -12,8 +12,7 @@ import jinja2
 from degeneracy.errors import UserError
 from degeneracy.files import write_bytes
 from degeneracy.measuring.results import Result
-from degeneracy.report import effects as report_effects
-from degeneracy.report import text as report_text
+from degeneracy.report import effects, methods, summary, tables
 from degeneracy.report.drawing import MARK
 from degeneracy.report.plates import Plate, draw_plates
 from degeneracy.studies.study_result import StudyResult
@@ -84,19 +83,19 @@ def render(
         name=study.name,
         folder=folder,
         description=study.description,
-        summary=report_text.summary(study),
-        trained=report_text.trained(study),
-        settings=report_text.settings(study),
-        variants=report_text.variants(study),
-        levels=report_text.levels(study),
-        effects=report_effects.tables(study.effects()),
-        survivors=report_effects.survivors(study),
+        summary=summary.summary(study),
+        trained=tables.trained(study),
+        settings=methods.settings(study),
+        variants=methods.variants(study),
+        levels=tables.levels(study),
+        effects=effects.tables(study.effects()),
+        survivors=effects.survivors(study),
         claims_changed=bool(study.provenance.get("claims_changed_since_training", False)),
-        missing=report_text.missing(study),
+        missing=tables.missing(study),
         left_out=list(left_out),
-        methods=report_text.methods(study),
-        diagnostics=report_text.diagnostics(study),
-        provenance=report_text.provenance(study),
+        methods=methods.methods(study),
+        diagnostics=methods.diagnostics(study),
+        provenance=methods.provenance(study),
         plates=by_section,
     )
 

@@ -11,7 +11,7 @@ from synthetic import study
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.statistics.jackknife import member_mean, member_sd
 from degeneracy.plots import numbers
-from degeneracy.report import effects, render, text
+from degeneracy.report import effects, render, summary, tables
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.study_result import StudyResult
 
@@ -83,7 +83,7 @@ def test_a_sentence_says_the_verdict(shift, scale, margin, begins, says) -> None
     assert "Not calibrated: no floor and no reference." in said
     if row.verdict in ("flat", "unclear"):
         assert not re.search("rises|falls|higher|lower", said)
-    (level,) = text.summary(shown)["levels"]
+    (level,) = summary.summary(shown)["levels"]
     assert level["trend"] == said
 
 
@@ -132,7 +132,7 @@ def test_the_judged_measure_comes_first_with_its_corrected_p_value() -> None:
 
 def test_the_summary_speaks_of_the_measure_that_is_judged() -> None:
     shown = replace(SHOWN, claims=Claims(dynamics={"measure": "procrustes"}))
-    dynamics = text.summary(shown)["levels"][1]
+    dynamics = summary.summary(shown)["levels"][1]
     assert dynamics["measure"] == "Procrustes, driven"
     assert "Procrustes (driven)" in dynamics["trend"]
 
@@ -144,8 +144,8 @@ def test_what_varies_nothing_has_no_effects_section() -> None:
 
 def test_final_losses_stand_with_what_was_trained() -> None:
     losses = [m.epoch_loss[-1] for m in SHOWN.results[0].members]
-    assert text.trained(SHOWN)[0]["loss"] == numbers.number(float(np.mean(losses)))
+    assert tables.trained(SHOWN)[0]["loss"] == numbers.number(float(np.mean(losses)))
     given = replace(
         SHOWN.results[0], members=tuple(replace(m, epoch_loss=np.zeros(0)) for m in SHOWN.results[0].members)
     )
-    assert text.trained(StudyResult(name="g", results=(given,)))[0]["loss"] == numbers.DASH
+    assert tables.trained(StudyResult(name="g", results=(given,)))[0]["loss"] == numbers.DASH

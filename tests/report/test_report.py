@@ -16,8 +16,8 @@ from degeneracy.analysis.statistics.jackknife import calibrate, contrast, interv
 from degeneracy.errors import UserError
 from degeneracy.measuring.results import Result
 from degeneracy.plots import numbers
-from degeneracy.report import drawing, plates, render, write_report
-from degeneracy.report import text as report_text
+from degeneracy.report import drawing, plates, render, tables, write_report
+from degeneracy.report import summary as report_summary
 from degeneracy.studies.study_result import StudyResult
 
 
@@ -190,7 +190,7 @@ def test_the_table_says_what_was_measured() -> None:
 
 
 def test_the_summary_counts_the_converged() -> None:
-    summary = report_text.summary(study(8))
+    summary = report_summary.summary(study(8))
     assert summary["convergence"] == (
         "24 networks trained in 3 conditions; 22 converged and were measured. Converged by condition: "
         "channels = 2: 8 of 8; channels = 3: 8 of 8; channels = 4: 6 of 8."
@@ -227,7 +227,7 @@ def test_no_direction_is_stated_whose_interval_includes_none(b: list[float], sca
     first, last = (r.measured["own"].findings[0].value for r in shown.results)
     found = contrast(last, first, *(r.measured_members for r in reversed(shown.results)), scale=scale)
     settled = found.low > 0 or found.high < 0
-    (level,) = report_text.summary(shown)["levels"]
+    (level,) = report_summary.summary(shown)["levels"]
     assert says in level["trend"]
     assert settled == ("includes" not in level["trend"])
     if not settled:
@@ -250,7 +250,7 @@ def test_what_is_not_there_is_a_dash_with_its_reason() -> None:
         levels=LEVELS | {"own": "weights", "pif": "weights"},
     )
     shown = StudyResult(name="pair", results=(result,))
-    (table,) = report_text.levels(shown)
+    (table,) = tables.levels(shown)
     pair, nothing = table.blocks[0].rows
     assert (pair.value, pair.calibrated, pair.floor) == ("1.25", "—", "—")
     assert nothing.value == "—"
