@@ -23,6 +23,7 @@ from degeneracy.analysis.recording import Array
 from degeneracy.errors import UserError, unknown_name
 
 try:
+    from degeneracy.analysis.conjugation import curvature
     from degeneracy.analysis.conjugation import search as compiled
 except ImportError:  # numba has no release for this Python or machine: the reference path, in torch
     compiled = None  # type: ignore[assignment]
@@ -187,7 +188,7 @@ def _search_compiled(
     prepared: Frames = frames(unit)
     for i in np.unique(one):
         chunk = np.flatnonzero(one == i)
-        inverse = compiled.model(unit[i])
+        inverse = curvature.model(unit[i])
         aligned, slope = [], []
         for j in other[chunk]:
             starts = np.stack([np.eye(len(unit[i]))] * 2)  # which carry an operator onto itself

@@ -223,15 +223,15 @@ def test_compiled_search_ends_where_the_reference_path_does(monkeypatch):
 
 
 def test_compiled_objective_and_gradient_are_those_of_the_reference_path():
-    search = pytest.importorskip("degeneracy.analysis.conjugation.search")
+    descent = pytest.importorskip("degeneracy.analysis.conjugation.descent")
     (a, b), c = unit_operators(2, 7), random_rotation(7, -1)
-    work = search.new_work(a, b)
+    work = descent.new_work(a, b)
     gradient = np.zeros(21)
-    value = search.objective(work, c, gradient)
+    value = descent.objective(work, c, gradient)
     expected, turn = reference._objective(*(torch.from_numpy(each)[None] for each in (a, b, c)))
     assert value == pytest.approx(float(expected[0]), abs=1e-14)  # rounding of sums of order 1
     np.testing.assert_allclose(gradient, turn[0].numpy()[np.tril_indices(7, -1)], atol=1e-14)
-    search.turn(work, gradient, 0.1, c)
+    descent.turn(work, gradient, 0.1, c)
     step = 0.1 * turn[0].numpy()
     # The turn is exp(step) up to step^3 / 24, and stays orthogonal up to angle^6 / 64.
     np.testing.assert_allclose(work.trial, expm(step) @ c, atol=np.linalg.norm(step) ** 3)
@@ -239,7 +239,7 @@ def test_compiled_objective_and_gradient_are_those_of_the_reference_path():
 
 
 def test_gauss_newton_matrix_is_that_of_all_pairs_of_basis_matrices():
-    search = pytest.importorskip("degeneracy.analysis.conjugation.search")
+    curvature = pytest.importorskip("degeneracy.analysis.conjugation.curvature")
     a = unit_operators(1, 6)[0]
     commutators = []
     for i, j in zip(*np.tril_indices(6, -1), strict=True):
@@ -248,26 +248,26 @@ def test_gauss_newton_matrix_is_that_of_all_pairs_of_basis_matrices():
         commutators.append((s @ a - a @ s).ravel())
     # Packed vectors hold each entry once, full ones twice: half of || [S, a] ||^2.
     direct = np.array(commutators) @ np.array(commutators).T / 2
-    found = search.gauss_newton(a, a @ a.T + a.T @ a, 0.25)
+    found = curvature.gauss_newton(a, a @ a.T + a.T @ a, 0.25)
     np.testing.assert_allclose(found, direct + 0.25 * np.eye(15), atol=1e-14)  # rounding
-    inverse = search.inverse_gauss_newton(a)
-    product = inverse @ (direct + search.DAMPING / 6 * np.eye(15))
+    inverse = curvature.inverse_gauss_newton(a)
+    product = inverse @ (direct + curvature.DAMPING / 6 * np.eye(15))
     np.testing.assert_allclose(product, np.eye(15), atol=1e-10)  # condition number about 100
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_large_ranks_go_without_the_gauss_newton_matrix_and_find_a_copy_all_the_same(sign):
-    search = pytest.importorskip("degeneracy.analysis.conjugation.search")
-    rank = search.DENSE_RANK + 4
+    curvature = pytest.importorskip("degeneracy.analysis.conjugation.curvature")
+    rank = curvature.DENSE_RANK + 4
     operators = random_operators(1, rank)
-    model = search.model(operators[0])
+    model = curvature.model(operators[0])
     assert model.dense.size == 0
     # Its diagonal inverts S -> (S M + M S) / 2 in the frame, M = A A^T + A^T A.
     a = model.frame.T @ operators[0] @ model.frame
     skew = np.zeros((rank, rank))
     skew[np.tril_indices(rank, -1)] = np.random.default_rng(0).normal(size=len(model.diagonal))
     skew -= skew.T
-    moved = 0.5 * (skew @ (a @ a.T + a.T @ a) + (a @ a.T + a.T @ a) @ skew) + search.DAMPING / rank * skew
+    moved = 0.5 * (skew @ (a @ a.T + a.T @ a) + (a @ a.T + a.T @ a) @ skew) + curvature.DAMPING / rank * skew
     low = np.tril_indices(rank, -1)
     np.testing.assert_allclose(model.diagonal * moved[low], skew[low], atol=1e-10)  # rounding
     q = random_rotation(rank, sign)
