@@ -1,5 +1,6 @@
 """The figure of what a study's factors do to each measure."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -35,12 +36,13 @@ def effects(study: StudyResult, scale: str = "value") -> Figure:
     if scale not in set(table["scale"]):
         raise unknown_name("scale", scale, table["scale"].unique(), where="effects")
     shown = in_percent(_shown(table[table["scale"] == scale]))
+    shown = shown[np.isfinite(shown["percent"])]  # of 0 at the lowest level nothing is a percentage
     levels = [level for level in LEVELS if level in set(shown["level"])]
     if not levels:
         raise UserError(f"effects: no measure has an effect on the scale '{scale}' (the table says why)")
     rows = {level: list(dict.fromkeys(_names(shown[shown["level"] == level]))) for level in levels}
-    tallest = max(len(names) for names in rows.values())
-    figure, axes = panels(len(levels), 1, height=0.5 + ROW_HEIGHT * max(tallest, 3), extra=0.6)
+    heights = [0.5 + ROW_HEIGHT * max(len(rows[level]), 3) for level in levels]
+    figure, axes = panels(len(levels), 1, height=heights, extra=0.6)
     figure.set_figwidth(WIDTH)
     for ax, level in zip(axes, levels, strict=True):
         _panel(ax, shown[shown["level"] == level], rows[level], study.factors)

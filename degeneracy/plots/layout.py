@@ -22,7 +22,7 @@ SMALLEST = 9.0  # points: the side that a panel keeps where its labels leave no 
 
 
 class PanelLayout(LayoutEngine):
-    """Panels of one size in rows and columns, the labels of their axes, and what stands above and below them all.
+    """Panels in rows, as high as their ratios say, and columns of one width, with all that stands around them.
 
     It knows axes made by `Figure.subplots` with their insets and texts, and the figure's own texts and legends. As in
     constrained layout, a title or a label may be longer than its panel; a title in the last column has room.
@@ -57,10 +57,12 @@ def _numbers(axes: Axes) -> tuple[list[float], list[float], int]:
 
 
 def _place(figure: Figure, panels: list[Axes], room: NDArray[np.float64], renderer: RendererBase) -> None:
-    """Panels of one size in what `_room` (panel, what) leaves of the figure."""
+    """Panels in what `_room` (panel, what) leaves of the figure."""
     specs = [_spec(ax) for ax in panels]
     columns, rows = [s.colspan.start for s in specs], [s.rowspan.start for s in specs]
-    n_rows, n_columns = specs[0].get_gridspec().get_geometry()
+    grid = specs[0].get_gridspec()
+    n_rows, n_columns = grid.get_geometry()
+    ratios = np.array(grid.get_height_ratios(), dtype=np.float64)
     sides = [np.zeros(n) for n in (n_columns, n_columns, n_rows, n_rows)]  # the widest of a column or row
     for side, where, values in zip(sides, (columns, columns, rows, rows), room.T[:4], strict=True):
         np.maximum.at(side, where, values)
@@ -76,11 +78,12 @@ def _place(figure: Figure, panels: list[Axes], room: NDArray[np.float64], render
         more = max(longest - free_width / n_columns - right[-1], 0.0) * n_columns / (n_columns - 1)
         right[-1] += more
         free_width -= more
-    width, height = max(free_width / n_columns, smallest), max(free_height / n_rows, smallest)
+    width = max(free_width / n_columns, smallest)
+    height = np.maximum(free_height * ratios / ratios.sum(), smallest)
     x = np.cumsum(left + right + 2 * pad + width) - width - right - pad
     y = figure.bbox.height - above - np.cumsum(bottom + top + 2 * pad + height) + bottom + pad
     for ax, row, column in zip(panels, rows, columns, strict=True):
-        place = Bbox.from_bounds(x[column], y[row], width, height)
+        place = Bbox.from_bounds(x[column], y[row], width, height[row])
         ax.set_position(place.transformed(figure.transFigure.inverted()))
         ax.set_in_layout(True)  # set_position takes it out
 

@@ -30,8 +30,8 @@ def source_shares(table: pd.DataFrame) -> Figure:
         raise UserError("source shares: the table holds no share (its notes say why)")
     varies = list(dict.fromkeys(shown["varies"]))
     rows = {level: list(dict.fromkeys(_names(shown[shown["level"] == level]))) for level in levels}
-    tallest = max(len(names) for names in rows.values())
-    figure, axes = panels(len(levels), 1, height=0.5 + ROW_HEIGHT * max(tallest, 3), extra=0.6)
+    heights = [0.5 + ROW_HEIGHT * max(len(rows[level]), 3) for level in levels]
+    figure, axes = panels(len(levels), 1, height=heights, extra=0.6)
     figure.set_figwidth(WIDTH)
     for ax, level in zip(axes, levels, strict=True):
         _panel(ax, shown[shown["level"] == level], rows[level], varies)

@@ -114,14 +114,19 @@ def styled(plot: Callable[P, R]) -> Callable[P, R]:
 
 
 def panels(
-    n_panels: int, n_columns: int, *, height: float = PANEL_HEIGHT, extra: float = 0.0, share: bool = False
+    n_panels: int,
+    n_columns: int,
+    *,
+    height: float | Sequence[float] = PANEL_HEIGHT,
+    extra: float = 0.0,
+    share: bool = False,
 ) -> tuple[Drawing, list[Axes]]:
     """A figure of the printed width with panels row by row.
 
     Args:
         n_panels: wanted.
         n_columns: at most.
-        height: of a row of panels, inches.
+        height: of a row of panels, or of each, inches.
         extra: more height, inches, for legends or long labels.
         share: the same axis limits in all panels.
 
@@ -136,9 +141,11 @@ def panels(
     columns = max(1, min(n_panels, n_columns))
     rows = -(-n_panels // columns)
     width = WIDTH if columns > 1 else 0.72 * WIDTH
-    figure = Drawing(figsize=(width, rows * height + extra), layout=PanelLayout())
+    heights = list(height) if isinstance(height, Sequence) else [height] * rows
+    figure = Drawing(figsize=(width, sum(heights) + extra), layout=PanelLayout())
     FigureCanvasAgg(figure)
-    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).flat)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share, height_ratios=heights)
+    axes = list(grid.flat)
     for spare in axes[n_panels:]:
         spare.remove()
     for ax in axes[:n_panels]:

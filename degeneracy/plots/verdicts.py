@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from degeneracy.errors import UserError
 from degeneracy.plots.changes import in_percent
@@ -85,9 +86,13 @@ def _panel(axes: Axes, rows: pd.DataFrame, names: list[str], by: str) -> None:
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # hides the line at 0
             axes.text(0, at, "no number", color=GREY, ha="center", va="center", fontsize="small", bbox=box)
         arrow = ARROWS[row["expected"]]
-        axes.text(1.02, at, arrow, ha="left", va="center", color="0.35", transform=axes.get_yaxis_transform())
+        axes.text(
+            0.99, at, arrow, ha="right", va="center", color="0.35", transform=axes.get_yaxis_transform()
+        )
     axes.axvline(0, color="0.4", lw=0.8, zorder=0.5)
-    axes.set_xlim(-1.08 * limit, 1.08 * limit)
+    axes.set_xlim(-1.08 * limit, 1.45 * limit)  # room for the signs
+    ticks = np.array(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]).tick_values(-limit, limit))
+    axes.set_xticks(ticks[np.abs(ticks) <= limit])
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 

@@ -8,6 +8,7 @@ from matplotlib.text import Text
 from synthetic import study
 
 from degeneracy import plots
+from degeneracy.analysis.statistics.jackknife import pair_mean
 from degeneracy.errors import UserError
 from degeneracy.studies.claims import Claims
 
@@ -69,6 +70,18 @@ def test_the_calibrated_scale_is_in_percent_of_floor_to_reference() -> None:
     assert any(np.allclose(x, 100 * row.effect) for x in lines(drawn, 1))
     assert any(np.allclose(x, [-30, 30]) for x in lines(drawn, 2))
     assert "floor to reference" in plots.effects(STUDY, "calibrated").axes[-1].get_xlabel()
+
+
+def test_what_is_0_at_the_lowest_level_has_no_percentage_and_no_row() -> None:
+    first = STUDY.results[0]
+    found = first.measured["procrustes"]
+    n = first.n_converged
+    none = tuple(replace(f, value=pair_mean(np.zeros((n, n)))) for f in found.findings)
+    start = replace(first, measured={**first.measured, "procrustes": replace(found, findings=none)})
+    drawn = panel(plots.effects(replace(STUDY, results=(start, *STUDY.results[1:]))), "dynamics")
+    names = [label.get_text() for label in drawn.get_yticklabels()]
+    full = [label.get_text() for label in panel(plots.effects(STUDY), "dynamics").get_yticklabels()]
+    assert names == [name for name in full if not name.startswith("Procrustes")] != full
 
 
 def test_two_factors_stand_side_by_side() -> None:

@@ -44,6 +44,16 @@ def test_panels_are_equal_aligned_and_apart() -> None:
     assert (tight.max(axis=(0, 1))[2:] < [670, 400]).all()
 
 
+def test_rows_are_as_high_as_asked() -> None:
+    figure, axes = panels(3, 1, height=[1.0, 3.0, 2.0], extra=0.5)
+    figure.draw_without_rendering()
+    assert figure.get_figheight() == 6.5
+    heights = np.array([ax.get_window_extent().height for ax in axes])
+    np.testing.assert_allclose(heights / heights[0], [1, 3, 2], rtol=1e-6)
+    tops = [ax.get_tightbbox().y1 for ax in axes]
+    assert all(ax.get_tightbbox().y0 > top for ax, top in zip(axes, tops[1:], strict=False))
+
+
 def test_legends_and_titles_of_the_figure_have_room() -> None:
     figure, axes = _grid(2, 1)
     title = figure.suptitle("all of it")

@@ -90,14 +90,18 @@ def test_colour_shape_and_filling_say_what_was_found() -> None:
     ]
 
 
-def test_expected_signs_stand_beside_the_panel_and_what_has_no_number_says_so() -> None:
+def test_expected_signs_stand_clear_of_what_is_drawn_and_what_has_no_number_says_so() -> None:
     figure = plots.verdicts(TABLE)
     figure.canvas.draw()
     for axes, signs in zip(figure.axes, ("↓↓↑", "↓↑↑"), strict=True):
         arrows = {text.get_position()[1]: text for text in axes.texts if text.get_text() in set("↓↑")}
         assert "".join(arrows[y].get_text() for y in range(3)) == signs
-        edge = axes.get_window_extent().x1
-        assert all(text.get_window_extent().x0 > edge for text in arrows.values()), "clear of what is drawn"
+        panel = axes.get_window_extent()
+        for y, text in arrows.items():
+            place = text.get_window_extent()
+            assert panel.x0 < place.x0 < place.x1 <= panel.x1
+            drawn = [line.get_window_extent().x1 for line in axes.lines if y in line.get_ydata()]
+            assert place.x0 > max(drawn, default=panel.x0)
         assert [t.get_position()[1] for t in axes.texts if t.get_text() == "no number"] == [1]
 
 
