@@ -1,10 +1,10 @@
-"""Margins: a change is held against the share of the value at the lowest level, not at another."""
+"""Margins: a change is held against the share of the value at the lowest level, and what that value is."""
 
 import numpy as np
 import pytest
 
 from degeneracy.analysis.measure import Finding, Measured
-from degeneracy.analysis.statistics.jackknife import member_mean
+from degeneracy.analysis.statistics.jackknife import member_mean, member_sd
 from degeneracy.measuring.results import MemberSummary, Result
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.study_result import StudyResult
@@ -13,8 +13,8 @@ LABELS = tuple(map(str, range(8)))
 NOISE = 0.01 * np.cos(np.arange(8))  # members differ a little
 
 
-def condition(level: int, value: float) -> Result:
-    """A condition whose DSA is that value, and well known."""
+def condition(factors: dict[str, int], finding: Finding) -> Result:
+    """A condition of which DSA found that."""
     members = tuple(
         MemberSummary(
             label=label, status="converged", n_updates=8, seconds=0.1, epoch_loss=np.full(2, 0.01),
@@ -22,10 +22,9 @@ def condition(level: int, value: float) -> Result:
         )
         for label in LABELS
     )  # fmt: skip
-    finding = Finding(variant="driven", value=member_mean(value + level * NOISE))
     return Result(
-        condition=f"a={level}",
-        factors={"a": level},
+        condition=str(factors),
+        factors=factors,
         members=members,
         measured_members=LABELS,
         levels={"dsa": "dynamics"},
@@ -46,8 +45,25 @@ def test_a_margin_is_a_share_of_the_value_at_the_lowest_level(
     lowest: float, highest: float, share: float, says: str
 ) -> None:
     claims = Claims(dynamics={"margin": share})
-    study = StudyResult(name="s", results=(condition(1, lowest), condition(2, highest)), claims=claims)
+    results = tuple(
+        condition({"a": level}, Finding(variant="driven", value=member_mean(value + level * NOISE)))
+        for level, value in ((1, lowest), (2, highest))
+    )
+    study = StudyResult(name="s", results=results, claims=claims)
     row = study.effects().iloc[0]
     assert row.effect == pytest.approx(highest - lowest, abs=0.01)
     assert row.margin == pytest.approx(share * abs(lowest), abs=0.01)
     assert row.verdict == says
+
+
+def test_the_value_at_the_lowest_level_is_a_geometric_mean_where_effects_are_ratios() -> None:
+    one = np.arange(8.0) / np.arange(8.0).std(ddof=1)  # sd 1
+    results = tuple(
+        condition({"a": a, "b": b}, Finding(variant="driven", value=member_sd(sd * one), scale="log"))
+        for a, b, sd in ((1, 1, 1.0), (1, 2, 4.0), (2, 1, 3.0), (2, 2, 12.0))
+    )
+    rows = StudyResult(name="s", results=results).effects().query("scale == 'value'").set_index("factor")
+    assert rows.at_lowest["a"] == pytest.approx(2.0), "sqrt(1 x 4)"
+    assert rows.at_lowest["b"] == pytest.approx(3**0.5), "sqrt(1 x 3)"
+    assert rows.effect["a"] == pytest.approx(np.log(3))
+    assert rows.effect["b"] == pytest.approx(np.log(4))

@@ -1,9 +1,11 @@
 """Shares of the sources of variability: by hand from two conditions' values, and refused where they make no sense."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic import condition
 
 import degeneracy as dg
 from degeneracy.errors import UserError
@@ -66,3 +68,22 @@ def test_what_varies_nothing_leaves_nothing(tmp_path: Path) -> None:
 def test_without_a_condition_that_holds_nothing_there_is_no_share(held, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="with a level \\[\\] that holds nothing"):
         dg.source_shares(run(tmp_path / "run", held))
+
+
+@pytest.mark.parametrize(
+    ("noise", "varies"),
+    [
+        ({"sigma_rec": 0.0, "sigma_in": 0.0}, "initialisation"),
+        ({"sigma_rec": 0.0, "sigma_in": 0.1}, "initialisation, noise"),
+        ({"sigma_rec": 0.1, "sigma_in": 0.0}, "initialisation, noise"),
+    ],
+)
+def test_noise_is_a_source_where_it_is_on_and_members_are_those_of_the_condition(noise, varies) -> None:
+    # 8 of 8 networks converged where all vary, 5 of 8 where the trials are held.
+    results = tuple(
+        replace(condition(8, n_failed=failed), factors={"training.held": held}, spec={"network": noise})
+        for held, failed in (((), 0), (("data",), 3))
+    )
+    shares = dg.source_shares(dg.StudyResult(name="sources", results=results))
+    assert set(shares["varies"]) == {varies}
+    assert set(shares["n_members"]) == {5}

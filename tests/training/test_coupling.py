@@ -83,6 +83,39 @@ def test_a_diverged_member_leaves_the_others_alone() -> None:
         assert not beside[name][1].any()
 
 
+def test_common_trials_are_fresh_at_every_update() -> None:
+    # All steps are compared, so that nothing but the trials can differ.
+    rule = Coupling(strength=1.0, distance="outputs", n_trials=2, n_samples=30)
+    coupled = Coupled(rule, TASK, NETWORK.build_cell(), "cpu")
+    params = initial_params(NETWORK, 2, 2, [0, 1])
+    first, second = coupled(params), coupled(params)
+    assert not torch.allclose(first["W_in"], second["W_in"], rtol=1e-2)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_steps_that_are_no_part_of_a_trial_count_nothing(distance: str) -> None:
+    class Ending(FlipFlop):
+        """Trials of 10 steps; the inputs after them are no part of the trial."""
+
+        after: float
+
+        def sample(self, streams, n_trials):
+            trials = super().sample(streams, n_trials)
+            valid, inputs = trials.valid.clone(), trials.inputs.clone()
+            valid[:, :, 10:], inputs[:, :, 10:] = False, self.after
+            return trials.replace(valid=valid, inputs=inputs)
+
+    rule = Coupling(strength=1.0, distance=distance, n_trials=4, n_samples=25)
+    params = initial_params(NETWORK, 2, 2, [0, 1, 2])
+    quiet, loud = (
+        Coupled(rule, Ending(channels=2, n_steps=15, after=after), NETWORK.build_cell(), "cpu")(params)
+        for after in (0.0, 2.0)
+    )
+    for name, value in quiet.items():
+        assert torch.equal(value, loud[name]), name
+    assert quiet["W_rec"].any()
+
+
 def distance_after(strength: float, distance: str, variant: str = "trained") -> float:
     """Mean distance of four members trained with a coupling, on the trials it acts on."""
     training = BRIEF.replace(coupling=Coupling(strength=strength, distance=distance, variant=variant))
