@@ -247,6 +247,16 @@ def test_at_least_one_unit_is_silenced(ensemble: dg.Ensemble, recording: Recordi
     assert (np.abs(tiny - recording.behavior["in_distribution"].errors) > 1e-6).any()
 
 
+def test_the_share_of_silenced_units_is_rounded(ensemble: dg.Ensemble) -> None:
+    # Of 8 units 0.2 are 1.6, so 2 as by 0.25, and 0.3 are 2.4.
+    errors = [
+        record(ensemble, TASK, Probe(n_trials=6, lesion=share)).behavior["lesion"].errors
+        for share in (0.25, 0.2, 0.3)
+    ]
+    assert np.array_equal(errors[0], errors[1])
+    assert np.array_equal(errors[0], errors[2])
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_step_function_is_one_step_of_the_network(cell: str) -> None:
     ensemble = trained(cell)
@@ -286,6 +296,14 @@ def test_noisy_networks_are_also_recorded_with_their_noise() -> None:
     assert "noisy_states" not in noisy.missing
     # An sd of the difference that the noise can make: two draws of sd 0.1 pass a tanh.
     assert 0.02 < np.std(first[0] - second[0]) < 1
+
+
+def test_a_members_own_noise_does_not_depend_on_its_companions() -> None:
+    """The noise on probe trials is drawn by the member's seed, not by its place."""
+    both, alone = (record(trained(seeds=seeds, sigma_rec=0.1), TASK, PROBE) for seeds in ([0, 3], [3]))
+    for draw in (0, 1):
+        # float32: batched kernels may round by the number of members.
+        np.testing.assert_allclose(both.noisy_states[draw][1], alone.noisy_states[draw][0], atol=1e-5)
 
 
 def test_what_cannot_be_had_is_listed_with_the_reason(recording: Recording) -> None:

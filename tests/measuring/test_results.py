@@ -152,6 +152,22 @@ def test_shared_members_make_a_closer_comparison() -> None:
     assert shared.ci_high - shared.ci_low < 0.5 * (apart.ci_high - apart.ci_low)
 
 
+def test_members_are_paired_by_their_labels_and_not_by_their_places() -> None:
+    """The seeds that both conditions have, 4 to 7, are the last of one and the first of the other."""
+    own, seeds, none = 0.01 * np.cos(np.arange(8)), [1.0, -1.0, 2.0, -2.0], [0.0] * 4
+
+    def of(x: np.ndarray, first: int) -> Result:
+        finding = Finding(variant="driven", value=jackknife.member_mean(x))
+        return some_result(first=first, measured={"procrustes": Measured(findings=(finding,))})
+
+    result = of(np.array([*none, *seeds]) + own, 0)
+    paired, apart = (
+        compare(result, of(np.array([*seeds, *none]) - own, first)).iloc[0] for first in (4, 100)
+    )
+    assert paired.difference == apart.difference
+    assert paired.ci_high - paired.ci_low < 0.05 * (apart.ci_high - apart.ci_low)
+
+
 def test_results_without_a_common_finding_are_no_comparison() -> None:
     with pytest.raises(UserError, match="'c' and 'other' share no measure"):
         compare(some_result(), some_result(measured={}, condition="other"))

@@ -117,6 +117,21 @@ def test_a_network_that_knows_the_equation_stays_and_a_worse_one_does_not(monkey
     assert sd == pytest.approx((knows - worse) / 2**0.5)
 
 
+@pytest.mark.parametrize(("right", "time"), [("before", 0.0), ("after", 10.0)])
+def test_time_is_counted_from_the_first_prediction_of_a_prediction(
+    right: str, time: float, monkeypatch
+) -> None:
+    """Outputs that are right as long as true inputs are given, and no longer; and the other way round."""
+
+    def outputs(step, inputs, *, warm_up, state):
+        alone = torch.arange(inputs.shape[2]).view(-1, 1) >= warm_up
+        return torch.where(alone if right == "after" else ~alone, TASK.solve(inputs), 100.0)
+
+    monkeypatch.setattr("degeneracy.measuring.record.closed_loop", outputs)
+    found = record(untrained(), TASK, Probe(n_trials=4)).prediction_times
+    np.testing.assert_allclose(found, np.full((3, 4), time))
+
+
 def test_where_there_is_no_loop_it_is_listed_only_if_asked_for() -> None:
     flip_flop = dg.tasks.FlipFlop(channels=4, n_steps=12)
     asked = dg.measure(
