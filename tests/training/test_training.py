@@ -36,6 +36,10 @@ def assert_same(a: Member, b: Member) -> None:
     for field in fields(a.history):
         x, y = getattr(a.history, field.name), getattr(b.history, field.name)
         assert np.array_equal(x, y, equal_nan=True), field.name
+    assert a.checkpoints.keys() == b.checkpoints.keys()
+    for fraction, kept in a.checkpoints.items():
+        for name, value in kept.items():
+            assert torch.equal(value, b.checkpoints[fraction][name]), (fraction, name)
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
@@ -101,7 +105,7 @@ def test_a_member_that_finishes_early_disturbs_no_other(
     monkeypatch.setitem(training_module.LEAVE, "cpu", leave)
     task = easy({0: 1.0, 1: 0.0, 2: 1.0})(channels=2, n_steps=12, threshold=0.05)
     network = NETWORK.replace(cell=cell, sigma_rec=0.01)
-    training = SHORT.replace(max_epochs=12, pool=pool, learning_rate=0.02, patience=1)
+    training = SHORT.replace(max_epochs=12, pool=pool, learning_rate=0.02, patience=1, checkpoints=(0.2, 0.5))
     together = train_stack(task, network, training, [0, 1, 2])
     assert together[1].status == "converged"
     assert len(together[1].history.loss) < len(together[0].history.loss)
@@ -148,6 +152,18 @@ def test_a_member_with_weights_that_are_not_finite_has_diverged() -> None:
     stack = stack_with([[0.04, 0.04]])
     stack.flat[1, 3] = float("inf")
     assert stack.statuses(0.05, 0, last=False) == ["converged", "diverged"]
+
+
+def test_coupled_members_wait_for_one_another_and_not_for_a_diverged_one() -> None:
+    under, over, nan = 0.04, 0.06, float("nan")
+
+    def statuses(*losses: float, together: bool = True, last: bool = False):
+        return stack_with([list(losses)]).statuses(0.05, 0, last=last, together=together)
+
+    assert statuses(under, over) == [None, None]
+    assert statuses(under, over, together=False) == ["converged", None]
+    assert statuses(under, over, last=True) == ["converged", "not converged"]
+    assert statuses(under, nan, under) == ["converged", "diverged", "converged"]
 
 
 def test_the_numbers_of_updates_and_epochs() -> None:
