@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.optimize import quadratic_assignment
 
-from degeneracy.analysis.recording import Weights
+from degeneracy.analysis.recording import Recording, Weights
 from degeneracy.analysis.weights import assignment, local_search, pif
+from degeneracy.analysis.weights.measures import SignedPIF
 from degeneracy.analysis.weights.symmetry import random_copy, transform
 from degeneracy.errors import UserError
 
@@ -225,6 +226,17 @@ def test_joint_sees_a_change_of_each_block(block):
     # Norms B and 2B: over their mean 1.5 B the difference B is 2/3.
     joint = distances([x, y], signed=True, variant="joint")[0, 1]
     assert joint == pytest.approx(2 / 3, abs=EXACT)
+
+
+def test_joint_divides_the_untrained_members_by_the_trained_ones_norms():
+    """The same unit of distance on both sides: members of twice the weights are twice as far apart."""
+    ws, members = [full(6, seed) for seed in range(3)], tuple("012")
+    doubled = [replace(w, **{block: 2 * getattr(w, block) for block in pif.BLOCKS}) for w in ws]
+    untrained = Recording(members=members, weights=doubled)
+    found = SignedPIF()(Recording(members=members, weights=ws, untrained=untrained)).findings
+    one = next(finding for finding in found if finding.variant == "joint/untrained")
+    # Doubling is exact, so the search goes the same way.
+    assert one.reference.value == pytest.approx(2 * one.value.value, rel=1e-12)
 
 
 def test_joint_leaves_out_absent_and_zero_blocks():
