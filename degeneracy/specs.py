@@ -4,7 +4,10 @@ A spec refuses unknown keys and impossible values with one line (`UserError`) th
 Ground floor: any room may import it.
 """
 
-from typing import Any
+import inspect
+import textwrap
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
 
 import pydantic
 
@@ -22,6 +25,13 @@ class Spec(pydantic.BaseModel):
         frozen=True, extra="forbid", strict=False, allow_inf_nan=False, arbitrary_types_allowed=False
     )
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """`help` says what the fields mean, which pydantic keeps to itself."""
+        own = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
+        fields = "\n".join(_field_lines(cls))
+        cls.__doc__ = f"{own}\n\nFields:\n{fields}".strip() if fields else own
+
     def __init__(self, **fields: Any) -> None:
         try:
             super().__init__(**fields)
@@ -32,6 +42,32 @@ class Spec(pydantic.BaseModel):
         """The same spec with some fields changed, checked like a new one; what was not set stays so."""
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return type(self)(**{**given, **changes})
+
+
+def _field_lines(spec: type[Spec], before: str = "") -> Iterator[str]:
+    """Each field with its default and its meaning; those of a spec inside this one by their whole key."""
+    for name, info in spec.model_fields.items():
+        default = info.get_default(call_default_factory=True, validated_data={})
+        if isinstance(default, Spec) and type(default).model_fields:
+            yield from _field_lines(type(default), f"{before}{name}.")
+            continue
+        head = f"{before}{name}" + ("" if info.is_required() else f" = {default!r}")
+        choices = ", ".join(map(repr, _choices(info.annotation)))
+        said = "; ".join(part for part in (info.description, choices and f"of {choices}") if part)
+        yield textwrap.fill(
+            head + (f": {said}" if said else ""), 110, initial_indent=" " * 4, subsequent_indent=" " * 8
+        )
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """What a field, or each of its entries, is one of."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((found for inner in get_args(annotation) if (found := _choices(inner))), ())
+
+
+# Where pydantic speaks of Python's types to somebody who writes TOML.
+_PLAINLY = {"tuple_type": "a list is needed", "mapping_type": "a table of its fields is needed"}
 
 
 def _first_mistake(spec: type[Spec], error: pydantic.ValidationError) -> UserError:
@@ -50,5 +86,5 @@ def _first_mistake(spec: type[Spec], error: pydantic.ValidationError) -> UserErr
         return unknown_name("key", field, spec.model_fields, where=name)
     if detail["type"] == "missing":
         return UserError(f"{name}: '{field}' is missing")
-    message = detail["msg"].removeprefix("Value error, ")
+    message = _PLAINLY.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     return UserError(f"{name}: {field} = {detail['input']!r} is wrong: {message}")

@@ -105,3 +105,19 @@ def test_a_networks_options_survive_plain_data() -> None:
     network = dg.Network(cell="leaky_tanh", cell_options={"tau_ms": 40.0, "form": "current"}, sigma_rec=0.1)
     assert dg.Network(**network.model_dump(mode="json")) == network
     assert network.build_cell().alpha == 0.5  # 20 / 40
+
+
+def test_help_lists_the_fields_with_their_defaults_and_meanings() -> None:
+    said = dg.Training.__doc__ or ""
+    assert said.startswith("How members are trained")
+    assert "    pool = 0: size of a fixed set of trials; 0 draws fresh ones" in said
+    assert "    coupling.strength = 0.0: > 0 attracts" in said  # by its whole key, as in a study file
+    assert "of 'initialisation', 'data', 'noise'" in said
+    assert "    channels = 3: number of bits" in (dg.tasks.FlipFlop.__doc__ or "")
+    assert (Outer.__doc__ or "") == "Fields:\n    inner.width = 2\n    needed"
+
+
+def test_who_writes_toml_is_told_of_lists() -> None:
+    assert (
+        line(lambda: dg.Training(checkpoints=0.5)) == "Training: checkpoints = 0.5 is wrong: a list is needed"
+    )
