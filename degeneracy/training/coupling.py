@@ -50,11 +50,11 @@ class Coupling(Spec):
         Raises:
             UserError: a variant that the task does not have.
         """
-        variants = task.variants()
         if self.variant == TRAINED:
             return task.sample
+        variants = task.variants()
         if self.variant not in variants:
-            raise unknown_name("variant", self.variant, (TRAINED, *variants), where="Coupling:")
+            raise unknown_name("variant", self.variant, (TRAINED, *variants), where="Coupling")
         return variants[self.variant].sample
 
 

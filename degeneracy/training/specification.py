@@ -19,7 +19,9 @@ class Training(Spec):
     """How members are trained: Adam on fresh trials until the task's threshold.
 
     What is not set is taken from the task's `recipe` (see `for_task`), then from the defaults here. A member has
-    converged when its epoch-mean loss was under the task's threshold in 1 + `patience` epochs running.
+    converged when its epoch-mean loss was under the task's threshold in 1 + `patience` epochs running. `regularisers`
+    are nuclear, l1 and l2 of the recurrent weights, l2_activity and temporal_consistency of the states; `schedule` is
+    a name (constant, cosine_warm_restarts, reduce_on_plateau), or a table with it and its fields.
     """
 
     learning_rate: float = pydantic.Field(1e-3, gt=0)
@@ -96,7 +98,8 @@ class Training(Spec):
         """The same training with what was not set taken from the task's recipe.
 
         Raises:
-            UserError: epochs so few that no member can have converged by the last.
+            UserError: epochs so few that no member can have converged by the last, or a coupling on a variant that the
+                task does not have, whatever its strength: another condition of a study may switch it on.
         """
         own = {name: getattr(self, name) for name in self.model_fields_set}
         resolved = Training(**{**task.recipe, **own})
@@ -105,4 +108,5 @@ class Training(Spec):
                 f"Training: max_epochs = {resolved.max_epochs} is wrong: with patience = {resolved.patience} a member"
                 f" converges after {resolved.patience + 1} epochs or more"
             )
+        resolved.coupling.sampler(task)
         return resolved

@@ -168,3 +168,11 @@ def test_a_members_company_counts_only_where_it_is_coupled() -> None:
 def test_an_unknown_variant_is_refused() -> None:
     with pytest.raises(UserError, match="length_2x"):
         Coupled(Coupling(strength=1.0, variant="length"), TASK, NETWORK.build_cell(), "cpu")
+
+
+def test_a_variant_is_checked_before_training_whatever_the_strength() -> None:
+    """In a study whose first condition has strength 0, the mistake would show after that one is trained."""
+    for strength in (0.0, 0.1):
+        rule = Coupling(strength=strength, variant="longer")
+        with pytest.raises(UserError, match=r"^Coupling: unknown variant 'longer' \(known: .*length_2x"):
+            Training(coupling=rule).for_task(TASK)
