@@ -139,8 +139,11 @@ def load_arrays(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or 'not an .npz file'}") from error
     except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        objects = isinstance(error, ValueError) and "Object arrays" in str(error)
         reason = (
-            "it holds Python objects" if "pickle" in str(error) else f"damaged or not an .npz file ({error})"
+            "it holds Python objects"
+            if objects
+            else "damaged or not an .npz file, as numpy.savez writes them"
         )
         raise UserError(f"cannot read {path}: {reason}") from error
     arguments: dict[str, Any] = {}
@@ -169,7 +172,7 @@ def load_arrays(path: str | Path) -> dict[str, Any]:
 def _members(name: str, value: Members, cell: Cell) -> list[Array]:
     """One float64 array a member, of the rank that the name and the cell ask for."""
     try:
-        arrays = [np.asarray(one, dtype=np.float64) for one in value]  # type: ignore[union-attr]
+        arrays = [_real(one) for one in value]  # type: ignore[union-attr]
     except (TypeError, ValueError) as error:
         raise UserError(f"{name}: numbers are needed, one array a member ({error})") from None
     gate = ", gate" if cell.gates > 1 else ""
@@ -195,9 +198,16 @@ def _members(name: str, value: Members, cell: Cell) -> list[Array]:
     return arrays
 
 
+def _real(value: Any) -> Array:
+    """As float64; numpy would drop the imaginary part of complex numbers with a warning."""
+    if np.iscomplexobj(value):
+        raise TypeError("they are complex")
+    return np.asarray(value, dtype=np.float64)
+
+
 def _errors(value: ArrayLike) -> Array:
     try:
-        errors = np.asarray(value, dtype=np.float64)
+        errors = _real(value)
     except (TypeError, ValueError):
         raise UserError("ood_errors: numbers (member, variant) are needed") from None
     if errors.ndim != 2 or 0 in errors.shape:

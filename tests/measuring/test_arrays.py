@@ -133,3 +133,18 @@ def test_members_with_other_trials_cost_the_measures_that_need_the_same_ones() -
     assert "states of member 2 have rows (5, 10)" in found.missing["procrustes"]
     with pytest.raises(UserError, match="states of member 2 have rows"):  # nothing else to report
         dg.measure_arrays(states=states, measures=["procrustes", "pif"])
+
+
+def test_complex_numbers_are_refused_and_not_cut_to_their_real_part() -> None:
+    with pytest.raises(
+        UserError, match="states: numbers are needed, one array a member \\(they are complex\\)"
+    ):
+        dg.measure_arrays(states=STATES + 1j, measures=["cka"])
+    with pytest.raises(UserError, match="ood_errors: numbers"):
+        dg.measure_arrays(ood_errors=np.ones((3, 2), complex))
+
+
+def test_a_text_file_is_not_said_to_hold_objects(tmp_path) -> None:
+    (tmp_path / "a.npz").write_text("hello")
+    with pytest.raises(UserError, match=r"damaged or not an \.npz file, as numpy"):
+        dg.load_arrays(tmp_path / "a.npz")
