@@ -110,7 +110,7 @@ def overview(study: StudyResult | Result) -> Figure:
     ax.axvline(1, color=GREY, ls="--", lw=1.2)
     ax.set_yticks(range(len(rows)), [full_name(*name) for name in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlabel("calibrated: 0 = floor, 1 = reference (95% interval over networks)")
+    ax.set_xlabel("calibrated: 0 = floor, 1 = reference\n(95% interval over networks)")
     legend_below(figure, [ax])
     return figure
 

@@ -112,7 +112,8 @@ def _sentence(table: pd.DataFrame, row: Fields) -> str:
         if np.isfinite(other["effect"]):
             said += f" {name}: {other['verdict']}, {_change(other)}."
         elif other["note"].startswith("not calibrated"):
-            said += f" {other['note'].capitalize()}."
+            reasons = other["note"].replace("; not calibrated: ", "; ")  # of several conditions
+            said += f" {reasons[0].upper()}{reasons[1:]}."
         else:
             said += f" {name}: nothing can be said ({other['note']})."
     return said

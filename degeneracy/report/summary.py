@@ -64,7 +64,7 @@ def _level(
         "zero": kind.zero if kind else "",
         "values": [_value_line(result, measure, variant) for result in _few(study.results)],
         "more": _and_more(study.results),
-        "trend": " ".join(effects) or _trend(study, measure, variant),
+        "trend": "\n".join(effects) or _trend(study, measure, variant),  # a line a factor
         "floor": ANCHORS.get(measure, ("", ""))[0],
         "reference": ANCHORS.get(measure, ("", ""))[1],
     }

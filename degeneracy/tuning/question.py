@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from degeneracy.analysis import Measure
+from degeneracy.analysis import MEASURES, Measure
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.probe import probe_descriptions
@@ -103,6 +103,8 @@ def checked_question(
     span = _span(knob, low, high, scale)
     _check_goal(target, tolerance, max_evaluations, len(plan.seeds))
     one, taken = _with_measure(plan, measure)
+    if target < 0 and measure in MEASURES and not calibrated:
+        raise UserError(f"tune: target = {target:g} is wrong: {measure} is never below 0")
     question = Question(
         plan=one,
         measure=taken.name,

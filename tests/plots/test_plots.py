@@ -300,3 +300,12 @@ def test_colours_and_short_names() -> None:
     assert len(set(style.condition_colours(20))) == 20
     assert style.short("abcdefghij", 5) == "ab…ij"
     assert style.factor_name("task.switch_probability") == "switch probability"
+
+
+def test_the_overview_has_room_for_its_label_beside_long_names() -> None:
+    name = "mine:ADistanceOfMyOwnWithALongName"
+    own = replace(RESULT, measured={name: RESULT.measured["dsa"]}, levels={name: "dynamics"})
+    figure = plots.overview(own)
+    figure.canvas.draw()
+    place = figure.axes[0].xaxis.label.get_window_extent()
+    assert 0 < place.x0 < place.x1 < figure.bbox.width

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -85,6 +86,29 @@ def test_a_sentence_says_the_verdict(shift, scale, margin, begins, says) -> None
         assert not re.search("rises|falls|higher|lower", said)
     (level,) = summary.summary(shown)["levels"]
     assert level["trend"] == said
+
+
+def test_each_factor_has_a_paragraph() -> None:
+    two = tuple(
+        replace(r, condition=f"{r.condition}/{cell}", factors={**r.factors, "network.cell": cell})
+        for r in shifted(1.0).results
+        for cell in ("tanh", "gru")
+    )
+    shown = StudyResult(name="s", results=two)
+    (level,) = summary.summary(shown)["levels"]
+    assert [said.split(":")[0] for said in level["trend"].splitlines()] == ["Up", "Unclear"]
+    page = render(shown, [])
+    assert all(f"<p>{escape(said)}</p>" in page for said in level["trend"].splitlines())
+
+
+def test_what_hinders_calibration_is_said_once() -> None:
+    shown = shifted(1.0)
+    first, last = shown.results
+    (finding,) = last.measured["dsa"].findings
+    floor = replace(finding, floor=member_mean(np.ones(8)))
+    other = replace(last, measured={"dsa": replace(last.measured["dsa"], findings=(floor,))})
+    (said,) = effects.sentences(replace(shown, results=(first, other)).effects(), "dynamics")
+    assert "Not calibrated: no floor and no reference; no reference." in said
 
 
 def test_what_has_no_effect_says_why() -> None:

@@ -426,3 +426,12 @@ def test_the_default_folder_names_study_and_knob(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     tune(tiny(), **RATE, target=9.0, device="cpu", jobs=1, progress=False, max_evaluations=2)
     assert (tmp_path / "runs/tiny-tune-training.learning_rate/tuning.csv").exists()
+
+
+def test_a_target_below_0_is_refused_before_anything_is_trained(
+    tmp_path: Path, trained: list[tuple[float, int]]
+) -> None:
+    with pytest.raises(UserError, match=r"^tune: target = -0.1 is wrong: weight_change is never below 0$"):
+        tuned(tmp_path / "t", target=-0.1)
+    assert not trained
+    assert not (tmp_path / "t").exists()
