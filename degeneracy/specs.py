@@ -52,18 +52,18 @@ def _field_lines(spec: type[Spec], before: str = "") -> Iterator[str]:
             yield from _field_lines(type(default), f"{before}{name}.")
             continue
         head = f"{before}{name}" + ("" if info.is_required() else f" = {default!r}")
-        choices = ", ".join(map(repr, _choices(info.annotation)))
+        choices = ", ".join(map(repr, choices_of(info.annotation)))
         said = "; ".join(part for part in (info.description, choices and f"of {choices}") if part)
         yield textwrap.fill(
             head + (f": {said}" if said else ""), 110, initial_indent=" " * 4, subsequent_indent=" " * 8
         )
 
 
-def _choices(annotation: Any) -> tuple[Any, ...]:
-    """What a field, or each of its entries, is one of."""
+def choices_of(annotation: Any) -> tuple[Any, ...]:
+    """What a field of this type, or each of its entries, is one of; nothing where it is not so few."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
-    return next((found for inner in get_args(annotation) if (found := _choices(inner))), ())
+    return next((found for inner in get_args(annotation) if (found := choices_of(inner))), ())
 
 
 # Where pydantic speaks of Python's types to somebody who writes TOML.

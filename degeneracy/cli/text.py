@@ -4,7 +4,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic_core import PydanticUndefined
 
@@ -13,7 +13,7 @@ from degeneracy.measuring.results import Result
 from degeneracy.networks.cells import CELLS
 from degeneracy.plots import numbers
 from degeneracy.plots.names import IN_CSV_ONLY, LEVELS, primary
-from degeneracy.specs import Spec
+from degeneracy.specs import Spec, choices_of
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import TASKS
 
@@ -35,6 +35,13 @@ def table_text(study: StudyResult, csv: Path) -> str:
     notes = reasons.lines(len(study.results))
     if notes:
         parts += ["", "Without a number:", *notes]
+    stuck = [r.condition for r in study.results if all(m.status == "not converged" for m in r.members)]
+    if stuck:
+        said = (
+            f"No network converged in {'; '.join(stuck)}: more training.max_epochs or another"
+            " training.learning_rate may help; the report shows their losses, task.threshold is the loss to reach."
+        )
+        parts += ["", *textwrap.wrap(said, WIDTH)]
     parts += ["", f"All variants, floors and references: {csv}"]
     return "\n".join(parts)
 
@@ -161,6 +168,6 @@ def _default(value: Any) -> str:
 
 def _meaning(description: str | None, annotation: Any) -> str:
     """What a field means, and its choices where it has them."""
-    choices = [str(choice) for choice in get_args(annotation) if isinstance(choice, str)]
+    choices = list(map(str, choices_of(annotation)))
     said = description or ""
     return f"{said}{': ' if said else ''}{', '.join(choices)}" if choices else said

@@ -64,8 +64,15 @@ def build_measures(
     if not built:
         raise UserError(f"no measure was asked for (known: {', '.join(MEASURES)})")
     for name in given:
-        raise unknown_name("measure", name, built, where="options")
+        raise not_taken(name, built, "options")
     return built
+
+
+def not_taken(name: str, measures: Iterable[str], where: str) -> UserError:
+    """The error for something said of a measure that is not taken, or that there is not."""
+    if name in MEASURES:
+        return UserError(f"{where}: '{name}' is not among the measures to take ({', '.join(measures)})")
+    return unknown_name("measure", name, measures, where=where)
 
 
 def measures_of(task: Task | None, built: Mapping[str, Measure]) -> dict[str, Measure]:

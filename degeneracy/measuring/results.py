@@ -196,8 +196,14 @@ def compare(result: Result, other: Result) -> pd.DataFrame:
         difference is one of logarithms), n, n_other.
 
     Raises:
-        UserError: the two have no finding in common, or were measured with other options or probe trials.
+        UserError: the two have no finding in common, were measured with other options or probe trials, or are no
+            conditions.
     """
+    for one in (result, other):
+        if not isinstance(one, Result):
+            raise UserError(
+                f"compare: two conditions are needed, not a {type(one).__name__} (a study has `results`)"
+            )
     _same_options(result, other)
     rows = []
     for name in result.measured:

@@ -12,8 +12,10 @@ from degeneracy.plots.names import variant_name
 from degeneracy.plots.style import (
     condition_axis,
     condition_colours,
+    condition_key,
     condition_title,
     label_outer,
+    legend_below,
     log_y,
     marker,
     panels,
@@ -52,6 +54,8 @@ def ood_errors(study: StudyResult | Result) -> Figure:
     for ax in axes[::3]:
         ax.set_ylabel("error (MSE)")
     label_outer(axes, 3, same_y=True)
+    condition_key(figure, axes[0], results)
+    legend_below(figure, axes[:1])
     return figure
 
 

@@ -33,6 +33,7 @@ from degeneracy.plots.style import (
     brief_name,
     condition_axis,
     condition_colours,
+    condition_key,
     label_outer,
     legend_below,
     marker,
@@ -149,6 +150,8 @@ def pair_distances(source: StudyResult | Result, names: Sequence[str] = ()) -> F
         ax.set_ylim(bottom=0)
         ax.set_title(stacked_name(*split(name)))
         ax.set_ylabel(with_unit("distance", _unit_in(results, name)))
+    if len(results) > 1:
+        condition_key(figure, axes[0], results)
     legend_below(figure, axes)
     return figure
 
@@ -209,7 +212,7 @@ def _panel_title(results: Sequence[Result], result: Result, name: str, columns: 
     measure = full_name(*split(name))
     if len(measure) > width:
         measure = stacked_name(*split(name))
-    condition = brief_name(result, width - (9 if columns < MAX_COLUMNS else 3))
+    condition = brief_name(result, width - (9 if columns < MAX_COLUMNS else 3), break_lines=True)
     if "…" in condition:  # cut, so maybe no longer its own
         condition = f"condition {results.index(result) + 1}"
     return f"{measure}\n{condition} ({n})" if columns < MAX_COLUMNS else f"{measure}\n{condition}\n{n}"

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.plots.changes import in_percent, rows_of_spread
 from degeneracy.plots.names import LEVELS, full_name
-from degeneracy.plots.style import COLOURS, GREY, PALE, WIDTH, legend_below, marker, panels, styled
+from degeneracy.plots.style import COLOURS, GREY, PALE, WIDTH, legend_below, marker, n_text, panels, styled
 from degeneracy.studies.factors import factor_name
 from degeneracy.studies.study_result import StudyResult
 
@@ -47,8 +47,7 @@ def effects(study: StudyResult, scale: str = "value") -> Figure:
     for ax, level in zip(axes, levels, strict=True):
         _panel(ax, shown[shown["level"] == level], rows[level], study.factors)
         ax.set_title(level)
-    low, high = shown["n_members"].min(), shown["n_members"].max()
-    n = f"n = {low}" if low == high else f"n = {low}–{high}"
+    n = n_text(shown["n_members"])
     whole = "floor to reference" if scale == "calibrated" else "the value at the lowest level"
     axes[-1].set_xlabel(f"change, % of {whole} ({n})")
     legend_below(figure, axes)

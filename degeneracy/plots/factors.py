@@ -30,6 +30,7 @@ from degeneracy.plots.style import (
     label_outer,
     legend_below,
     marker,
+    n_text,
     panels,
     results_of,
     short,
@@ -59,7 +60,7 @@ def against_factor(
     Raises:
         UserError: nothing is varied, or no such factor or measure.
     """
-    if not study.factors or len(study.results) < 2:
+    if not isinstance(study, StudyResult) or not study.factors or len(study.results) < 2:
         raise UserError("against factor: this study varies nothing")
     if factor and factor not in study.factors:
         raise UserError(f"against factor: '{factor}' is not varied (varied: {', '.join(study.factors)})")
@@ -285,9 +286,7 @@ def _factor_ticks(axes: Axes, study: StudyResult, along: str, place: Callable[[R
     axes.set_xticks(places[::every], labels)
     gap = _gap(places)
     axes.set_xlim(places[0] - 0.6 * gap, places[-1] + 0.6 * gap)
-    counts = sorted({result.n_converged for result in study.results})
-    n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]}–{counts[-1]}"
-    axes.set_xlabel(f"{factor_name(along)} ({n})")
+    axes.set_xlabel(f"{factor_name(along)} ({n_text(result.n_converged for result in study.results)})")
 
 
 def _bar(axes: Axes, bars: Bars, at: float, colour: str, shape: str, label: str, *, flat: bool) -> None:

@@ -34,6 +34,7 @@ SEQUENTIAL = "cividis"  # even in lightness, the same to colour-blind readers
 
 WIDTH = 6.7  # inches: an A4 page less margins of 20 mm
 PANEL_HEIGHT = 1.9
+MAX_KEYS = 12
 
 _SETTINGS: Any = {  # matplotlib's own type of it lists every setting by name
     "font.family": "sans-serif",
@@ -219,12 +220,19 @@ def short(text: str, limit: int = 28) -> str:
     return f"{text[:keep]}…{text[-keep:]}"
 
 
-def brief_name(result: Result, limit: int) -> str:
-    """A condition's name where there is room for so many characters; else the factors' values alone."""
+def brief_name(result: Result, limit: int, *, break_lines: bool = False) -> str:
+    """A condition's name as far as there is room for so many characters in a line.
+
+    That is tighter, or in a line a factor where lines may be broken, or the factors' values alone.
+    """
     name = condition_name(result)
-    if len(name) <= limit or not result.factors:
-        return short(name, limit)
-    return short(", ".join(map(level_text, result.factors.values())), limit)
+    lines = name.replace(" = ", "=").split(", ") if break_lines and result.factors else [name]
+    if len(name) > limit >= max(map(len, lines)):
+        return ",\n".join(lines)
+    values = ", ".join(map(level_text, result.factors.values())) or name
+    return next(
+        (one for one in (name, name.replace(" = ", "="), values) if len(one) <= limit), short(values, limit)
+    )
 
 
 def condition_title(result: Result, limit: int = 28) -> str:
@@ -232,20 +240,50 @@ def condition_title(result: Result, limit: int = 28) -> str:
     return f"{brief_name(result, limit)} (n = {result.n_converged})"
 
 
+def n_text(counts: Iterable[int]) -> str:
+    """How many networks: "n = 12", or "n = 8–12"."""
+    low, high = min(counts := list(counts)), max(counts)
+    return f"n = {low}" if low == high else f"n = {low}–{high}"
+
+
 def condition_axis(axes: Axes, results: Sequence[Result], room: int = 22) -> None:
     """Conditions side by side: by their factors' values, or by number where these take too many characters."""
     axes.set_xlim(-0.6, len(results) - 0.4)
-    factors = tuple(results[0].factors)
-    if factors:
-        labels = [", ".join(level_text(result.factors[name]) for name in factors) for result in results]
-    else:
-        labels = [result.condition for result in results]
-    axes.set_xlabel(", ".join(map(factor_name, factors)) if factors else "condition")
-    if sum(len(label) + 2 for label in labels) > room:
-        labels = [str(k + 1) for k in range(len(results))]
-        axes.set_xlabel("condition (by number)")
-    every = -(-sum(len(label) + 2 for label in labels) // (room + 12))
+    labels, factors = _levels(results), results[0].factors
+    name = ", ".join(map(factor_name, factors)) if factors else "condition"
+    if _length(labels) > room:
+        labels, name = [str(k + 1) for k in range(len(results))], "condition number"
+    n = n_text(result.n_converged for result in results)
+    axes.set_xlabel(f"{name} ({n})" if len(name) + len(n) < room else f"{name}\n({n})")
+    every = -(-_length(labels) // (room + 12))
     axes.set_xticks(range(0, len(results), every), labels[::every])
+
+
+def condition_key(figure: Figure, axes: Axes, results: Sequence[Result], room: int = 22) -> bool:
+    """Entries for the legend that say which condition has which number, where `condition_axis` gives numbers.
+
+    The figure grows by their room. Of more than `MAX_KEYS` conditions there is no key: a report's table has them.
+
+    Returns:
+        Whether there is a key now.
+    """
+    if _length(_levels(results)) <= room or len(results) > MAX_KEYS:
+        return False
+    names = [f"{k}: {condition_title(result, 40)}" for k, result in enumerate(results, start=1)]
+    for k, (name, colour) in enumerate(zip(names, condition_colours(len(results)), strict=True)):
+        axes.plot([], [], marker(k), color=colour, ms=4, ls="", label=name)
+    figure.set_figheight(figure.get_figheight() + 0.17 * -(-len(names) // legend_columns(figure, names)))
+    return True
+
+
+def _levels(results: Sequence[Result]) -> list[str]:
+    """The values of each condition's factors, or its name."""
+    return [", ".join(map(level_text, result.factors.values())) or result.condition for result in results]
+
+
+def _length(labels: Sequence[str]) -> int:
+    """Characters that labels take side by side."""
+    return sum(len(label) + 2 for label in labels)
 
 
 def results_of(source: StudyResult | Result) -> tuple[Result, ...]:
@@ -260,8 +298,13 @@ def legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             by_label.setdefault(label, handle)
     if by_label:
-        room = 14 * figure.get_figwidth()  # characters of 9 pt in a line
-        columns = max(1, int(room // (max(map(len, by_label)) + 7)))
+        columns = legend_columns(figure, by_label)
         figure.legend(
             list(by_label.values()), list(by_label), loc="lower center", ncols=columns, borderaxespad=0
         )
+
+
+def legend_columns(figure: Figure, labels: Iterable[str]) -> int:
+    """How many labels of a legend there is room for in a line."""
+    room = 14 * figure.get_figwidth()  # characters of 9 pt
+    return max(1, int(room // (max(map(len, labels)) + 7)))

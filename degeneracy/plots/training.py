@@ -17,6 +17,7 @@ from degeneracy.plots.style import (
     brief_name,
     condition_axis,
     condition_colours,
+    condition_key,
     condition_name,
     label_outer,
     legend_below,
@@ -130,7 +131,7 @@ def training_curves(study: StudyResult | Result) -> Figure:
         if threshold is not None:
             ax.axhline(threshold, color="black", ls="--", lw=0.9)
         log_y(ax)
-        ax.set_title(f"{brief_name(result, 22)} (n = {result.n_members})")
+        ax.set_title(f"{brief_name(result, 22, break_lines=True)} (n = {result.n_members})")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=2))
     for ax in axes[:: min(columns, len(axes))]:
         ax.set_ylabel("training loss (MSE)")
@@ -172,10 +173,11 @@ def convergence(study: StudyResult | Result) -> Figure:
     figure, axes = panels(2 + len(levels), 2, height=1.85 + 0.06 * max(0, len(results) - 6), extra=0.35)
     _counts(axes[0], results)
     _updates(axes[1], results)
+    keyed = condition_key(figure, axes[1], results, 36)
     for ax, (measure, variant) in zip(axes[2:], levels.values(), strict=True):
         draw_against_convergence(ax, results, measure, variant)
         ax.set_title(full_name(measure, variant))
-    legend_below(figure, axes)
+    legend_below(figure, axes[:2] if keyed else axes)
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from degeneracy.analysis import MEASURES
 from degeneracy.plots.names import full_name, with_unit
-from degeneracy.plots.style import COLOURS, GREY, LogNumbers, legend_below, panels, styled
+from degeneracy.plots.style import COLOURS, GREY, LogNumbers, legend_below, n_text, panels, styled
 from degeneracy.studies.factors import factor_name
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ def tuning_curve(tuning: "Tuning") -> Figure:
         foot = ax.get_xaxis_transform()  # across in data, upwards in shares of the panel
         ax.plot(lost, [0.03] * len(lost), "x", color=GREY, transform=foot, clip_on=False, label="no value")
     _knob_axis(ax, tuning)
-    counts = sorted(set(curve["n_converged"]))
-    n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]}–{counts[-1]}"
-    ax.set_xlabel(f"{factor_name(tuning.knob)} ({n})")
+    ax.set_xlabel(f"{factor_name(tuning.knob)} ({n_text(curve['n_converged'])})")
     unit = MEASURES[tuning.measure].unit if tuning.measure in MEASURES else ""
     ax.set_ylabel("calibrated" if tuning.calibrated else with_unit("value", unit))
     ax.set_title(full_name(tuning.measure, tuning.variant))

@@ -8,6 +8,7 @@ from degeneracy.analysis import MEASURES
 from degeneracy.plots import numbers
 from degeneracy.plots.names import measure_name, variant_name
 from degeneracy.plots.style import condition_name
+from degeneracy.studies.settings import dotted
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import TASKS
 
@@ -121,12 +122,9 @@ def provenance(study: StudyResult) -> list[tuple[str, str]]:
     return list(dict.fromkeys(rows))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _flat(values: Mapping[str, Any]) -> dict[str, str]:
     """Nested mappings as dotted keys; everything else as text."""
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value, default=str)
-    return flat
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, default=str)
+        for key, value in dotted(values).items()
+    }

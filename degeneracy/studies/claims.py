@@ -21,8 +21,9 @@ import pydantic
 from degeneracy.analysis.measure import Measure
 from degeneracy.analysis.statistics.verdicts import Direction
 from degeneracy.errors import UserError, unknown_name
+from degeneracy.measuring.measure import not_taken
 from degeneracy.specs import Spec
-from degeneracy.studies.settings import flat_factors
+from degeneracy.studies.settings import dotted
 
 # The measure that each level is judged by where a study names no other.
 PRIMARY = {"behavior": "ood_log_error_sd", "dynamics": "dsa", "weights": "signed_pif"}
@@ -64,7 +65,7 @@ class Claim(Spec):
     @pydantic.field_validator("expected", mode="before")
     @classmethod
     def _dotted_factors(cls, value: Any) -> Any:
-        return flat_factors(value) if isinstance(value, Mapping) else value
+        return dotted(value) if isinstance(value, Mapping) else value
 
     def chosen_variant(self, variants: Iterable[str]) -> str:
         """The variant that is meant, among those a measure has, in their order.
@@ -120,7 +121,7 @@ class Claims(Spec):
         for level, claim in self.stated().items():
             where = f"Study: claims.{level}"
             if claim.measure not in measures:
-                raise unknown_name("measure", claim.measure, measures, where=where)
+                raise not_taken(claim.measure, measures, where)
             measure = measures[claim.measure]
             if measure.level != level:
                 raise UserError(f"{where}: '{claim.measure}' is a measure of {measure.level}")

@@ -33,6 +33,7 @@ from degeneracy.files import lock, read_arrays, read_json, write_arrays, write_b
 from degeneracy.measuring.results import Examples
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition
+from degeneracy.studies.settings import dotted
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.training import Member
 from degeneracy.version import __version__
@@ -55,9 +56,9 @@ class RunDirectory:
             UserError: the folder holds something else, or conditions that the study does not have.
         """
         names = [condition.name for condition in conditions]
-        _check_folder(root, names)
+        _check_folder(root, conditions)
         with lock(root / "lock", wait=True):
-            _check_folder(root, names)  # again: another process may have started a run here since
+            _check_folder(root, conditions)  # again: another process may have started a run here since
             _clean(root)
             claims = _claims_at_training(root, study)
             index = {"format": FORMAT, "study": study, "conditions": names, "claims_at_training": claims}
@@ -180,7 +181,7 @@ class RunDirectory:
             return result.report(self.root / "report.html", jobs=jobs)
 
 
-def _check_folder(root: Path, names: Sequence[str]) -> None:
+def _check_folder(root: Path, conditions: Sequence[Condition]) -> None:
     """Refuse a folder that holds anything but a run of these conditions or of some of them."""
     if root.is_dir() and not (root / "study.json").exists():
         # What a run leaves that was killed before its first file was there.
@@ -189,12 +190,23 @@ def _check_folder(root: Path, names: Sequence[str]) -> None:
             return
     if root.exists():
         known = RunDirectory.at(root).study_file["conditions"]
+        names = {condition.name for condition in conditions}
         lost = [name for name in known if name not in names]
         if lost:
             raise UserError(
-                f"{root} holds a run with other settings (condition {lost[0]} is not in this study);"
-                " choose another folder with --out"
+                f"{root} holds a run with other settings (condition {lost[0]} is not in this study"
+                f"{_what_differs(root / 'conditions' / lost[0], conditions)}); choose another folder with --out"
             )
+
+
+def _what_differs(folder: Path, conditions: Sequence[Condition]) -> str:
+    """In words, the settings of a stored condition that the most similar one of the study has not."""
+    if not (folder / "spec.json").exists():
+        return ""
+    there = dotted(read_json(folder / "spec.json"))
+    here = [dotted(condition.spec) for condition in conditions]
+    keys = min(([k for k in {**there, **one} if there.get(k) != one.get(k)] for one in here), key=len)
+    return f": other {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}" if keys else ""
 
 
 def _claims_at_training(root: Path, study: Mapping[str, Any]) -> Any:

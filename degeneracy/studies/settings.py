@@ -28,12 +28,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return check_seeds(seeds)
 
 
-def flat_factors(given: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The factors under their dotted names, also where a file writes `task.channels = [2, 3]` without quotes."""
+def dotted(given: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one with dotted names: so a file may write `task.channels = [2, 3]` without quotes."""
     flat: dict[str, Any] = {}
     for key, value in given.items():
         name = f"{prefix}{key}"
-        flat |= flat_factors(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        flat |= dotted(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
     return flat
 
 
@@ -60,7 +60,7 @@ def override(fields: dict[str, Any], key: str, value: Any) -> None:
     first, *rest = key_parts(key)
     if first == "vary" and rest:
         vary = fields.get("vary", {})
-        fields["vary"] = (flat_factors(vary) if isinstance(vary, Mapping) else {}) | {".".join(rest): value}
+        fields["vary"] = (dotted(vary) if isinstance(vary, Mapping) else {}) | {".".join(rest): value}
     else:
         set_field(fields, [first, *rest], value)
 

@@ -18,7 +18,7 @@ from degeneracy.networks import Network
 from degeneracy.specs import Spec
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition
-from degeneracy.studies.settings import flat_factors, override, parse_seeds, set_field, take_scale
+from degeneracy.studies.settings import dotted, override, parse_seeds, set_field, take_scale
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Training
 
@@ -60,7 +60,7 @@ class Study(Spec):
     @pydantic.field_validator("vary", mode="before")
     @classmethod
     def _dotted_factors(cls, value: Any) -> Any:
-        return flat_factors(value) if isinstance(value, Mapping) else value
+        return dotted(value) if isinstance(value, Mapping) else value
 
     @pydantic.model_validator(mode="after")
     def _all_parts_exist(self) -> "Study":

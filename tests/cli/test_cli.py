@@ -202,6 +202,7 @@ def test_what_could_not_be_measured_is_said_under_the_table(
     out = capsys.readouterr().out
     assert out.startswith("\nWithout a number:\n  procrustes: needs 2 converged members, 0 of 3 converged\n")
     assert out.count("procrustes") == 1  # once, though it holds in both conditions
+    assert "\n\nNo network converged in channels=1; channels=2: more training.max_epochs or another" in out
 
 
 def test_report_again(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,7 +99,7 @@ MISTAKES = {
     "option's measure": Mistake(
         command=f"{RUN} --set options.dsa.rank=3",
         prepare=study(),
-        says=r"options: unknown measure 'dsa' \(known: procrustes\)",
+        says=r"options: 'dsa' is not among the measures to take \(procrustes\)",
     ),
     "task": Mistake(
         command=RUN,
@@ -194,7 +194,7 @@ MISTAKES = {
     "claimed measure": Mistake(
         command=f"{RUN} --set claims.dynamics.measure=dsa --set claims.dynamics.margin=0.1",
         prepare=study(),
-        says=r"Study: claims.dynamics: unknown measure 'dsa' \(known: procrustes\)",
+        says=r"Study: claims.dynamics: 'dsa' is not among the measures to take \(procrustes\)",
     ),
     "claimed level": Mistake(
         command=f"{RUN} --set claims.weights.measure=procrustes",
@@ -416,7 +416,8 @@ MISTAKES = {
     "other settings": Mistake(
         command=f"{RUN} --out run --set network.hidden_size=9",
         prepare=study(),
-        says=r"run holds a run with other settings \(condition channels=1-\w+ is not in this study\); choose another",
+        says=r"run holds a run with other settings \(condition channels=1-\w+ is not in this study:"
+        r" other network.hidden_size\); choose another",
     ),
 }
 

@@ -106,7 +106,11 @@ def test_options_reach_the_measure(ensemble: dg.Ensemble) -> None:
             "Procrustes: unknown key 'alfa'; did you mean 'alpha'?",
         ),
         (["procrustes"], {"procrustes": {"alpha": 2}}, "Procrustes: alpha = 2 is wrong"),
-        (["procrustes"], {"dsa": {"rank": 2}}, "options: unknown measure 'dsa'"),
+        (
+            ["procrustes"],
+            {"dsa": {"rank": 2}},
+            "options: 'dsa' is not among the measures to take (procrustes)",
+        ),
         (
             ["procrustes"],
             {"procrustes": 2},

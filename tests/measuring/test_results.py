@@ -171,6 +171,8 @@ def test_members_are_paired_by_their_labels_and_not_by_their_places() -> None:
 def test_results_without_a_common_finding_are_no_comparison() -> None:
     with pytest.raises(UserError, match="'c' and 'other' share no measure"):
         compare(some_result(), some_result(measured={}, condition="other"))
+    with pytest.raises(UserError, match=r"compare: two conditions are needed, not a StudyResult"):
+        compare(some_result(), StudyResult(name="s", results=(some_result(),)))  # type: ignore[arg-type]
 
 
 def test_two_members_have_a_value_and_no_interval() -> None:

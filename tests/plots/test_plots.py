@@ -114,6 +114,8 @@ def test_against_factor_draws_values_intervals_and_calibration() -> None:
 def test_against_factor_refuses_what_is_not_there() -> None:
     with pytest.raises(UserError, match="varies nothing"):
         plots.against_factor(study(4, channels=(3,)))
+    with pytest.raises(UserError, match="varies nothing"):
+        plots.against_factor(RESULT)
     with pytest.raises(UserError, match="'size' is not varied"):
         plots.against_factor(STUDY, factor="size")
     with pytest.raises(UserError, match="no measure 'dsb'"):
