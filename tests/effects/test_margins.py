@@ -2,34 +2,12 @@
 
 import numpy as np
 import pytest
+from by_hand import condition, mean_of, spread_of
 
-from degeneracy.analysis.measure import Finding, Measured
-from degeneracy.analysis.statistics.jackknife import member_mean, member_sd
-from degeneracy.measuring.results import MemberSummary, Result
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.study_result import StudyResult
 
-LABELS = tuple(map(str, range(8)))
 NOISE = 0.01 * np.cos(np.arange(8))  # members differ a little
-
-
-def condition(factors: dict[str, int], finding: Finding) -> Result:
-    """A condition of which DSA found that."""
-    members = tuple(
-        MemberSummary(
-            label=label, status="converged", n_updates=8, seconds=0.1, epoch_loss=np.full(2, 0.01),
-            learning_rate=np.ones(2), steps_per_epoch=4,
-        )
-        for label in LABELS
-    )  # fmt: skip
-    return Result(
-        condition=str(factors),
-        factors=factors,
-        members=members,
-        measured_members=LABELS,
-        levels={"dsa": "dynamics"},
-        measured={"dsa": Measured(findings=(finding,))},
-    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +24,7 @@ def test_a_margin_is_a_share_of_the_value_at_the_lowest_level(
 ) -> None:
     claims = Claims(dynamics={"margin": share})
     results = tuple(
-        condition({"a": level}, Finding(variant="driven", value=member_mean(value + level * NOISE)))
+        condition({"a": level}, {"dsa": mean_of(value + level * NOISE)}, range(8))
         for level, value in ((1, lowest), (2, highest))
     )
     study = StudyResult(name="s", results=results, claims=claims)
@@ -59,7 +37,7 @@ def test_a_margin_is_a_share_of_the_value_at_the_lowest_level(
 def test_the_value_at_the_lowest_level_is_a_geometric_mean_where_effects_are_ratios() -> None:
     one = np.arange(8.0) / np.arange(8.0).std(ddof=1)  # sd 1
     results = tuple(
-        condition({"a": a, "b": b}, Finding(variant="driven", value=member_sd(sd * one), scale="log"))
+        condition({"a": a, "b": b}, {"ood_log_error_sd": spread_of(sd * one)}, range(8))
         for a, b, sd in ((1, 1, 1.0), (1, 2, 4.0), (2, 1, 3.0), (2, 2, 12.0))
     )
     rows = StudyResult(name="s", results=results).effects().query("scale == 'value'").set_index("factor")
