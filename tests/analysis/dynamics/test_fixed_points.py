@@ -1,27 +1,29 @@
 """Fixed points: systems whose points are known in closed form, a trained flip-flop, and planted differences."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from fixed_point_systems import (
+    CUBE,
+    NETWORK_KEYS,
+    independent_units,
+    same_set,
+    step_of,
+    tanh_step,
+    trained,
+    uniform,
+    untrained,
+)
 
 from degeneracy.analysis.dynamics import fixed_points
 from degeneracy.analysis.dynamics.fixed_point_search import (
-    _best_share,
-    _caught,
-    affine_part,
-    affine_step,
     descend,
-    distinct,
     jacobians,
-    midpoints,
     polish,
 )
 from degeneracy.analysis.dynamics.fixed_points import (
-    FixedPoints,
     census,
     census_distance,
     find_fixed_points,
@@ -29,90 +31,8 @@ from degeneracy.analysis.dynamics.fixed_points import (
     spectrum_distance,
 )
 from degeneracy.analysis.dynamics.measures import FixedPointCensus
-from degeneracy.analysis.recording import Recording, StepFunction
+from degeneracy.analysis.recording import Recording
 from degeneracy.errors import UserError
-
-TRAINED = Path(__file__).parents[2] / "data" / "flipflop3_tanh64.safetensors"
-CUBE = {0: 8, 1: 12, 2: 6, 3: 1}  # corners, edges, faces and centre of a cube: 27 points
-NETWORK_KEYS = ("recurrent", "input", "bias")
-Network = dict[str, torch.Tensor]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def step_of(function, visited, inputs=None, weights=()):
-    """The step function(h, x, *weights), every weight with a leading member axis."""
-    inputs = torch.zeros(1, 1) if inputs is None else inputs
-
-    def select(members):
-        chosen = list(members)
-        return step_of(function, visited[chosen], inputs, [w[chosen] for w in weights])
-
-    def step(h, x):
-        return function(h, x, *(w.to(h.dtype) for w in weights))
-
-    return StepFunction(step=step, hidden=lambda h: h, select=select, visited=visited, inputs=inputs)
-
-
-def tanh_cell(h, x, w_rec, w_in, bias):
-    return torch.tanh(h @ w_rec.mT + x @ w_in.mT + bias[:, None])
-
-
-def tanh_step(networks: list[Network], visited=None, inputs=None) -> StepFunction:
-    weights = [torch.stack([n[key] for n in networks]) for key in NETWORK_KEYS]
-    if visited is None:
-        visited = visited_states(weights)
-    return step_of(
-        tanh_cell, visited, torch.zeros(1, weights[1].shape[-1]) if inputs is None else inputs, weights
-    )
-
-
-def visited_states(weights, n_trials=32, n_steps=50) -> torch.Tensor:
-    """(member, trial * time, unit) on flip-flop trials: each channel is -1 or +1 with probability 0.3."""
-    gen = torch.Generator().manual_seed(5)
-    n_members, n_units, n_channels = weights[1].shape
-    shape = (n_steps, n_trials, n_channels)
-    pulses = torch.sign(torch.rand(shape, generator=gen) - 0.5) * (torch.rand(shape, generator=gen) < 0.3)
-    h, states = torch.zeros(n_members, n_trials, n_units), []
-    for x in pulses:
-        h = tanh_cell(h, x, *weights)
-        states.append(h)
-    return torch.cat(states, dim=1)
-
-
-def uniform(shape, seed=0, size=1.0):
-    return size * (2 * torch.rand(shape, generator=torch.Generator().manual_seed(seed)) - 1)
-
-
-def trained() -> Network:
-    return load_file(TRAINED)
-
-
-def untrained(n_units=64, n_channels=3, seed=1) -> Network:
-    size = n_units**-0.5
-    shapes = {"recurrent": (n_units, n_units), "input": (n_units, n_channels), "bias": (n_units,)}
-    return {key: uniform(shape, seed + k, size) for k, (key, shape) in enumerate(shapes.items())}
-
-
-def independent_units(n_units, gain=2.0, n_visited=256) -> StepFunction:
-    """h_i' = tanh(gain h_i): every unit on its own."""
-    return step_of(lambda h, _: torch.tanh(gain * h), uniform((1, n_visited, n_units)))
-
-
-def same_set(a: FixedPoints, b: FixedPoints, tolerance: float) -> bool:
-    if a.position.shape != b.position.shape:
-        return False
-    if len(a) == 0:
-        return True
-    gap = np.abs(a.position[:, None] - b.position[None]).max(-1)
-    return bool(gap.min(0).max() < tolerance and gap.min(1).max() < tolerance)
-
 
 # --- Systems with known points ---------------------------------------------------------------------------------
 
@@ -219,42 +139,6 @@ def test_the_order_of_the_visited_states_and_noise_do_not_change_the_set():
     # 1e-10: positions are solved to about speed / |1 - eigenvalue|, 1e-14 / 0.01 at worst.
     assert same_set(a, b, 1e-10)
     assert same_set(a, noisy, 1e-10)
-
-
-# --- Members on their own --------------------------------------------------------------------------------------
-
-
-def test_a_member_is_searched_alike_alone_and_beside_a_nan_member(monkeypatch):
-    broken = untrained(8, 2)
-    broken["recurrent"] = torch.full((8, 8), torch.nan)
-    networks = [{**untrained(8, 2, seed), "recurrent": uniform((8, 8), seed, 1.2)} for seed in (3, 4)]
-    alone = [find_fixed_points(tanh_step([n]))[0] for n in networks]
-    together = find_fixed_points(tanh_step([networks[0], broken, networks[1]]))
-    assert max(map(len, alone)) > 1
-    for found, mate in zip(alone, (together[0], together[2]), strict=True):
-        assert found.position.tobytes() == mate.position.tobytes()
-        assert found.eigenvalues.tobytes() == mate.eigenvalues.tobytes()
-    assert (len(together[1]), together[1].n_starts) == (0, 0)
-    assert "not finite" in together[1].note
-    # All members in one batch, as on an accelerator; 1e-10: products of other shapes may round differently.
-    monkeypatch.setattr(fixed_points, "_member_batches", lambda starts: [list(range(len(starts)))])
-    batched = find_fixed_points(tanh_step([networks[0], broken, networks[1]]))
-    for a, b in zip(together, batched, strict=True):
-        assert same_set(a, b, 1e-10)
-        assert a.index.tolist() == b.index.tolist()
-        np.testing.assert_allclose(
-            abs(a.eigenvalues), abs(b.eigenvalues), atol=1e-8
-        )  # of a non-normal matrix
-        np.testing.assert_allclose(a.speed, b.speed, atol=1e-12)  # both at round-off
-        assert (a.n_starts, a.note) == (b.n_starts, b.note)
-
-
-def test_blocks_of_jacobians_do_not_change_the_points(monkeypatch):
-    step = independent_units(3)
-    whole = find_fixed_points(step)[0]
-    monkeypatch.setattr("degeneracy.analysis.dynamics.fixed_point_search.JACOBIAN_BUDGET", 50)
-    monkeypatch.setattr(fixed_points, "JACOBIAN_BUDGET", 50)
-    assert same_set(whole, find_fixed_points(step)[0], 1e-12)  # round-off
 
 
 # --- No isolated points ----------------------------------------------------------------------------------------
@@ -398,114 +282,6 @@ def test_a_symmetry_copy_is_at_distance_0_and_a_changed_network_is_not():
 def test_impossible_options_are_said_in_one_line(options, said):
     with pytest.raises(UserError, match=f"^fixed points: .*{said}"):
         find_fixed_points(independent_units(1), **options)
-
-
-# --- The short cut for tanh of an affine map -------------------------------------------------------------------
-
-
-def test_the_affine_part_is_the_recurrent_matrix_of_a_tanh_network_and_of_nothing_else():
-    step, x = tanh_step([trained()]), torch.zeros(3)
-    inner = affine_part(step, step.visited[:, :256], x)
-    # 1e-9: the derivative of a float64 tanh over that of the least saturated state, above 1e-4.
-    torch.testing.assert_close(inner[0], trained()["recurrent"].double(), atol=1e-9, rtol=0)
-    sine = step_of(lambda h, _: torch.tanh(torch.sin(h) + h.roll(1, -1)), uniform((1, 50, 4)))
-    leaky = step_of(lambda h, _: 0.5 * h + 0.5 * torch.tanh(2 * h.roll(1, -1)), uniform((1, 50, 4)))
-    scaled = step_of(lambda h, _: 3 * torch.tanh(h), uniform((1, 50, 4)))
-    for other in (sine, leaky, scaled):
-        assert affine_part(other, other.visited, torch.zeros(1)) is None
-
-
-def test_the_short_cut_takes_the_steps_that_differentiation_takes():
-    step, x = tanh_step([trained()]), torch.tensor([0.3, 0.0, -0.2])
-    starts = step.visited[:, :40].double()
-    inner = affine_part(step, starts, x)
-    with_inner, without = (descend(step, starts, x, 20, way) for way in (inner, None))
-    torch.testing.assert_close(
-        with_inner, without, atol=1e-9, rtol=0
-    )  # 20 updates of Adam, whose sizes are ratios
-    states = [starts[0, :5].numpy()]
-    for (h, _), (other, _) in zip(polish(step, states, x, inner), polish(step, states, x), strict=True):
-        np.testing.assert_allclose(np.sort(h[:, 0]), np.sort(other[:, 0]), atol=1e-10)
-
-
-def test_the_points_are_those_found_without_short_cuts(monkeypatch):
-    step = tanh_step([trained()])
-    quick = find_fixed_points(step, n_starts=64)[0]
-    monkeypatch.setattr(fixed_points, "affine_part", lambda *_: None)
-    monkeypatch.setattr(fixed_points, "CHUNK", 10**6)
-    monkeypatch.setattr(
-        "degeneracy.analysis.dynamics.fixed_point_search._caught", lambda before, *_: before[..., 0] > 9
-    )
-    assert same_set(quick, find_fixed_points(step, n_starts=64)[0], 1e-10)
-
-
-def test_a_known_point_catches_what_nears_it_and_nothing_that_leaves():
-    known, limit = torch.tensor([[[0.0, 0.0], [5.0, 0.0]]]), torch.tensor([1.0])
-    before = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.1, 0.0], [9.0, 0.0], [5.0, 1.0]]])
-    after = torch.tensor([[[0.4, 0.0], [0.7, 0.0], [0.3, 0.0], [7.0, 0.0], [5.0, torch.nan]]])
-    assert _caught(before, after, (known, limit)).tolist() == [[True, False, False, False, False]]
-    step, (start, root) = independent_units(1), (np.array([[0.8]]), np.array([[0.9575]]))
-    assert np.isnan(polish(step, [start], torch.zeros(1), None, [root], [0.3])[0][1][0])
-    assert polish(step, [start], torch.zeros(1), None, [-root], [0.3])[0][1][0] < 1e-13  # round-off
-
-
-def test_the_step_written_out_is_the_step():
-    step, x = tanh_step([trained(), untrained()]), torch.tensor([0.3, 0.0, -0.2])
-    starts = step.visited[:, :256]
-    written = affine_step(step, affine_part(step, starts, x), starts, x)
-    # Rounding of A and b, seen at one state of 64 units; in float32 that of a sum of 64 terms.
-    for dtype, tolerance in ((torch.float64, 1e-11), (torch.float32, 1e-5)):
-        h = step.visited.to(dtype)
-        torch.testing.assert_close(
-            written.step(h, x), step.step(h, x.to(dtype).expand(2, 1, 3)), atol=tolerance, rtol=0
-        )
-
-
-def test_points_rest_under_the_step_itself_not_under_the_one_written_out(monkeypatch):
-    def inexact(*arguments):
-        written = affine_step(*arguments)
-        return replace(written, step=lambda h, x: written.step(h, x) + 1e-11)
-
-    monkeypatch.setattr(fixed_points, "affine_step", inexact)
-    found = find_fixed_points(tanh_step([trained()]), n_starts=64)[0]
-    assert census(found) == CUBE
-    assert found.speed.max() < 1.5e-13  # round-off of 64 units
-
-
-# --- Steps and restarts ----------------------------------------------------------------------------------------
-
-
-def test_of_a_step_the_share_is_taken_that_ends_slowest_and_is_not_too_long():
-    step = step_of(lambda h, _: 0.5 * h, torch.zeros(1, 1, 1))  # it moves by half its distance from 0
-    h, whole, longest = (
-        torch.tensor([[[3.0], [3.0], [3.0]]]),
-        torch.tensor([[[12.0], [12.0], [torch.nan]]]),
-        100.0,
-    )
-    # Shares 1, 1/2, 1/4, 1/8 of a step of -12 from 3 end at -9, -3, 0 and 1.5; those up to 2 long at 1.5 alone.
-    end, moved, speed = _best_share(step, h, whole, torch.zeros(1), torch.tensor([[longest, 2.0, longest]]))
-    assert end[0, :2, 0].tolist() == [0.0, 1.5]
-    assert moved[0, :2, 0].tolist() == [0.0, -0.75]
-    assert speed[0].tolist() == [0.0, 0.75, torch.inf]
-
-
-def test_a_point_at_rest_stays_while_another_member_moves():
-    step = step_of(lambda h, _: torch.tanh(2 * h), torch.zeros(2, 1, 1))
-    still, moving = polish(step, [np.array([[1e-15]]), np.array([[0.5]])], torch.zeros(1))
-    assert still[0][0, 0] == 1e-15  # a speed of 1e-15 is round-off; a step would lead to 0
-    assert moving[0][0, 0] == pytest.approx(0.9575, abs=5e-5)  # four digits, as worked out above
-
-
-def test_distinct_points_and_midpoints_by_hand(monkeypatch):
-    points = np.array([[0.0, 0.0], [0.0, 0.1], [4.0, 0.0], [0.0, 0.3], [4.0, 0.1]])
-    for block in (256, 1):  # distances are taken in blocks, which change nothing
-        monkeypatch.setattr("degeneracy.analysis.dynamics.fixed_point_search.BLOCK", block)
-        np.testing.assert_array_equal(distinct(points, 0.1), points[[0, 2, 3]])  # 0.1 a unit is 0.14 apart
-    corners = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 0.0], [0.0, 4.0]])
-    # Pairs with a point after the first 2, the closest first; (1, 0) is not new, no pair meets at a known point.
-    expected = [[0.5, 0.0], [1.5, 0.0], [0.0, 2.0], [0.5, 2.0], [1.0, 2.0]]
-    np.testing.assert_array_equal(midpoints(corners, 2, 0.1), expected)
-    np.testing.assert_array_equal(midpoints(corners[[0, 1, 2]], 0, 0.1), expected[:2])  # (1, 0) is known
 
 
 # --- A search and its repetition -------------------------------------------------------------------------------
