@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from degeneracy.analysis import MEASURES, Recording
 from degeneracy.analysis.conjugation.pairs import fit_pairs
 from degeneracy.analysis.dynamics.dsa import delay_operator, delay_operators
 from degeneracy.errors import UserError
@@ -142,3 +143,29 @@ def test_more_starts_find_no_more_than_a_few_percent():
     i, j = np.triu_indices(4, 1)
     few, many = (fit_pairs(operators[i], operators[j], n_starts=n).distance for n in (24, 96))
     assert few.mean() <= 1.03 * many.mean()  # 3 percent: what the default number of starts is chosen for
+
+
+def test_halves_of_the_trials_share_no_trial_and_members_are_compared_across_them():
+    """Members turn by one angle a step in even and by another in odd trials: distances are differences of angles."""
+    even, odd = np.array([0.3, 0.7, 1.2]), np.array([0.4, 1.0, 0.5])
+
+    def turning(angles):
+        starts = np.array([0, 0, 1, 1]) * np.pi / 2  # two at right angles a half: alike in all directions
+        phases = starts[:, None] + np.array([*angles] * 2)[:, None] * np.arange(12)
+        return np.stack([np.cos(phases), np.sin(phases)], axis=-1)
+
+    states = [turning(pair) for pair in zip(even, odd, strict=True)]
+    before = Recording(
+        members=("a", "b", "c"), states=[turning(pair) for pair in zip(odd, even, strict=True)]
+    )
+    recording = Recording(members=("a", "b", "c"), states=states, untrained=before)
+    found = MEASURES["dsa"](rank=2, n_delays=1, n_starts=4)(recording)
+    across = abs(even[:, None] - odd)
+    expected = (across + across.T) / 2
+    (finding,) = found.findings
+    first, second = np.triu_indices(3, k=1)
+    # 1e-5: an angle of nearly 0 is the root of a rounded difference.
+    assert found.distances["driven"][first, second] == pytest.approx(expected[first, second], abs=1e-5)
+    assert finding.floor.value == pytest.approx(np.diag(across).mean(), abs=1e-5)
+    assert finding.floor.leave_one_out == pytest.approx([0.5, 0.4, 0.2], abs=1e-5)
+    assert finding.reference.value == pytest.approx(across.T[first, second].mean(), abs=1e-5)

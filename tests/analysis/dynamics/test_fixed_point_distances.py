@@ -5,6 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from degeneracy.analysis import MEASURES
 from degeneracy.analysis.dynamics.fixed_points import (
     FixedPoints,
     census_distance,
@@ -108,6 +109,23 @@ def test_spectrum_distance_is_a_metric():
     shuffled = points_with(*members[4].eigenvalues[::-1, [2, 0, 1]])
     # The order of points and of eigenvalues says nothing.
     assert spectrum_distance([members[4], shuffled], n_eigenvalues=3)[0, 1] == pytest.approx(0, abs=1e-12)
+
+
+def test_floors_compare_each_member_with_its_own_second_search():
+    """Found again alike; with a stable point more (cutoff 1 over 2 points); with 0.1 for the eigenvalue 0.5."""
+    stable, saddle = (0.5, 0.0), (1.5, 0.0)
+    first = [points_with(stable), points_with(saddle), points_with(stable, stable)]
+    second = [points_with(stable), points_with(saddle, stable), points_with((0.1, 0.0), stable)]
+    measure = MEASURES["fixed_points"](n_eigenvalues=1)
+    found = {
+        f.variant: f for f in measure.whole([([a], [b]) for a, b in zip(first, second, strict=True)]).findings
+    }
+    census, spectrum = (found[name].floor for name in ("census_distance", "spectrum_distance"))
+    assert census.value == pytest.approx(1 / 3)  # 0, 1, 0
+    assert census.leave_one_out == pytest.approx([0.5, 0, 0.5])
+    assert spectrum.value == pytest.approx(0.7 / 3)  # 0, 0.5, 0.4 / 2
+    assert spectrum.leave_one_out == pytest.approx([0.35, 0.1, 0.25])
+    assert found["n_stable"].floor is None
 
 
 def test_impossible_comparisons_are_said_in_one_line():

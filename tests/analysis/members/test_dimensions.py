@@ -84,6 +84,14 @@ def test_mean_and_sd_over_members_beside_untrained_ones():
     assert alone.arrays["values"] == pytest.approx([1, 2, 3], rel=1e-14)
 
 
+def test_the_measure_counts_all_gates():
+    """Each gate acts in one direction, another each: two together, one in any gate alone."""
+    apart = np.stack([np.diag([1.0, 0.0]), np.diag([0.0, 1.0])])
+    weights = [Weights(recurrent=apart), Weights(recurrent=apart[:, ::-1])]
+    found = MEASURES["effective_rank"]()(Recording(members=("a", "b"), weights=weights))
+    assert found.arrays["values"] == pytest.approx([2, 2], rel=1e-14)
+
+
 @pytest.mark.parametrize("wrong", [np.zeros((2, 0)), np.full((2, 2), np.nan), np.zeros(3)])
 def test_impossible_arrays(wrong):
     with pytest.raises(UserError, match="effective_rank"):
