@@ -3,10 +3,12 @@
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import degeneracy as dg
 from degeneracy.errors import UserError
+from degeneracy.files import read_arrays
 from degeneracy.studies.claims import PRIMARY
 
 FOLDER = Path(__file__).parents[2] / "figures" / "studies"
@@ -115,9 +117,13 @@ def test_coupled_members_are_trained_together_or_not_at_all(tmp_path: Path, monk
     whole = dg.run_study(plan, out=tmp_path / "whole", jobs=1, progress=False).table
     [lost, *_] = sorted((tmp_path / "whole").rglob("seed-*.safetensors"))
     kept = {p.name: p.read_bytes() for p in lost.parent.iterdir()}
+    arrays = read_arrays(lost)[0]
     lost.unlink()
     again = dg.run_study(plan, out=tmp_path / "whole", jobs=1, progress=False).table
     assert again.equals(whole)
     back = {p.name: p.read_bytes() for p in lost.parent.iterdir()}
     assert set(back) == set(kept)
     assert all(back[name] == value for name, value in kept.items() if name != lost.name)
+    assert arrays.keys() == read_arrays(lost)[0].keys()
+    for name, value in read_arrays(lost)[0].items():
+        np.testing.assert_array_equal(value, arrays[name], err_msg=f"{name}: trained among the others again")
