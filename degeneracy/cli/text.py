@@ -29,8 +29,9 @@ def table_text(study: StudyResult, csv: Path) -> str:
         found = table[(table["measure"] == measure) & (table["variant"] == variant)]
         rows += [_row(row, reasons) for row in found.to_dict("records")]
     for result in study.results:
-        for measure, why in result.missing.items():
-            reasons.add(f"{measure}: {why}", result.condition)
+        for why in dict.fromkeys(result.missing.values()):
+            measures = [measure for measure, reason in result.missing.items() if reason == why]
+            reasons.add(f"{', '.join(measures)}: {why}", result.condition)
     parts = [*columns([HEADINGS, *rows])] if rows else []
     notes = reasons.lines(len(study.results))
     if notes:

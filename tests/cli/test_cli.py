@@ -198,9 +198,11 @@ def assert_is_table(out: str, csv: pd.DataFrame, shown: dict[str, str]) -> None:
 def test_what_could_not_be_measured_is_said_under_the_table(
     here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", "tiny.toml", "--jobs", "1", "--set", "task.threshold=1e-9", "--quiet"]) == 0
+    lost = ["--set", "task.threshold=1e-9", "--set", 'measures=["procrustes", "cka"]']
+    assert main(["run", "tiny.toml", "--jobs", "1", *lost, "--quiet"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("\nWithout a number:\n  procrustes: needs 2 converged members, 0 of 3 converged\n")
+    why = "needs 2 converged members, 0 of 3 converged"
+    assert out.startswith(f"\nWithout a number:\n  procrustes, cka: {why}\n")
     assert out.count("procrustes") == 1  # once, though it holds in both conditions
     assert "\n\nNo network converged in channels=1; channels=2: more training.max_epochs or another" in out
 
