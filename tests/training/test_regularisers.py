@@ -57,6 +57,15 @@ def test_each_member_has_its_strength() -> None:
     assert torch.equal(grads, torch.tensor([0.0, 1.0, 3.0])[:, None, None] * 2 * w)
 
 
+def test_the_nuclear_norm_is_that_of_each_gate() -> None:
+    # Polar factors: orthogonal in each gate by itself, and along the gate its sum of singular values.
+    w = Streams([0], "test").normal((6, 3), dtype=torch.float64)
+    grads = weights_gradient({"nuclear": torch.ones(1, dtype=torch.float64)}, w)[0]
+    for gate, grad in zip(w[0].split(3), grads.split(3), strict=True):
+        torch.testing.assert_close(grad @ grad.T, torch.eye(3, dtype=torch.float64))
+        torch.testing.assert_close((grad * gate).sum(), torch.linalg.svdvals(gate).sum())
+
+
 def test_a_diverged_member_leaves_the_others_nuclear_norm() -> None:
     w = Streams([0, 1], "test").normal((4, 4))
     alone = weights_gradient({"nuclear": torch.ones(2)}, w)[0]
