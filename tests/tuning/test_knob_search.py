@@ -192,6 +192,16 @@ def usable_in(low: float, high: float, curve: Curve) -> Curve:
     return lambda u: curve(u) if low <= u <= high else math.nan
 
 
+def test_where_the_tolerance_is_met_nowhere_the_nearest_value_is_best_whatever_the_intervals() -> None:
+    near, wide = Seen(knob=0, value=0.8, low=0.79, high=0.81), Seen(knob=1, value=1.5, low=0.5, high=2.5)
+    ends = {0.0: near, 1.0: wide}
+    span = Span(low=0.0, high=1.0)
+    found = search(lambda knob: ends[knob], span, target=1.0, tolerance=0.1, max_evaluations=2)
+    assert (found.status, found.best) == ("not reached", near)
+    found = search(lambda knob: ends[knob], span, target=1.0, max_evaluations=2)
+    assert (found.status, found.best) == ("reached", wide), "without one, the interval that holds the target"
+
+
 @pytest.mark.parametrize(
     ("low", "high", "curve", "target"),
     [
