@@ -35,7 +35,7 @@ def summary(study: StudyResult) -> dict[str, Any]:
             for level in LEVELS
             if level in chosen
         ],
-        "missing": len(missing(study)),
+        "missing": len({measure for measure, _, _ in missing(study)}),
     }
 
 
