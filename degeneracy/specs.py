@@ -7,9 +7,12 @@ Ground floor: any room may import it.
 import inspect
 import textwrap
 from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import pydantic
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from degeneracy.errors import UserError, unknown_name
 
@@ -44,14 +47,17 @@ class Spec(pydantic.BaseModel):
         return type(self)(**{**given, **changes})
 
 
-def _field_lines(spec: type[Spec], before: str = "") -> Iterator[str]:
-    """Each field with its default and its meaning; those of a spec inside this one by their whole key."""
+def _field_lines(spec: type[Spec], before: str = "", made: Spec | None = None) -> Iterator[str]:
+    """Each field with its default and its meaning; those of a spec inside this one by their whole key.
+
+    Where `made` is a field's default, its values are the defaults.
+    """
     for name, info in spec.model_fields.items():
-        default = info.get_default(call_default_factory=True, validated_data={})
+        default = getattr(made, name) if made else _default(info)
         if isinstance(default, Spec) and type(default).model_fields:
-            yield from _field_lines(type(default), f"{before}{name}.")
+            yield from _field_lines(type(default), f"{before}{name}.", default)
             continue
-        head = f"{before}{name}" + ("" if info.is_required() else f" = {default!r}")
+        head = f"{before}{name}" + ("" if default is PydanticUndefined else f" = {default!r}")
         choices = ", ".join(map(repr, choices_of(info.annotation)))
         said = "; ".join(part for part in (info.description, choices and f"of {choices}") if part)
         yield textwrap.fill(
@@ -59,15 +65,29 @@ def _field_lines(spec: type[Spec], before: str = "") -> Iterator[str]:
         )
 
 
+def _default(info: FieldInfo) -> Any:
+    """What a field is where it is not set; undefined where that depends on other fields, or it has to be given."""
+    if getattr(info, "default_factory_takes_validated_data", False):  # no pydantic before 2.10 has such
+        return PydanticUndefined
+    return info.get_default(call_default_factory=True)
+
+
 def choices_of(annotation: Any) -> tuple[Any, ...]:
     """What a field of this type, or each of its entries, is one of; nothing where it is not so few."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
-    return next((found for inner in get_args(annotation) if (found := choices_of(inner))), ())
+    found = [choices_of(inner) for inner in get_args(annotation) if inner is not type(None)]
+    if get_origin(annotation) in (Union, UnionType):  # of which all must be few
+        return tuple(one for choices in found for one in choices) if all(found) else ()
+    return next((choices for choices in found if choices), ())
 
 
 # Where pydantic speaks of Python's types to somebody who writes TOML.
-_PLAINLY = {"tuple_type": "a list is needed", "mapping_type": "a table of its fields is needed"}
+_PLAINLY = {
+    "tuple_type": "a list is needed",
+    "dict_type": "a table is needed",
+    "model_type": "a table of its fields is needed",
+}
 
 
 def _first_mistake(spec: type[Spec], error: pydantic.ValidationError) -> UserError:

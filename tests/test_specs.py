@@ -1,11 +1,13 @@
 """Specs and the user's mistakes in them: one line that says what, where and what would be right."""
 
+from typing import Literal
+
 import pydantic
 import pytest
 
 import degeneracy as dg
 from degeneracy.errors import UserError, unknown_name
-from degeneracy.specs import Spec
+from degeneracy.specs import Spec, choices_of
 from degeneracy.training.optimisation import CosineWarmRestarts
 
 
@@ -117,7 +119,39 @@ def test_help_lists_the_fields_with_their_defaults_and_meanings() -> None:
     assert (Outer.__doc__ or "") == "Fields:\n    inner.width = 2\n    needed"
 
 
-def test_who_writes_toml_is_told_of_lists() -> None:
+def test_help_says_of_a_spec_inside_what_the_field_makes_of_it() -> None:
+    class Wide(Spec):
+        inner: Inner = Inner(width=5)
+
+    assert Wide.__doc__ == "Fields:\n    inner.width = 5"
+    assert "    claims.weights.measure = 'signed_pif': the one measure" in (dg.Study.__doc__ or "")
+
+
+@pytest.mark.skipif(
+    not hasattr(pydantic.fields.FieldInfo, "default_factory_takes_validated_data"), reason="pydantic < 2.10"
+)
+def test_a_default_that_depends_on_other_fields_is_left_to_them() -> None:
+    class Square(Spec):
+        width: int = 2
+        height: int = pydantic.Field(default_factory=lambda fields: fields["width"])
+
+    assert Square(width=3).height == 3
+    assert Square.__doc__ == "Fields:\n    width = 2\n    height"
+
+
+def test_choices_are_named_where_there_are_no_other_values() -> None:
+    assert choices_of(Literal["a"] | Literal["b"] | None) == ("a", "b")
+    assert choices_of(tuple[Literal["a", "b"], ...]) == ("a", "b")
+    assert choices_of(bool | Literal["auto"]) == ()
+
+
+def test_who_writes_toml_is_told_of_lists_and_tables() -> None:
     assert (
         line(lambda: dg.Training(checkpoints=0.5)) == "Training: checkpoints = 0.5 is wrong: a list is needed"
+    )
+    assert (
+        line(lambda: dg.Training(regularisers=3)) == "Training: regularisers = 3 is wrong: a table is needed"
+    )
+    assert line(lambda: dg.Training(coupling=3)) == (
+        "Training: coupling = 3 is wrong: a table of its fields is needed"
     )
