@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def table_text(study: StudyResult, csv: Path) -> str:
     notes = reasons.lines(len(study.results))
     if notes:
         parts += ["", "Without a number:", *notes]
-    stuck = [r.condition for r in study.results if all(m.status == "not converged" for m in r.members)]
+    stuck = [r.condition for r in study.results if _stuck({m.status for m in r.members})]
     if stuck:
         said = (
             f"No network converged in {'; '.join(stuck)}: more training.max_epochs or another"
@@ -77,6 +77,11 @@ class _Reasons:
             where = "" if len(conditions) == n_conditions else f" ({'; '.join(conditions)})"
             lines += textwrap.wrap(reason + where, WIDTH, initial_indent="  ", subsequent_indent="    ")
         return lines
+
+
+def _stuck(statuses: Set[str]) -> bool:
+    """Whether no network of a condition converged, and not all of them diverged, which more training would not help."""
+    return "not converged" in statuses and statuses <= {"not converged", "diverged"}
 
 
 def _row(row: Mapping[Any, Any], reasons: _Reasons) -> tuple[str, ...]:

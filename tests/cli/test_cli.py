@@ -6,17 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic import study
 
 import degeneracy
 from degeneracy.analysis import MEASURES
 from degeneracy.cli import main
 from degeneracy.cli.parser import parse_setting
+from degeneracy.cli.text import table_text
 from degeneracy.networks.cells import CELLS
 from degeneracy.studies.study import load_study
 from degeneracy.tasks import TASKS
@@ -205,6 +208,24 @@ def test_what_could_not_be_measured_is_said_under_the_table(
     assert out.startswith(f"\nWithout a number:\n  procrustes, cka: {why}\n")
     assert out.count("procrustes") == 1  # once, though it holds in both conditions
     assert "\n\nNo network converged in channels=1; channels=2: more training.max_epochs or another" in out
+
+
+@pytest.mark.parametrize(
+    ("statuses", "said"),
+    [
+        (("not converged", "diverged"), True),
+        (("not converged", "converged"), False),
+        (("diverged",), False),
+        (("given",), False),
+        ((), False),
+    ],
+)
+def test_more_training_is_advised_where_no_network_converged(statuses: tuple[str, ...], said: bool) -> None:
+    made = study(2, (2,))
+    (result,) = made.results
+    members = tuple(replace(result.members[0], label=status, status=status) for status in statuses)
+    found = replace(made, results=(replace(result, members=members),))
+    assert ("No network converged in condition_2:" in table_text(found, Path("table.csv"))) == said
 
 
 def test_report_again(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
