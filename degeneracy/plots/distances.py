@@ -30,7 +30,7 @@ from degeneracy.plots.style import (
     GREY,
     SEQUENTIAL,
     Numbers,
-    brief_name,
+    brief_names,
     condition_axis,
     condition_colours,
     condition_key,
@@ -212,9 +212,11 @@ def _panel_title(results: Sequence[Result], result: Result, name: str, columns: 
     measure = full_name(*split(name))
     if len(measure) > width:
         measure = stacked_name(*split(name))
-    condition = brief_name(result, width - (9 if columns < MAX_COLUMNS else 3), break_lines=True)
+    room = width - (9 if columns < MAX_COLUMNS else 3)
+    number = next(k for k, one in enumerate(results) if one is result)
+    condition = brief_names(results, room, break_lines=True)[number]
     if "…" in condition:  # cut, so maybe no longer its own
-        condition = f"condition {results.index(result) + 1}"
+        condition = f"condition {number + 1}"
     return f"{measure}\n{condition} ({n})" if columns < MAX_COLUMNS else f"{measure}\n{condition}\n{n}"
 
 

@@ -26,6 +26,7 @@ from degeneracy.plots.style import (
     COLOURS,
     GREY,
     brief_name,
+    brief_names,
     condition_colours,
     label_outer,
     legend_below,
@@ -102,9 +103,10 @@ def overview(study: StudyResult | Result) -> Figure:
         raise UserError("overview: nothing could be calibrated (the table says why)")
     figure, (ax,) = panels(1, 1, height=0.55 + len(rows) * max(0.24, 0.085 * len(results)), extra=0.4)
     figure.set_figwidth(6.7)
-    for k, (result, colour) in enumerate(zip(results, condition_colours(len(results)), strict=True)):
+    names, colours = brief_names(results, 30), condition_colours(len(results))
+    for k, (result, colour) in enumerate(zip(results, colours, strict=True)):
         shift = 0.7 * ((k + 0.5) / len(results) - 0.5)
-        label = f"{brief_name(result, 30)} (n = {result.n_converged})"
+        label = f"{names[k]} (n = {result.n_converged})"
         for row, name in enumerate(rows):
             _bar(ax, _calibrated(finding_of(result, *name)), row + shift, colour, marker(k), label, flat=True)
     ax.axvline(0, color=GREY, ls=":", lw=1.2)

@@ -220,19 +220,27 @@ def short(text: str, limit: int = 28) -> str:
     return f"{text[:keep]}…{text[-keep:]}"
 
 
-def brief_name(result: Result, limit: int, *, break_lines: bool = False) -> str:
-    """A condition's name as far as there is room for so many characters in a line.
+def brief_names(results: Sequence[Result], limit: int, *, break_lines: bool = False) -> list[str]:
+    """Conditions' names as far as there is room for so many characters in a line, all in one way.
 
-    That is tighter, or in a line a factor where lines may be broken, or the factors' values alone.
+    That is tighter, or in a line a factor where lines may be broken, or the factors' values alone, shortened at last.
     """
-    name = condition_name(result)
-    lines = name.replace(" = ", "=").split(", ") if break_lines and result.factors else [name]
-    if len(name) > limit >= max(map(len, lines)):
-        return ",\n".join(lines)
-    values = ", ".join(map(level_text, result.factors.values())) or name
-    return next(
-        (one for one in (name, name.replace(" = ", "="), values) if len(one) <= limit), short(values, limit)
-    )
+    pairs = [[(factor_name(k), level_text(v)) for k, v in result.factors.items()] for result in results]
+    ways = [
+        [condition_name(result) for result in results],
+        [", ".join(f"{name}={value}" for name, value in own) for own in pairs],
+        [",\n".join(f"{name}={value}" for name, value in own) for own in pairs] if break_lines else [],
+        [", ".join(value for _, value in own) for own in pairs],
+    ]
+    for way in ways:
+        if all(way) and way and max(len(line) for name in way for line in name.split("\n")) <= limit:
+            return way
+    return [short(values or name, limit) for values, name in zip(ways[-1], ways[0], strict=True)]
+
+
+def brief_name(result: Result, limit: int) -> str:
+    """One condition's name as far as there is room, as in `brief_names`."""
+    return brief_names([result], limit)[0]
 
 
 def condition_title(result: Result, limit: int = 28) -> str:

@@ -14,7 +14,7 @@ from degeneracy.plots.style import (
     COLOURS,
     GREY,
     PALE,
-    brief_name,
+    brief_names,
     condition_axis,
     condition_colours,
     condition_key,
@@ -123,7 +123,8 @@ def training_curves(study: StudyResult | Result) -> Figure:
     columns = min(3, len(results)) if len(results) <= 15 else 5
     figure, axes = panels(len(results), columns, height=2.1, extra=0.3, share=True)
     seen: dict[str, None] = {}
-    for ax, result in zip(axes, results, strict=True):
+    names = brief_names(results, 22, break_lines=True)
+    for ax, result, name in zip(axes, results, names, strict=True):
         for member in result.members:
             _curve(ax, member, rasterized=len(result.members) * len(results) > 60)
             seen[member.status] = None
@@ -131,7 +132,7 @@ def training_curves(study: StudyResult | Result) -> Figure:
         if threshold is not None:
             ax.axhline(threshold, color="black", ls="--", lw=0.9)
         log_y(ax)
-        ax.set_title(f"{brief_name(result, 22, break_lines=True)} (n = {result.n_members})")
+        ax.set_title(f"{name} (n = {result.n_members})")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=2))
     for ax in axes[:: min(columns, len(axes))]:
         ax.set_ylabel("training loss (MSE)")

@@ -6,7 +6,7 @@ import pytest
 from synthetic import study
 
 from degeneracy import plots
-from degeneracy.plots.style import MAX_KEYS, brief_name, condition_key, n_text, panels
+from degeneracy.plots.style import MAX_KEYS, brief_name, brief_names, condition_key, n_text, panels
 from degeneracy.studies.study_result import StudyResult
 
 ONE = study(8)
@@ -67,9 +67,18 @@ def test_names_take_the_room_there_is() -> None:
     assert brief_name(result, 25) == "channels = 2, gamma = 0.5"
     assert brief_name(result, 24) == "channels=2, gamma=0.5"
     assert brief_name(result, 20) == "2, 0.5"
-    assert brief_name(result, 20, break_lines=True) == "channels=2,\ngamma=0.5"
-    assert brief_name(result, 8, break_lines=True) == "2, 0.5"
+    assert brief_names([result], 20, break_lines=True) == ["channels=2,\ngamma=0.5"]
+    assert brief_names([result], 8, break_lines=True) == ["2, 0.5"]
     assert brief_name(replace(result, factors={}, condition="own_condition"), 7) == "own…ion"
+
+
+def test_conditions_of_one_figure_are_named_in_one_way() -> None:
+    pair = [replace(ONE.results[0], factors={"task.switch_probability": p}) for p in (0.3, 0.25)]
+    assert brief_names(pair, 23) == ["switch probability=0.3", "switch probability=0.25"]
+    assert brief_names(pair, 22) == ["0.3", "0.25"]
+    own = [replace(ONE.results[0], factors={}, condition=name) for name in ("mine", "my_second_one")]
+    assert brief_names(own, 13) == ["mine", "my_second_one"]
+    assert brief_names(own, 9) == ["mine", "my_s…_one"]
 
 
 def test_numbers_of_networks() -> None:
