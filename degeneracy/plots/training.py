@@ -123,7 +123,9 @@ def training_curves(study: StudyResult | Result) -> Figure:
     columns = min(3, len(results)) if len(results) <= 15 else 5
     figure, axes = panels(len(results), columns, height=2.1, extra=0.3, share=True)
     seen: dict[str, None] = {}
-    names = brief_names(results, 22, break_lines=True)
+    room = 26 if columns <= 3 else 16  # characters over a panel
+    names = brief_names(results, room, break_lines=True)
+    own_line = "\n" if max(len(name.split("\n")[-1]) for name in names) > room - 9 else " "
     for ax, result, name in zip(axes, results, names, strict=True):
         for member in result.members:
             _curve(ax, member, rasterized=len(result.members) * len(results) > 60)
@@ -132,8 +134,8 @@ def training_curves(study: StudyResult | Result) -> Figure:
         if threshold is not None:
             ax.axhline(threshold, color="black", ls="--", lw=0.9)
         log_y(ax)
-        ax.set_title(f"{name} (n = {result.n_members})")
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=2))
+        ax.set_title(f"{name}{own_line}(n = {result.n_members})")
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=4 if columns <= 3 else 2, min_n_ticks=2))
     for ax in axes[:: min(columns, len(axes))]:
         ax.set_ylabel("training loss (MSE)")
     for ax in axes[-columns:]:
