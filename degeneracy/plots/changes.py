@@ -41,3 +41,8 @@ def in_percent(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(
         **{name: 100 * np.expm1(x.where(ratio, 0.0)).where(ratio, x / whole) for name, x in ends.items()}
     )
+
+
+def finding_names(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """The measure and variant of each row."""
+    return list(zip(table["measure"], table["variant"], strict=True))

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from degeneracy.errors import UserError, unknown_name
-from degeneracy.plots.changes import in_percent, rows_of_spread
+from degeneracy.plots.changes import finding_names, in_percent, rows_of_spread
 from degeneracy.plots.names import LEVELS, full_name
-from degeneracy.plots.style import COLOURS, GREY, PALE, WIDTH, legend_below, marker, n_text, panels, styled
+from degeneracy.plots.style import COLOURS, GREY, PALE, legend_below, marker, n_text, row_panels, styled
 from degeneracy.studies.factors import factor_name
 from degeneracy.studies.study_result import StudyResult
 
@@ -40,10 +40,8 @@ def effects(study: StudyResult, scale: str = "value") -> Figure:
     levels = [level for level in LEVELS if level in set(shown["level"])]
     if not levels:
         raise UserError(f"effects: no measure has an effect on the scale '{scale}' (the table says why)")
-    rows = {level: list(dict.fromkeys(_names(shown[shown["level"] == level]))) for level in levels}
-    heights = [0.5 + ROW_HEIGHT * max(len(rows[level]), 3) for level in levels]
-    figure, axes = panels(len(levels), 1, height=heights, extra=0.6)
-    figure.set_figwidth(WIDTH)
+    rows = {level: list(dict.fromkeys(finding_names(shown[shown["level"] == level]))) for level in levels}
+    figure, axes = row_panels([len(rows[level]) for level in levels], ROW_HEIGHT)
     for ax, level in zip(axes, levels, strict=True):
         _panel(ax, shown[shown["level"] == level], rows[level], study.factors)
         ax.set_title(level)
@@ -61,16 +59,12 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     return rows_of_spread(table[table["effect"].notna() & ~(other_variant & ~table["primary"])])
 
 
-def _names(table: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(zip(table["measure"], table["variant"], strict=True))
-
-
 def _panel(axes: Axes, table: pd.DataFrame, rows: list[tuple[str, str]], factors: tuple[str, ...]) -> None:
     """Effects of one level, a row a measure; several factors side by side in it."""
     for k, factor in enumerate(factors):
         shift = 0.7 * ((k + 0.5) / len(factors) - 0.5)
         own = table[table["factor"] == factor]
-        for name, row in zip(_names(own), own.to_dict("records"), strict=True):
+        for name, row in zip(finding_names(own), own.to_dict("records"), strict=True):
             at, colour = rows.index(name) + shift, COLOURS[k % len(COLOURS)]
             label = f"{factor_name(factor)}, {row['lowest']} → {row['highest']}"
             if row["margin"] > 0:

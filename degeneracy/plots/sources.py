@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from degeneracy.errors import UserError
-from degeneracy.plots.changes import rows_of_spread
+from degeneracy.plots.changes import finding_names, rows_of_spread
 from degeneracy.plots.names import LEVELS, full_name
-from degeneracy.plots.style import COLOURS, GREY, WIDTH, legend_below, marker, panels, styled
+from degeneracy.plots.style import COLOURS, GREY, legend_below, marker, row_panels, styled
 
 ROW_HEIGHT = 0.26  # inches
 
@@ -29,10 +29,8 @@ def source_shares(table: pd.DataFrame) -> Figure:
     if not levels:
         raise UserError("source shares: the table holds no share (its notes say why)")
     varies = list(dict.fromkeys(shown["varies"]))
-    rows = {level: list(dict.fromkeys(_names(shown[shown["level"] == level]))) for level in levels}
-    heights = [0.5 + ROW_HEIGHT * max(len(rows[level]), 3) for level in levels]
-    figure, axes = panels(len(levels), 1, height=heights, extra=0.6)
-    figure.set_figwidth(WIDTH)
+    rows = {level: list(dict.fromkeys(finding_names(shown[shown["level"] == level]))) for level in levels}
+    figure, axes = row_panels([len(rows[level]) for level in levels], ROW_HEIGHT)
     for ax, level in zip(axes, levels, strict=True):
         _panel(ax, shown[shown["level"] == level], rows[level], varies)
         ax.set_title(level)
@@ -41,15 +39,11 @@ def source_shares(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _names(table: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(zip(table["measure"], table["variant"], strict=True))
-
-
 def _panel(axes: Axes, table: pd.DataFrame, rows: list[tuple[str, str]], varies: list[str]) -> None:
     """Shares of one level, a row a measure, the sources side by side in it."""
     for k, sources in enumerate(varies):
         own = table[table["varies"] == sources]
-        at = [rows.index(name) + 0.7 * ((k + 0.5) / len(varies) - 0.5) for name in _names(own)]
+        at = [rows.index(name) + 0.7 * ((k + 0.5) / len(varies) - 0.5) for name in finding_names(own)]
         axes.errorbar(
             own["share"],
             at,

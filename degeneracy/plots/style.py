@@ -34,7 +34,7 @@ SEQUENTIAL = "cividis"  # even in lightness, the same to colour-blind readers
 
 WIDTH = 6.7  # inches: an A4 page less margins of 20 mm
 PANEL_HEIGHT = 1.9
-MAX_KEYS = 12
+MAX_KEYS = 12  # of more conditions the key would take more room than the figure
 
 _SETTINGS: Any = {  # matplotlib's own type of it lists every setting by name
     "font.family": "sans-serif",
@@ -155,6 +155,14 @@ def panels(
     return figure, axes[:n_panels]
 
 
+def row_panels(n_rows: Sequence[int], row_height: float) -> tuple[Drawing, list[Axes]]:
+    """Panels below one another over the whole width, each as high as its rows of so many inches."""
+    heights = [0.5 + row_height * max(n, 3) for n in n_rows]
+    figure, axes = panels(len(heights), 1, height=heights, extra=0.6)
+    figure.set_figwidth(WIDTH)
+    return figure, axes
+
+
 def log_y(axes: Axes) -> None:
     """A logarithmic vertical axis."""
     axes.set_yscale("log")
@@ -250,8 +258,8 @@ def condition_title(result: Result, limit: int = 28) -> str:
 
 def n_text(counts: Iterable[int]) -> str:
     """How many networks: "n = 12", or "n = 8–12"."""
-    low, high = min(counts := list(counts)), max(counts)
-    return f"n = {low}" if low == high else f"n = {low}–{high}"
+    known = sorted(counts)
+    return f"n = {known[0]}" if known[0] == known[-1] else f"n = {known[0]}–{known[-1]}"
 
 
 def condition_axis(axes: Axes, results: Sequence[Result], room: int = 22) -> None:
@@ -277,7 +285,10 @@ def condition_key(figure: Figure, axes: Axes, results: Sequence[Result], room: i
     """
     if _length(_levels(results)) <= room or len(results) > MAX_KEYS:
         return False
-    names = [f"{k}: {condition_title(result, 40)}" for k, result in enumerate(results, start=1)]
+    names = [
+        f"{k}: {name} (n = {result.n_converged})"
+        for k, (name, result) in enumerate(zip(brief_names(results, 40), results, strict=True), start=1)
+    ]
     for k, (name, colour) in enumerate(zip(names, condition_colours(len(results)), strict=True)):
         axes.plot([], [], marker(k), color=colour, ms=4, ls="", label=name)
     figure.set_figheight(figure.get_figheight() + 0.17 * -(-len(names) // legend_columns(figure, names)))

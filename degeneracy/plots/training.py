@@ -32,6 +32,7 @@ from degeneracy.plots.survivorship import draw_against_convergence, shares_diffe
 from degeneracy.studies.study_result import StudyResult
 
 STATUS_COLOURS = {"converged": COLOURS[0], "not converged": COLOURS[4], "diverged": COLOURS[1], "given": PALE}
+_ROOM = 36  # characters below a panel, two in a row
 MAX_CHANNELS = 4
 
 
@@ -176,7 +177,7 @@ def convergence(study: StudyResult | Result) -> Figure:
     figure, axes = panels(2 + len(levels), 2, height=1.85 + 0.06 * max(0, len(results) - 6), extra=0.35)
     _counts(axes[0], results)
     _updates(axes[1], results)
-    keyed = condition_key(figure, axes[1], results, 36)
+    keyed = condition_key(figure, axes[1], results, _ROOM)
     for ax, (measure, variant) in zip(axes[2:], levels.values(), strict=True):
         draw_against_convergence(ax, results, measure, variant)
         ax.set_title(full_name(measure, variant))
@@ -198,7 +199,7 @@ def _counts(axes: Axes, results: tuple[Result, ...]) -> None:
             axes.annotate(
                 f"{done}/{result.n_members}", (k, left[k]), (0, 2), textcoords="offset points", ha="center"
             )
-    condition_axis(axes, results, 36)
+    condition_axis(axes, results, _ROOM)
     axes.set_ylim(0, 1.12 * max(left.max(), 1))
     axes.set_ylabel("networks")
     axes.set_title("Networks converged / trained")
@@ -222,7 +223,7 @@ def _updates(axes: Axes, results: tuple[Result, ...]) -> None:
         if len(updates):
             axes.hlines(np.median(updates), k - 0.38, k + 0.38, color="black", lw=1.2)
         highest = max(highest, updates.max(initial=0))
-    condition_axis(axes, results, 36)
+    condition_axis(axes, results, _ROOM)
     axes.set_ylim(0, 1.12 * highest or 1)
     axes.set_ylabel("updates")
     axes.set_title("Updates to threshold (line: median)")
