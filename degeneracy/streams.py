@@ -40,6 +40,16 @@ class Streams:
         chosen.generators = [self.generators[k] for k in members]
         return chosen
 
+    def states(self) -> list[Tensor]:
+        """Where each member's stream is, for `restore`."""
+        return [gen.get_state() for gen in self.generators]
+
+    def restore(self, states: Sequence[Tensor]) -> None:
+        """Go on from there with new generators."""
+        self.generators = [torch.Generator(device=self.device) for _ in states]
+        for gen, state in zip(self.generators, states, strict=True):
+            gen.set_state(state)
+
     def uniform(self, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
         """Uniform numbers in [low, high), shape (member, *shape), float32."""
         out = self._empty(shape)

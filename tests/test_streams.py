@@ -97,3 +97,12 @@ def test_global_seeds_change_no_result() -> None:
         torch.manual_seed(seed)
         found.append(dg.train(task, dg.Network(hidden_size=4, sigma_rec=0.1), training, seeds=[4], jobs=1))
     assert torch.equal(found[0].params()["W_rec"], found[1].params()["W_rec"])
+
+
+def test_streams_go_on_from_a_state_they_were_in() -> None:
+    streams = Streams([3, 4], "data")
+    streams.uniform((5,))
+    states = streams.states()
+    drawn = streams.uniform((5,))
+    streams.restore(states)
+    assert torch.equal(streams.uniform((5,)), drawn)

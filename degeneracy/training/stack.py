@@ -146,7 +146,7 @@ class Stack:
 
         if not self.flat.is_cuda:
             return once
-        return Replayed(once, [*self.data.generators, *self.noise.generators])
+        return Replayed(once, [self.data, self.noise])
 
     def _batch(self, task: Task, training: Training) -> Trials:
         if self.pool is None:

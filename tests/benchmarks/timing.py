@@ -125,7 +125,11 @@ def machine() -> dict[str, Any]:
 
 def hardware() -> str:
     """The folder of this hardware's results, such as "amd-epyc-2core"."""
-    return f"{re.sub(r'[^a-z0-9]+', '-', _processor().lower()).strip('-')}-{cpu_count() or 1}core"
+    return f"{_slug(_processor())}-{cpu_count() or 1}core"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def report(benchmark: str, rows: Sequence[Row], *, keep: bool = True, results: Path = RESULTS) -> None:
@@ -134,15 +138,29 @@ def report(benchmark: str, rows: Sequence[Row], *, keep: bool = True, results: P
     for row in rows:
         print(_line(row, f"{where['processor']}, {where['cores']} cores"), flush=True)
     if keep:
-        path = results / hardware() / f"{benchmark}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = {
-            "benchmark": benchmark,
-            "date": datetime.now(UTC).date().isoformat(),
-            "machine": where,
-            "rows": [_plain(asdict(row)) for row in rows],
-        }
-        path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        keep_rows(benchmark, rows, results=results)
+
+
+def keep_rows(
+    benchmark: str, rows: Sequence[Row], *, results: Path = RESULTS, processor: str | None = None
+) -> None:
+    """Write all rows with the machine as JSON, in place of what an earlier run kept.
+
+    Args:
+        benchmark: names the file.
+        rows: what to keep.
+        results: the folder of all hardware's results.
+        processor: names the hardware's folder where another processor than this machine's did the work: a GPU.
+    """
+    path = results / (hardware() if processor is None else _slug(processor)) / f"{benchmark}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "benchmark": benchmark,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "rows": [_plain(asdict(row)) for row in rows],
+    }
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _line(row: Row, where: str) -> str:

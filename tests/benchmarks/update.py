@@ -80,6 +80,7 @@ def make_peer(cell: str, members: int, n: int, trials: Trials) -> Callable[[], N
     kinds: dict[str, Callable[[], nn.Module]] = {
         "tanh": lambda: nn.RNN(CHANNELS, n, batch_first=True),
         "gru": lambda: nn.GRU(CHANNELS, n, batch_first=True),
+        "lstm": lambda: nn.LSTM(CHANNELS, n, batch_first=True),
         "leaky_tanh": lambda: LeakyLoop(CHANNELS, n, 0.2),
     }
     networks = [(kinds[cell](), nn.Linear(n, CHANNELS)) for _ in range(members)]
