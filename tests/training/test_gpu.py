@@ -104,7 +104,7 @@ def test_a_member_beside_one_that_diverges_is_the_same(cell: str, monkeypatch: p
     members = trained(cell)
     assert members[1].status == "diverged"
     # Member 1 leaves after the first epoch; until then all three are multiplied in one batch.
-    np.testing.assert_array_equal(undisturbed[[0, 2], :10], losses([members[0], members[2]])[:, :5])
+    np.testing.assert_array_equal(undisturbed[[0, 2], :5], losses([members[0], members[2]])[:, :5])
     # 20 updates after the batch has changed its size, other kernels may sum in another order.
     np.testing.assert_allclose(undisturbed[[0, 2]], losses([members[0], members[2]]), rtol=1e-4)
 
