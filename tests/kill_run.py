@@ -119,7 +119,7 @@ def main() -> int:
     moments = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         study, alone, killed = (Path(folder) / name for name in ("killed.toml", "alone", "killed"))
-        study.write_text(STUDY)
+        study.write_text(STUDY, encoding="utf-8")
         whole = finish(study, alone, args.jobs)
         print(f"left alone: {whole:.1f} s, {len(members(alone))} members", flush=True)
         again = 0

@@ -33,7 +33,7 @@ def test_json_that_others_cannot_read_is_not_written(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
-    (tmp_path / "y").write_text("{ not json")
+    (tmp_path / "y").write_text("{ not json", encoding="utf-8")
     for read in (read_json, read_arrays):
         with pytest.raises(UserError, match=r"cannot read .*y: damaged"):
             read(tmp_path / "y")
@@ -83,7 +83,11 @@ def test_a_lock_held_by_another_process_is_respected(tmp_path: Path) -> None:
         "print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", holder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"

@@ -68,7 +68,7 @@ def floor(module: str) -> tuple[int, int]:
 
 def imports(module: str) -> list[tuple[str, bool]]:
     """All modules of the package that a module imports, and whether inside a function."""
-    tree = ast.parse(SOURCES[module].read_text())
+    tree = ast.parse(SOURCES[module].read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     late = {id(inner) for function in functions for inner in ast.walk(function)}
     found = []
@@ -174,9 +174,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
         (tree / room).symlink_to(Path("degeneracy") / room)
     shutil.copytree(ROOT / "tests", tree / "tests", ignore=skipped)
     (tree / "figures").mkdir()
-    (tree / "figures" / "draw.py").write_text("")
+    (tree / "figures" / "draw.py").write_text("", encoding="utf-8")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist")]
-    built = subprocess.run([*command, str(tree)], capture_output=True, text=True)
+    built = subprocess.run([*command, str(tree)], capture_output=True, text=True, encoding="utf-8")
     assert built.returncode == 0, built.stderr
     (wheel,) = (tmp_path / "dist").iterdir()
     with zipfile.ZipFile(wheel) as archive:
@@ -216,7 +216,7 @@ def test_no_public_name_is_a_module_of_another() -> None:
 def public_definitions() -> list[tuple[str, ast.AST]]:
     found: list[tuple[str, ast.AST]] = []
     for module, path in SOURCES.items():
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         found.append((module, tree))
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
@@ -321,7 +321,7 @@ def forbidden_call(node: ast.Call, file: str) -> bool:
 @pytest.mark.parametrize("module", SOURCES)
 def test_no_pickle_no_global_random_state_nothing_deleted(module: str) -> None:
     path = SOURCES[module]
-    assert offences(path.read_text(), path.as_posix()) == []
+    assert offences(path.read_text(encoding="utf-8"), path.as_posix()) == []
 
 
 def test_those_rules_can_fail() -> None:

@@ -11,7 +11,7 @@ import pytest
 import degeneracy as dg
 from degeneracy.checks import check_task
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -20,7 +20,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_own_task_and_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [source] = [block for block in blocks("python") if "class Accumulate" in block]
-    (tmp_path / "mine.py").write_text(source)
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     mine = importlib.import_module("mine")

@@ -130,7 +130,7 @@ def wrong_shape(recording):
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the researcher's own file, which is not on Python's path."""
-    (tmp_path / "mine_own.py").write_text(OWN)
+    (tmp_path / "mine_own.py").write_text(OWN, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     sys.modules.pop("mine_own", None)
@@ -252,7 +252,7 @@ def test_a_measure_that_returns_another_shape_is_said(mine: ModuleType) -> None:
 
 
 def test_a_mistake_inside_the_users_module_is_shown_as_it_is(folder: Path) -> None:
-    (folder / "mine_own.py").write_text("import not_installed_here\nx = 1\n")
+    (folder / "mine_own.py").write_text("import not_installed_here\nx = 1\n", encoding="utf-8")
     with pytest.raises(ModuleNotFoundError, match="not_installed_here"):
         look_up("measure", "mine_own:x", {})
 
@@ -280,7 +280,7 @@ factor = 2.0
 
 
 def test_a_study_file_names_the_users_own_parts(folder: Path) -> None:
-    (folder / "study.toml").write_text(STUDY)
+    (folder / "study.toml").write_text(STUDY, encoding="utf-8")
     result = dg.run_study("study.toml", jobs=1, progress=False)
     table = result.table.set_index("measure")
     assert table.loc["spread", "value"] == pytest.approx(2 * table.loc["state_distance", "value"], rel=1e-12)
@@ -290,7 +290,7 @@ def test_a_study_file_names_the_users_own_parts(folder: Path) -> None:
 
 def test_several_processes_find_the_users_own_parts(folder: Path) -> None:
     """As the installed command runs: with the working directory not on Python's path."""
-    (folder / "study.toml").write_text(STUDY)
+    (folder / "study.toml").write_text(STUDY, encoding="utf-8")
     code = textwrap.dedent("""
         import sys
         sys.path = [path for path in sys.path if path]
@@ -298,7 +298,9 @@ def test_several_processes_find_the_users_own_parts(folder: Path) -> None:
         table = dg.run_study("study.toml", jobs=2, progress=False).table
         assert table["value"].notna().all(), table
     """)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -322,5 +324,5 @@ def test_an_edited_measure_is_taken_anew(folder: Path) -> None:
 
     before = own_source(build_measures(["mine_own:state_distance"])["state_distance"])
     assert "def state_distance" in before
-    (folder / "mine_own.py").write_text(before + "\n# edited\n")
+    (folder / "mine_own.py").write_text(before + "\n# edited\n", encoding="utf-8")
     assert own_source(build_measures(["mine_own:state_distance"])["state_distance"]) != before

@@ -31,7 +31,7 @@ PROGRAMS = {
 def load(folder: Path, program: str) -> dict[str, Any]:
     """What a program kept, or nothing."""
     path = folder / f"{program}.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
     return found
 
 

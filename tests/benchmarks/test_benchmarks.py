@@ -19,7 +19,7 @@ PROGRAMS = sorted(
 def test_short_form_prints_a_line_a_row(program: str) -> None:
     """In a process of its own, as a user starts it: the number of threads is set before anything is imported."""
     command = [sys.executable, "-m", f"tests.benchmarks.{program}", "--short"]
-    done = subprocess.run(command, cwd=HERE.parent.parent, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=HERE.parent.parent, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.strip().splitlines()
     assert lines

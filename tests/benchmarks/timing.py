@@ -193,7 +193,7 @@ def _plain(value: Any) -> Any:
 
 def _processor() -> str:
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine()
     found = re.search(r"^model name\s*:\s*(.+)$", text, flags=re.MULTILINE)

@@ -163,7 +163,7 @@ def _peak_memory(side: str, out: Any) -> None:
         "peer": lambda: _stacked_autograd(members, n, trials),
     }
     update = make[side]()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (Linux)
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew (Linux)
     before = _status("VmRSS")
     update()
     out.put(_status("VmHWM") - before)
@@ -171,7 +171,9 @@ def _peak_memory(side: str, out: Any) -> None:
 
 def _status(field: str) -> float:
     """A figure of this process's memory, MB."""
-    found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), flags=re.MULTILINE)
+    found = re.search(
+        rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert found is not None
     return int(found.group(1)) / 1024
 

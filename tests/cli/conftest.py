@@ -24,7 +24,7 @@ probe = { n_trials = 8 }
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory with a small study in it."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.toml").write_text(STUDY)
+    (tmp_path / "tiny.toml").write_text(STUDY, encoding="utf-8")
     return tmp_path
 
 
@@ -35,7 +35,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     def report(self: Any, path: Any, *, jobs: int = 1) -> Path:
         written.append(Path(path))
-        Path(path).write_text("a report")
+        Path(path).write_text("a report", encoding="utf-8")
         return Path(path)
 
     monkeypatch.setattr(study_result.StudyResult, "report", report)
@@ -49,6 +49,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes | None
     from degeneracy.studies.study import load_study
 
     folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.toml").write_text(mistakes.STUDY)
+    (folder / "tiny.toml").write_text(mistakes.STUDY, encoding="utf-8")
     run_study(load_study(folder / "tiny.toml"), out=folder / "run", device="cpu", jobs=1, progress=False)
     return mistakes.snapshot(folder / "run")

@@ -35,14 +35,16 @@ def test_help_and_version_do_not_wait_for_torch() -> None:
         "import sys; from degeneracy.cli import main; codes = [main([a]) for a in ('--version', '--help')];"
         "print(codes, sorted(m for m in ('torch', 'numpy', 'pandas', 'matplotlib', 'pydantic') if m in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     first, *_, last = done.stdout.splitlines()
     assert first == f"degeneracy {degeneracy.__version__}"
     assert last == "[0, 0] []"
 
 
 def test_every_public_name_is_there_and_has_one_home() -> None:
-    tree = ast.parse(Path(degeneracy.__file__).read_text())
+    tree = ast.parse(Path(degeneracy.__file__).read_text(encoding="utf-8"))
     [block] = [node for node in tree.body if isinstance(node, ast.If)]
     for_readers = {  # what type checkers and editors see
         alias.name: node.module
@@ -166,7 +168,7 @@ def test_run(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[s
     out, err = capsys.readouterr()
     run = Path("runs/tiny")
     assert no_figures == [run / "report.html"]
-    stored = json.loads((run / "study.json").read_text())["study"]
+    stored = json.loads((run / "study.json").read_text(encoding="utf-8"))["study"]
     assert (stored["seeds"], stored["options"]) == ([0, 1, 2, 3], {"procrustes": {"alpha": 0.5}})
     assert len(list(run.glob("conditions/*/members/*.safetensors"))) == 8
     # Progress and messages to standard error, the table to standard output, the report named last.
@@ -275,7 +277,9 @@ def test_measure_arrays(here: Path, no_figures: list[Path], capsys: pytest.Captu
         assert list(distances) == ["members", "procrustes/driven"]
         assert list(distances["members"]) == ["0", "1", "2"]
         np.testing.assert_array_equal(distances["procrustes/driven"], expected.distances["procrustes"])
-    assert json.loads(Path("out/arrays.json").read_text())["measures"]["procrustes"] == {"alpha": 0.5}
+    assert json.loads(Path("out/arrays.json").read_text(encoding="utf-8"))["measures"]["procrustes"] == {
+        "alpha": 0.5
+    }
     table = pd.read_csv("out/degeneracy.csv")
     assert table["condition"].unique().tolist() == ["mine"]
     assert table["value"][0] == pytest.approx(expected.table["value"][0], rel=1e-12)  # decimals of the CSV
@@ -289,7 +293,7 @@ def test_measure_arrays(here: Path, no_figures: list[Path], capsys: pytest.Captu
 def test_the_report_of_a_run_in_earnest(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez("mine.npz", states=STATES)
     assert main(["measure", "mine.npz", "--out", "out", "--measures", "cka", "--jobs", "1"]) == 0
-    assert "<html" in Path("out/report.html").read_text()
+    assert "<html" in Path("out/report.html").read_text(encoding="utf-8")
     assert list(Path("out/figures").glob("*.png"))
 
 
@@ -300,7 +304,9 @@ def test_a_reader_who_leaves_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "degeneracy.cli", "cells"]
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, encoding="utf-8"
+    )
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -309,7 +315,7 @@ def test_a_reader_who_leaves_is_no_error() -> None:
 def test_a_full_disk_under_standard_output_is_said(
     capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main(["cells"]) == 2
         monkeypatch.undo()

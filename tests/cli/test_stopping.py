@@ -24,6 +24,7 @@ def start(command: list[str]) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        encoding="utf-8",
     )
 
 
@@ -46,7 +47,7 @@ def session(leader: int) -> list[int]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
+            fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[3]) == leader and fields[0] != "Z":
@@ -103,7 +104,10 @@ def test_workers_end_soon_after_a_killed_process(here: Path) -> None:
 
     def busy() -> bool:
         """Each has computed for so long that it has long begun its first network (it imports for 2 s or so)."""
-        times = [sum(map(int, Path(f"/proc/{w}/stat").read_text().split()[13:15])) / cpu for w in started]
+        times = [
+            sum(map(int, Path(f"/proc/{w}/stat").read_text(encoding="utf-8").split()[13:15])) / cpu
+            for w in started
+        ]
         return min(times) > 5
 
     assert until(busy, 90)
@@ -125,7 +129,7 @@ from degeneracy.tasks import FlipFlop
 
 def test_a_stop_in_the_midst_of_an_import_waits_for_its_end(here: Path) -> None:
     # Compiled modules (torch's) end the process where an exception meets them there.
-    (here / "mine.py").write_text(SLOW)
+    (here / "mine.py").write_text(SLOW, encoding="utf-8")
     process = start(["run", "tiny.toml", "--set", "task.name=mine:FlipFlop"])
     assert until((here / "begun").exists)
     process.terminate()

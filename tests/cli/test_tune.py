@@ -28,7 +28,7 @@ OUT = Path("runs/tiny-tune-training.learning_rate")
 
 @pytest.fixture(autouse=True)
 def tiny(here: Path) -> None:
-    Path("tiny.toml").write_text(STUDY)
+    Path("tiny.toml").write_text(STUDY, encoding="utf-8")
 
 
 def test_reached(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +83,7 @@ def test_what_left_no_value_is_said_in_the_table(capsys: pytest.CaptureFixture[s
 
 def test_settings_seeds_and_scale_are_those_of_a_run() -> None:
     scaled = STUDY.replace('seeds = "0:3"', "") + '[scale.small]\nseeds = "0:3"\n"network.hidden_size" = 5\n'
-    Path("tiny.toml").write_text(scaled)
+    Path("tiny.toml").write_text(scaled, encoding="utf-8")
     given = [
         "--scale",
         "small",
@@ -105,7 +105,7 @@ def test_settings_seeds_and_scale_are_those_of_a_run() -> None:
 
 def test_the_command_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     """At the smallest of the study's scales."""
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     [block] = [
         one for one in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL) if "degeneracy tune" in one
     ]
@@ -121,7 +121,7 @@ def test_the_command_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_kill_between_evaluations_is_gone_on_from(capsys: pytest.CaptureFixture[str]) -> None:
     """A real SIGKILL once the first evaluation is there; the same command ends as if nothing had been."""
     command = [sys.executable, "-m", "degeneracy.cli", *TUNE, "--target", "0.1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8")
     assert process.stderr is not None
     while "members converged" not in process.stderr.readline():
         assert process.poll() is None

@@ -218,11 +218,11 @@ def test_given_modules_are_saved_without_a_task(tmp_path: Path) -> None:
 def test_saving_writes_to_a_new_or_empty_folder_only(tmp_path: Path) -> None:
     ensemble = Ensemble.from_modules(modules(nn.RNN))
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    (tmp_path / "full" / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match="holds something already"):
         ensemble.save(tmp_path / "full")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match="holds something already"):
         ensemble.save(tmp_path / "file")
     (tmp_path / "empty").mkdir()
@@ -233,12 +233,12 @@ def test_damaged_folders_are_named(tmp_path: Path) -> None:
     folder = Ensemble.from_modules(modules(nn.RNN)).save(tmp_path / "kept")
     with pytest.raises(UserError, match=r"cannot read .*nowhere"):
         Ensemble.load(tmp_path / "nowhere")
-    kept = (folder / "ensemble.json").read_text()
+    kept = (folder / "ensemble.json").read_text(encoding="utf-8")
     for damaged in (kept[:-9], "{}", "[]", json.dumps(json.loads(kept) | {"seeds": 3})):
-        (folder / "ensemble.json").write_text(damaged)
+        (folder / "ensemble.json").write_text(damaged, encoding="utf-8")
         with pytest.raises(UserError, match=r"cannot read .*ensemble\.json"):
             Ensemble.load(folder)
-    (folder / "ensemble.json").write_text(kept)
+    (folder / "ensemble.json").write_text(kept, encoding="utf-8")
     (folder / "members" / member_file(1)).unlink()
     with pytest.raises(UserError, match=r"seed-000001\.safetensors"):
         Ensemble.load(folder)

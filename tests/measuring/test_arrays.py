@@ -145,6 +145,6 @@ def test_complex_numbers_are_refused_and_not_cut_to_their_real_part() -> None:
 
 
 def test_a_text_file_is_not_said_to_hold_objects(tmp_path) -> None:
-    (tmp_path / "a.npz").write_text("hello")
+    (tmp_path / "a.npz").write_text("hello", encoding="utf-8")
     with pytest.raises(UserError, match=r"damaged or not an \.npz file, as numpy"):
         dg.load_arrays(tmp_path / "a.npz")

@@ -129,11 +129,11 @@ def test_a_second_report_replaces_the_first_and_nothing_else(tmp_path: Path, mon
     monkeypatch.setattr(plates, "_wanted", _one_figure)
     first = write_report(study(4), tmp_path / "mine.html")
     assert first == tmp_path / "mine.html"
-    (tmp_path / "mine_figures" / "notes.txt").write_text("keep")
+    (tmp_path / "mine_figures" / "notes.txt").write_text("keep", encoding="utf-8")
     before = first.read_bytes()
     assert write_report(study(4), first).read_bytes() == before  # the same study, the same file
     assert write_report(study(5), first).read_bytes() != before
-    assert (tmp_path / "mine_figures" / "notes.txt").read_text() == "keep"
+    assert (tmp_path / "mine_figures" / "notes.txt").read_text(encoding="utf-8") == "keep"
 
 
 def _one_figure(study_result: StudyResult):
@@ -145,16 +145,16 @@ def test_files_of_others_are_never_overwritten(tmp_path: Path, monkeypatch, take
     monkeypatch.setattr(plates, "_wanted", _one_figure)
     foreign = tmp_path / taken
     foreign.parent.mkdir(exist_ok=True)
-    foreign.write_text("<html>my own page</html>")
+    foreign.write_text("<html>my own page</html>", encoding="utf-8")
     with pytest.raises(UserError, match="was not written by a report"):
         write_report(study(4), tmp_path)
     assert [f for f in tmp_path.rglob("*") if f.is_file()] == [foreign]  # nothing was written
-    assert foreign.read_text() == "<html>my own page</html>"
+    assert foreign.read_text(encoding="utf-8") == "<html>my own page</html>"
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(plates, "_wanted", _one_figure)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="cannot write"):
         write_report(study(4), tmp_path / "file" / "report.html")
 
@@ -309,7 +309,9 @@ def test_a_study_in_which_no_network_converged_has_a_report(tmp_path: Path) -> N
         )
         for channels, trained in ((2, condition(3, 2)), (3, condition(3, 3)))
     )
-    page = write_report(StudyResult(name="none", results=results), tmp_path / "report.html").read_text()
+    page = write_report(StudyResult(name="none", results=results), tmp_path / "report.html").read_text(
+        encoding="utf-8"
+    )
     assert reason in page
     assert (tmp_path / "figures" / "training_curves.png").exists()
 
@@ -326,4 +328,4 @@ def test_reports_in_one_folder_keep_their_figures(monkeypatch, tmp_path: Path) -
     drawn = [next((tmp_path / folder).glob("*.png")) for folder in folders]
     assert len({png.read_bytes() for png in drawn}) == 3, "none was overwritten by another report's"
     for page, png in zip(pages, drawn, strict=True):
-        assert f" {png.parent.name}/{png.name}" in page.read_text()
+        assert f" {png.parent.name}/{png.name}" in page.read_text(encoding="utf-8")

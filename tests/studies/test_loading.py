@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("one", "two"):
         dg.run_study(dg.Study(name=name, **STUDY), out=place / name, jobs=1, progress=False)
     (place / "else").mkdir()
-    (place / "note.txt").write_text("no run")
+    (place / "note.txt").write_text("no run", encoding="utf-8")
     return place
 
 

@@ -285,7 +285,9 @@ with lock(Path(sys.argv[1]), wait=True):
 
 
 def start(script: str, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
 
 
 def test_two_processes_share_a_run(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_study_runs_at_smoke(name: str, tmp_path: Path) -> None:
 
 def scaled(tmp_path: Path, text: str = SCALED) -> Path:
     path = tmp_path / "scaled.toml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -31,7 +31,7 @@ def losses(network: Network) -> list[float]:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_losses_are_as_they_were(name: str) -> None:
-    golden = json.loads(GOLDEN.read_text())[name]
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))[name]
     found = losses(NETWORKS[name])
     assert len(found) == len(golden) == 40
     # The first loss comes before any update: float32 rounding alone, under 1e-6.
@@ -44,5 +44,6 @@ def test_losses_are_as_they_were(name: str) -> None:
 
 if __name__ == "__main__":
     GOLDEN.write_text(
-        json.dumps({name: losses(network) for name, network in NETWORKS.items()}, indent=1) + "\n"
+        json.dumps({name: losses(network) for name, network in NETWORKS.items()}, indent=1) + "\n",
+        encoding="utf-8",
     )

@@ -114,7 +114,7 @@ def test_it_says_what_it_saw_and_writes_it(tmp_path: Path, alone: Path) -> None:
     assert (table["n_members"] == 4).all()
     assert (table["n_converged"] == 4).all()
     assert (table["note"] == "").all()
-    assert (alone / "tuning.csv").read_text() == table.to_csv(index=False)
+    assert (alone / "tuning.csv").read_text(encoding="utf-8") == table.to_csv(index=False)
     answer = read_json(alone / "tuning.json")["questions"][-1]
     assert answer["asked"]["target"] == 0.1
     assert (answer["status"], answer["message"], answer["at"]) == ("reached", found.message, found.at)
@@ -255,7 +255,10 @@ def test_strengths_without_enough_converged_members_are_kept_away_from(tmp_path:
     )
     assert math.isnan(nothing.at)
     assert (tmp_path / "none" / "tuning.png").exists()
-    assert json.loads((tmp_path / "none" / "tuning.json").read_text())["questions"][0]["at"] is None
+    assert (
+        json.loads((tmp_path / "none" / "tuning.json").read_text(encoding="utf-8"))["questions"][0]["at"]
+        is None
+    )
 
 
 def test_whole_numbers_stay_whole(tmp_path: Path) -> None:
@@ -371,7 +374,7 @@ def test_a_folder_is_for_one_study_and_knob(alone: Path, plan: Any, asked: Any, 
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, alone: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("dear")
+    (tmp_path / "thesis.txt").write_text("dear", encoding="utf-8")
     with pytest.raises(
         UserError, match=r"holds something else \(it has no tuning.json\); choose another folder"
     ):
@@ -383,7 +386,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, alone:
     with pytest.raises(UserError, match="holds something else"):
         tuned(run, target=0.1)
     (tmp_path / "odd").mkdir()
-    (tmp_path / "odd" / "tuning.json").write_text('{"piano": 440}')
+    (tmp_path / "odd" / "tuning.json").write_text('{"piano": 440}', encoding="utf-8")
     with pytest.raises(UserError, match="is no folder of this version's tune"):
         tuned(tmp_path / "odd", target=0.1)
 

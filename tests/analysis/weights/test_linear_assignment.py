@@ -91,7 +91,9 @@ print(pif.align(x, y, signed=False).distance, pif.align(x, y, signed=True).dista
 
 
 def test_weight_distances_without_numba():
-    done = subprocess.run([sys.executable, "-c", WITHOUT_NUMBA], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NUMBA], capture_output=True, text=True, check=False, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     x, y = (Weights(recurrent=np.random.default_rng(s).normal(size=(1, 16, 16))) for s in (1, 2))
     ours = [pif.align(x, y, signed=signed).distance for signed in (False, True)]
