@@ -3,12 +3,27 @@
 Ground floor: imported by every room, imports none.
 """
 
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+# Control and format characters, half characters, and what ends a line or a paragraph.
+UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class UserError(ValueError):
     """A mistake in what the user gave, said in one line; the command line prints it and exits with code 2."""
+
+    def __init__(self, message: object) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: object) -> str:
+    """Text that stays on its line and is seen as it is: line ends and control characters are escaped, as in "\\n"."""
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in UNPRINTABLE else c
+        for c in str(text)
+    )
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str], *, where: str = "") -> UserError:

@@ -65,7 +65,7 @@ def read_json(path: Path) -> Any:
         UserError: the file is missing or damaged; names it.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {_reason(error)}") from error
 

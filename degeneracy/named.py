@@ -4,13 +4,16 @@ Ground floor: any room may import it.
 """
 
 import importlib
+import importlib.util
 import sys
+import tokenize
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.specs import Spec
+from degeneracy.user_files import read_text
 
 
 def look_up(kind: str, name: str, table: Mapping[str, Any], base: type = object) -> Any:
@@ -58,8 +61,12 @@ def _import_own(kind: str, name: str, module_name: str) -> Any:
     try:
         return importlib.import_module(module_name)
     except BaseException as error:
-        if added:
-            sys.path.remove(here)
+        try:
+            if isinstance(error, SyntaxError | ValueError):
+                _check_encoding(getattr(error, "filename", None), module_name)
+        finally:
+            if added:
+                sys.path.remove(here)
         missing = isinstance(error, ModuleNotFoundError) and error.name in (
             module_name.split(".")[0],
             module_name,
@@ -67,6 +74,29 @@ def _import_own(kind: str, name: str, module_name: str) -> Any:
         if not missing:
             raise
         raise UserError(f"{kind} '{name}': no module '{module_name}' here or on Python's path") from None
+
+
+def _check_encoding(file: str | None, module_name: str) -> None:
+    """Refuse a file of the user's whose text is in another encoding than it says; Python's own words are no help.
+
+    Args:
+        file: where Python met the error; not always known.
+        module_name: what was imported.
+
+    Raises:
+        UserError: says which encoding, and where.
+    """
+    spec = importlib.util.find_spec(module_name)
+    for path in (file, spec.origin if spec else None):
+        if path is None or not path.endswith(".py") or not Path(path).is_file():
+            continue
+        try:
+            with tokenize.open(path) as opened:
+                whole = "\0" not in opened.read()
+        except (SyntaxError, UnicodeDecodeError):
+            whole = False
+        if not whole:
+            read_text(Path(path))
 
 
 def describe(spec: Spec, table: Mapping[str, Any]) -> dict[str, Any]:

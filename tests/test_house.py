@@ -21,7 +21,18 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in FILES}
 # The rooms from the ground up: each may import those below. The files beside the rooms are the ground floor.
 FLOORS = (
-    ("compiling", "errors", "files", "named", "specs", "streams", "version", "workers"),
+    (
+        "compiling",
+        "drawing",
+        "errors",
+        "files",
+        "named",
+        "specs",
+        "streams",
+        "user_files",
+        "version",
+        "workers",
+    ),
     ("tasks", "analysis"),
     ("networks",),
     ("training",),

@@ -19,7 +19,8 @@ from typing import Any
 
 from degeneracy.cli.parser import build_parser, parse_jobs, parse_setting, settings_of
 from degeneracy.cli.stopping import Stop, stop_workers
-from degeneracy.errors import UserError, unknown_name
+from degeneracy.errors import UserError, one_line, unknown_name
+from degeneracy.user_files import user_path
 
 log = logging.getLogger("degeneracy")
 
@@ -32,11 +33,11 @@ def _run(args: argparse.Namespace) -> None:
     from degeneracy.workers import resolve_jobs
 
     plan = load_study(args.study, settings_of(args), scale=args.scale)
-    out = Path(args.out) if args.out else plan.folder
+    out = user_path(args.out) if args.out else plan.folder
     args.kept = out
     jobs = resolve_jobs(parse_jobs(args.jobs))
     result = run_study(plan, out=out, device=args.device, jobs=jobs, progress=not args.quiet)
-    _print(table_text(result, out / "degeneracy.csv"))
+    print(table_text(result, out / "degeneracy.csv"))
     log.info("writing the report")
     report = RunDirectory.at(out).report(result, jobs=jobs)
     log.info("Report: %s", report)
@@ -59,7 +60,7 @@ def _tune(args: argparse.Namespace) -> None:
         "tolerance",
         "max_evaluations",
     )
-    out = Path(args.out) if args.out else default_folder(plan, args.knob)
+    out = user_path(args.out) if args.out else default_folder(plan, args.knob)
     args.kept = out
     tuning = tune(
         plan,
@@ -70,12 +71,12 @@ def _tune(args: argparse.Namespace) -> None:
         jobs=parse_jobs(args.jobs),
         progress=not args.quiet,
     )
-    _print(tuning_text(tuning, out))
+    print(tuning_text(tuning, out))
     args.code = 0 if tuning.status == "reached" else 1
 
 
 def _measure(args: argparse.Namespace) -> None:
-    source = Path(args.source)
+    source = user_path(args.source)
     if not source.exists():
         raise UserError(f"{source} does not exist; needed is a file of arrays (.npz) or a run directory")
     names = tuple(name.strip() for name in args.measures.split(",") if name.strip())
@@ -104,7 +105,7 @@ def _measure_run(
     jobs = resolve_jobs(parse_jobs(args.jobs))
     result = run_study(plan, out=source, device="cpu", jobs=jobs, progress=not args.quiet)
     report = RunDirectory.at(source).report(result, jobs=jobs)
-    _print(table_text(result, source / "degeneracy.csv"))
+    print(table_text(result, source / "degeneracy.csv"))
     log.info("Report: %s", report)
 
 
@@ -114,11 +115,11 @@ def _measure_arrays(
     from degeneracy.cli.text import table_text
     from degeneracy.studies.arrays_folder import measure_to_folder
 
-    out = Path(args.out) if args.out else Path("runs") / source.stem
+    out = user_path(args.out) if args.out else Path("runs") / source.stem
     result, report = measure_to_folder(
         source, out, measures=names, settings=settings, jobs=parse_jobs(args.jobs)
     )
-    _print(table_text(result, out / "degeneracy.csv"))
+    print(table_text(result, out / "degeneracy.csv"))
     log.info("Report: %s", report)
 
 
@@ -127,26 +128,26 @@ def _report(args: argparse.Namespace) -> None:
     from degeneracy.studies.run_directory import RunDirectory
 
     result = load_run(args.run)
-    written = result.report(args.out) if args.out else RunDirectory.at(Path(args.run)).report(result)
+    written = result.report(args.out) if args.out else RunDirectory.at(user_path(args.run)).report(result)
     log.info("Report: %s", written)
 
 
 def _tasks(args: argparse.Namespace) -> None:  # noqa: ARG001
     from degeneracy.cli.text import tasks_text
 
-    _print(tasks_text())
+    print(tasks_text())
 
 
 def _cells(args: argparse.Namespace) -> None:  # noqa: ARG001
     from degeneracy.cli.text import cells_text
 
-    _print(cells_text())
+    print(cells_text())
 
 
 def _measures(args: argparse.Namespace) -> None:  # noqa: ARG001
     from degeneracy.cli.text import measures_text
 
-    _print(measures_text())
+    print(measures_text())
 
 
 COMMANDS = {
@@ -160,17 +161,19 @@ COMMANDS = {
 }
 
 
-def _print(text: str) -> None:
-    """Print to standard output; a sign that its encoding lacks becomes "?"."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-    print(text)
+class _OneLine(logging.Formatter):
+    """Messages that stay on their line, whatever names stand in them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The message without its traceback, if it has one."""
+        return one_line(super().formatMessage(record))
 
 
 @contextlib.contextmanager
 def _messages(quiet: bool) -> Iterator[None]:
     """Messages of the package as plain lines on standard error while a command runs."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
     before = log.level
     log.addHandler(handler)
     log.setLevel(logging.WARNING if quiet else logging.INFO)
@@ -241,7 +244,7 @@ def _exit_code(failure: BaseException) -> int:
         return 0
     elif isinstance(failure, OSError):  # a full disk, a file that vanished: the machine's, not the program's
         place = f"{failure.filename}: " if failure.filename else ""
-        print(f"degeneracy: {place}{failure.strerror or failure}", file=sys.stderr)
+        print(f"degeneracy: {one_line(f'{place}{failure.strerror or failure}')}", file=sys.stderr)
     else:
         raise failure
     return 2
@@ -251,6 +254,8 @@ def _command(given: Sequence[str], args: argparse.Namespace) -> None:
     """Parse and do one command."""
     if given and not given[0].startswith("-") and given[0] not in COMMANDS:
         raise unknown_name("command", given[0], COMMANDS)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that its encoding lacks becomes "?"
+        sys.stdout.reconfigure(errors="replace")
     parser = build_parser()
     parser.parse_args(given, args)
     if not args.command:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from degeneracy.analysis import MEASURES
+from degeneracy.errors import one_line
 from degeneracy.measuring.results import Result
 from degeneracy.networks.cells import CELLS
 from degeneracy.plots import numbers
@@ -43,7 +44,7 @@ def table_text(study: StudyResult, csv: Path) -> str:
             " training.learning_rate may help; the report shows their losses, task.threshold is the loss to reach."
         )
         parts += ["", *textwrap.wrap(said, WIDTH)]
-    parts += ["", f"All variants, floors and references: {csv}"]
+    parts += ["", f"All variants, floors and references: {one_line(csv)}"]
     return "\n".join(parts)
 
 
@@ -69,7 +70,7 @@ class _Reasons:
         self._conditions: dict[str, list[str]] = {}
 
     def add(self, reason: str, condition: str) -> None:
-        self._conditions.setdefault(reason, []).append(condition)
+        self._conditions.setdefault(one_line(reason), []).append(condition)
 
     def lines(self, n_conditions: int) -> list[str]:
         lines = []
@@ -101,6 +102,7 @@ def _row(row: Mapping[Any, Any], reasons: _Reasons) -> tuple[str, ...]:
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines with aligned columns, a rule under the first."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return [

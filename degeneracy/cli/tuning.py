@@ -5,6 +5,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from degeneracy.errors import one_line
+
 if TYPE_CHECKING:
     from degeneracy.tuning.tune import Tuning
 
@@ -68,4 +70,4 @@ def tuning_text(tuning: "Tuning", out: Path) -> str:
     ]
     table = columns([(tuning.knob, f"{what} [95% interval]", "members", ""), *rows])
     notes = textwrap.wrap(tuning.message, WIDTH)
-    return "\n".join([*table, "", *notes, "", f"Curve: {out / 'tuning.csv'}, {out / 'tuning.png'}"])
+    return "\n".join([*table, "", *notes, "", one_line(f"Curve: {out / 'tuning.csv'}, {out / 'tuning.png'}")])

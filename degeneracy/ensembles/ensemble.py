@@ -18,6 +18,7 @@ from degeneracy.networks import Network, forward
 from degeneracy.networks.cells import CELLS, Cell, Params
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import History, Member, Training, one_thread
+from degeneracy.user_files import user_path
 
 Module = tuple[nn.RNN | nn.GRU | nn.LSTM, nn.Linear]
 
@@ -128,7 +129,7 @@ class Ensemble:
         Raises:
             UserError: the folder holds something already.
         """
-        folder = Path(path)
+        folder = user_path(path)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder} holds something already; save an ensemble to a new or empty folder")
         for member in self.members:
@@ -149,7 +150,8 @@ class Ensemble:
         Raises:
             UserError: a file is missing or damaged; names it.
         """
-        file, folder = Path(path) / "ensemble.json", Path(path) / "members"
+        root = user_path(path)
+        file, folder = root / "ensemble.json", root / "members"
         spec = read_json(file)
         try:
             return cls(

@@ -22,6 +22,7 @@ from degeneracy.measuring.measure import (
 from degeneracy.measuring.record import step_function
 from degeneracy.measuring.results import MemberSummary, Result
 from degeneracy.networks.cells import CELLS, Cell
+from degeneracy.user_files import user_path
 from degeneracy.workers import resolve_jobs
 
 Members = ArrayLike | Sequence[ArrayLike]  # one array with a leading member axis, or a list of arrays
@@ -134,7 +135,7 @@ def load_arrays(path: str | Path) -> dict[str, Any]:
     """
     try:
         # Opened here and not by numpy, which leaves a damaged file open.
-        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with user_path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             stored = {name: file[name] for name in file.files}
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or 'not an .npz file'}") from error

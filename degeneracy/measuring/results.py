@@ -14,6 +14,7 @@ from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.jackknife import calibrate, contrast, interval
 from degeneracy.errors import UserError, unknown_name
+from degeneracy.user_files import user_path
 
 COLUMNS_AFTER_FACTORS = (
     "level",
@@ -156,7 +157,7 @@ class Result:
         """Write a self-contained HTML report, its figures beside it; returns its path."""
         from degeneracy.report import write_report  # the report stands on results, not the other way round
 
-        return write_report(self, Path(path))
+        return write_report(self, user_path(path))
 
     def _base(self, measure: str, variant: str) -> dict[str, Any]:
         return {

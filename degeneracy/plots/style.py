@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, LogFormatter
 from numpy.typing import NDArray
 
+from degeneracy.drawing import PLAIN_TEXT, Drawing, boxes_for_unknown_letters
 from degeneracy.errors import UserError
 from degeneracy.measuring.results import Result
 from degeneracy.plots import numbers
@@ -90,25 +91,14 @@ class LogNumbers(LogFormatter):
         return f"{factor}×{power}" if exponent else factor
 
 
-class Drawing(Figure):
-    """A matplotlib figure that a notebook shows without pyplot."""
-
-    def _repr_png_(self) -> bytes:
-        from io import BytesIO
-
-        target = BytesIO()
-        self.savefig(target, format="png", dpi=144)
-        return target.getvalue()
-
-
 def styled(plot: Callable[P, R]) -> Callable[P, R]:
     """Run a plot function under the house settings, whatever the caller's own are."""
 
     @wraps(plot)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context():
+        with mpl.rc_context(), boxes_for_unknown_letters():
             mpl.rcdefaults()
-            mpl.rcParams.update(_SETTINGS)
+            mpl.rcParams.update(_SETTINGS | PLAIN_TEXT)
             return plot(*args, **kwargs)
 
     return run

@@ -7,7 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Affine2D
 
 from degeneracy.errors import UserError
 from degeneracy.plots.changes import in_percent
@@ -130,7 +133,14 @@ def _legend(figure: Figure, table: pd.DataFrame) -> None:
         handles.append(Patch(color="0.92", label="margin of no change"))
     if table["expected"].isin(["up", "down"]).any():
         handles.append(
-            Line2D([], [], color="0.35", marker="$\\downarrow$", ls="", ms=6, label="expected sign")
+            Line2D([], [], color="0.35", marker=_letter(ARROWS["down"]), ls="", ms=6, label="expected sign")
         )
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 3))
+
+
+def _letter(text: str) -> Path:
+    """A letter as a marker: its outline about its middle."""
+    outline = TextPath((0, 0), text)
+    middle = outline.get_extents().get_points().mean(axis=0)
+    return outline.transformed(Affine2D().translate(*-middle))

@@ -50,7 +50,7 @@ def write_report(study: StudyResult | Result, path: Path, *, jobs: int = 1) -> P
     html = render(study, plates, left_out, folder=folder.name)
     for file, data in files.items():
         write_bytes(file, data)
-    write_bytes(target, html.encode())
+    write_bytes(target, html.encode("utf-8", "backslashreplace"))
     return target
 
 

@@ -21,6 +21,7 @@ from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.results import Result
 from degeneracy.studies.settings import key_parts, override
 from degeneracy.studies.study_result import StudyResult
+from degeneracy.user_files import path_text, user_path
 from degeneracy.version import __version__
 
 FORMAT = 1
@@ -49,6 +50,7 @@ def measure_to_folder(
     Raises:
         UserError: damaged arrays, unknown measures or options, a folder that holds something else.
     """
+    source, out, name = user_path(source), user_path(out), path_text(source.stem)
     _check_folder(out)
     fields: dict[str, Any] = {"measures": tuple(measures) or tuple(MEASURES), "options": {}}
     for key, value in settings:
@@ -56,10 +58,10 @@ def measure_to_folder(
             raise UserError(f"'{key}' cannot be set for arrays: only options and measures can")
         override(fields, key, value)
     built = build_measures(fields["measures"], fields["options"])
-    result = measure_arrays(**load_arrays(source), **fields, jobs=jobs, condition=source.stem)
-    study = StudyResult(name=source.stem, results=(result,), provenance={"degeneracy": __version__})
+    result = measure_arrays(**load_arrays(source), **fields, jobs=jobs, condition=name)
+    study = StudyResult(name=name, results=(result,), provenance={"degeneracy": __version__})
     used = {name: measure.model_dump(mode="json") for name, measure in built.items()}
-    about = {"format": FORMAT, "source": source.name, "measures": used, "degeneracy": __version__}
+    about = {"format": FORMAT, "source": path_text(source.name), "measures": used, "degeneracy": __version__}
     write_json(out / "arrays.json", about)
     write_bytes(out / "degeneracy.csv", study.table.to_csv(index=False).encode())
     write_bytes(out / "distances.npz", _distances(result))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from degeneracy.errors import one_line
+
 
 def factor_name(factor: str) -> str:
     """The part of a factor's name that a reader needs: 'task.switch_probability' is 'switch probability'."""
@@ -10,9 +12,10 @@ def factor_name(factor: str) -> str:
 
 
 def level_text(level: Any) -> str:
-    """A factor's level: a table by its name, a list by its entries joined with '+' ('none' without any)."""
+    """A factor's level: a table by its name, a list by its entries joined with '+' ('none' without any);
+    control characters are escaped."""
     if isinstance(level, Mapping):
-        return str(level.get("name", dict(level)))
+        return one_line(level.get("name", dict(level)))
     if isinstance(level, list | tuple):
         return "+".join(map(level_text, level)) or "none"
-    return f"{level:g}" if isinstance(level, float) else str(level)
+    return f"{level:g}" if isinstance(level, float) else one_line(level)

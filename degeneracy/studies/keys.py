@@ -41,6 +41,7 @@ def own_source(measure: Measure) -> str:
         found = inspect.getsourcefile(
             thing if inspect.isroutine(thing) or isinstance(thing, type) else type(thing)
         )
-        return Path(found).read_text() if found else ""
+        # Only whether it is the same text matters, in whatever encoding Python took it.
+        return Path(found).read_text(encoding="utf-8-sig", errors="backslashreplace") if found else ""
     except (OSError, TypeError):  # made in a console, or no Python source
         return ""

@@ -21,6 +21,7 @@ from degeneracy.studies.run_directory import RunDirectory
 from degeneracy.studies.settings import key_parts, override
 from degeneracy.studies.study import Study
 from degeneracy.studies.study_result import StudyResult
+from degeneracy.user_files import user_path
 
 
 def load_run(path: str | Path) -> StudyResult:
@@ -29,7 +30,7 @@ def load_run(path: str | Path) -> StudyResult:
     Raises:
         UserError: no run directory, a run that is not finished, or a damaged file; names it.
     """
-    run = RunDirectory.at(Path(path))
+    run = RunDirectory.at(user_path(path))
     return replace(load_results(run, Study(**run.study)), provenance=run.provenance)
 
 
@@ -47,7 +48,7 @@ def load_runs(folder: str | Path, names: Iterable[str] = (), *, scale: str = "")
     Raises:
         UserError: no such folder, no finished run in it, or a damaged file; names it.
     """
-    place = Path(folder)
+    place = user_path(folder)
     if not place.is_dir():
         raise UserError(f"{place} is no folder with run directories")
     found = {}
@@ -95,7 +96,7 @@ def remeasured(
     Raises:
         UserError: no run directory, networks that are not trained yet, or what the study refuses.
     """
-    run = RunDirectory.at(Path(path))
+    run = RunDirectory.at(user_path(path))
     fields = dict(run.study)
     if measures:
         names = {*measures, *build_measures(measures)}

@@ -29,6 +29,7 @@ from degeneracy.studies.loading import load_run
 from degeneracy.studies.run_directory import RunDirectory
 from degeneracy.studies.study import Study
 from degeneracy.training import nearest_kept
+from degeneracy.user_files import user_path
 from degeneracy.workers import resolve_jobs
 
 LOSSES = 16  # batches whose mean is the training loss at a moment
@@ -71,7 +72,7 @@ def dsa_sensitivity(
     Raises:
         UserError: no finished run, or a combination that its recordings cannot serve.
     """
-    given = Study(**RunDirectory.at(Path(path)).study).options.get("dsa", {})
+    given = Study(**RunDirectory.at(user_path(path)).study).options.get("dsa", {})
     ways = [
         Way(
             columns={"rank": rank, "n_delays": delays},
@@ -106,7 +107,7 @@ def during_training(
     Raises:
         UserError: no finished run, a run without checkpoints, or an unknown measure.
     """
-    plan = Study(**RunDirectory.at(Path(path)).study)
+    plan = Study(**RunDirectory.at(user_path(path)).study)
     kept = set.intersection(*(set(one.training.checkpoints) for one in plan.conditions()))
     if not kept:
         raise UserError(f"{path}: its networks were kept at no fraction of training (training.checkpoints)")
@@ -127,7 +128,7 @@ def during_training(
 def _taken(path: str | Path, name: str, ways: Sequence[Way], *, jobs: int, progress: bool) -> pd.DataFrame:
     """The rows of all conditions measured in all ways, from the run's file and what is missing there."""
     results = {result.condition: result for result in load_run(path).results}
-    run = RunDirectory.at(Path(path))
+    run = RunDirectory.at(user_path(path))
     plan = Study(**run.study)
     for condition, way in itertools.product(plan.conditions(), ways):
         condition.check_measures(way.measures, plan.probe)

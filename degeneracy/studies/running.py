@@ -19,6 +19,7 @@ from degeneracy.studies.run_directory import RunDirectory
 from degeneracy.studies.study import Study, load_study
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.training import resolve_device, train_members
+from degeneracy.user_files import user_path
 from degeneracy.workers import resolve_jobs
 
 
@@ -53,7 +54,7 @@ def run_study(
     conditions = plan.conditions()
     for condition in conditions:
         condition.check_measures(plan.build_measures(), plan.probe)
-    root = Path(out) if out else plan.folder
+    root = user_path(out) if out else plan.folder
     run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions)
     started = time.perf_counter()
     measures = plan.build_measures()

@@ -21,6 +21,7 @@ from degeneracy.studies.conditions import Condition
 from degeneracy.studies.settings import dotted, override, parse_seeds, set_field, take_scale
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Training
+from degeneracy.user_files import read_text, user_path
 
 PARTS = ("task", "network", "training")  # of a condition: what can be varied
 STUDIES = {"quickstart": Path(__file__).parent / "quickstart.toml"}
@@ -135,14 +136,12 @@ def load_study(source: str | Path, overrides: Iterable[tuple[str, Any]] = (), *,
     Raises:
         UserError: no such file or name, damaged TOML, or what `Study` refuses.
     """
-    path = STUDIES.get(str(source), Path(source))
+    path = STUDIES.get(str(source)) or user_path(source)
     try:
         if not path.exists() and path.suffix != ".toml":
             raise unknown_name("study", source, STUDIES, where="no such file, and")
-        fields: dict[str, Any] = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        fields: dict[str, Any] = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
         raise UserError(f"cannot read {path}: damaged TOML: {error}") from error
     take_scale(fields, scale, where=str(path))
     for key, value in overrides:

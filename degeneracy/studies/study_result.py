@@ -10,6 +10,7 @@ import pandas as pd
 from degeneracy.errors import unknown_name
 from degeneracy.measuring.results import Result
 from degeneracy.studies.claims import Claims
+from degeneracy.user_files import user_path
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -83,4 +84,4 @@ class StudyResult:
         """Write a self-contained HTML report, its figures beside it, drawn by `jobs` processes; returns its path."""
         from degeneracy.report import write_report
 
-        return write_report(self, Path(path), jobs=jobs)
+        return write_report(self, user_path(path), jobs=jobs)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
@@ -10,6 +11,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degeneracy.drawing import PLAIN_TEXT, Drawing, boxes_for_unknown_letters
 from degeneracy.errors import UserError
 from degeneracy.tasks.task import Task, Trials
 
@@ -44,9 +46,15 @@ def plot_trials(
         UserError: the trials or outputs are not of this task, or there is no such member.
     """
     _check(task, trials, outputs, n_trials, member)
-    n_columns = min(n_trials, trials.n_trials)
+    with mpl.rc_context(PLAIN_TEXT), boxes_for_unknown_letters():
+        return _trials_figure(task, trials, outputs, min(n_trials, trials.n_trials), member)
+
+
+def _trials_figure(
+    task: Task, trials: Trials, outputs: Tensor | None, n_columns: int, member: int
+) -> Drawing:
     n_in, n_out = min(task.input_size, MAX_INPUTS), min(task.output_size, MAX_OUTPUTS)
-    figure = Figure(figsize=(1.6 + 2.9 * n_columns, 1.3 + 0.75 * (n_in + n_out)), layout="constrained")
+    figure = Drawing(figsize=(1.6 + 2.9 * n_columns, 1.3 + 0.75 * (n_in + n_out)), layout="constrained")
     axes = figure.subplots(n_in + n_out, n_columns, sharex=True, sharey="row", squeeze=False)
     # One edge more than steps: a step lasts from its own time to the next.
     edges = np.asarray(task.step_size * np.arange(trials.inputs.shape[2] + 1), dtype=np.float64)

@@ -22,6 +22,7 @@ from degeneracy.training import resolve_device
 from degeneracy.tuning.folder import Row, TuningFolder
 from degeneracy.tuning.knob_search import Outcome, Seen, Status, narrowest_bracket, search
 from degeneracy.tuning.question import MAX_EVALUATIONS, Question, checked_question, plain_name
+from degeneracy.user_files import user_path
 from degeneracy.workers import resolve_jobs
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def tune(
         tolerance=tolerance,
         max_evaluations=max_evaluations,
     )
-    root = Path(out) if out else default_folder(plan, knob)
+    root = user_path(out) if out else default_folder(plan, knob)
     folder = TuningFolder.open(root, question)
     rows: list[Row] = []
 
