@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from degeneracy.analysis.recording import Array
+from degeneracy.analysis.scaling import near_one
 from degeneracy.errors import UserError, unknown_name
 
 # Directions with a smaller share of the largest singular value are not whitened to full size: states recorded
@@ -239,6 +240,7 @@ def _cka(x: _Shape, y: _Shape, cross: Array) -> float:
 
 def _shape(x: Array, measures: Sequence[str], alpha: float, variance: float) -> _Shape:
     """The columns are the states themselves where nothing scales small directions up, or their SVD."""
+    x, exponent = near_one(x)  # squares of states may neither overflow nor vanish
     centred = x - x.mean(axis=0)
     rounding = (
         np.finfo(float).eps * max(x.shape) * np.linalg.norm(x)
@@ -249,7 +251,7 @@ def _shape(x: Array, measures: Sequence[str], alpha: float, variance: float) -> 
         none = np.zeros((len(x), 0))
         return _Shape(columns=none, procrustes=nothing, cka=nothing, svcca=np.zeros((0, 0)))
     if "procrustes" in measures and alpha < 1:
-        return _from_svd(centred, rounding, alpha, variance)
+        return _from_svd(centred, rounding, alpha, variance, exponent)
     if tuple(measures) == ("procrustes",):
         same = np.full(x.shape[1], 1 / norm)
         return _Shape(columns=centred, procrustes=same, cka=nothing, svcca=np.zeros((0, 0)))
@@ -261,7 +263,7 @@ def _shape(x: Array, measures: Sequence[str], alpha: float, variance: float) -> 
         sizes = np.sqrt(np.maximum(squares[::-1], 0.0))
         k = _components(sizes, variance)
         if sizes[k - 1] < GRAM_FLOOR * sizes[0]:
-            return _from_svd(centred, rounding, alpha, variance)
+            return _from_svd(centred, rounding, alpha, variance, exponent)
         svcca = vectors[:, ::-1][:, :k] / sizes[:k]
         if tuple(measures) == ("svcca",):  # few columns make a pair cheap
             return _Shape(columns=centred @ svcca, procrustes=nothing, cka=nothing, svcca=np.eye(k))
@@ -270,21 +272,24 @@ def _shape(x: Array, measures: Sequence[str], alpha: float, variance: float) -> 
     )
 
 
-def _from_svd(centred: Array, rounding: float, alpha: float, variance: float) -> _Shape:
-    """The SVD up to its rank; what centring and the SVD leave beyond is rounding."""
+def _from_svd(centred: Array, rounding: float, alpha: float, variance: float, exponent: int) -> _Shape:
+    """The SVD up to its rank (what centring and the SVD leave beyond is rounding) of states over 2^exponent."""
     directions, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     sizes = sizes[sizes > rounding]
     return _Shape(
         columns=directions[:, : len(sizes)],
-        procrustes=_whitened(sizes, alpha),
+        procrustes=_whitened(sizes, alpha, exponent),
         cka=sizes / np.sqrt(np.linalg.norm(sizes**2)),
         svcca=np.eye(len(sizes), _components(sizes, variance)),
     )
 
 
-def _whitened(sizes: Array, alpha: float) -> Array:
-    """Singular values of the partly whitened states, s (alpha + (1 - alpha)/s), as a vector of norm 1."""
-    partly = sizes * (alpha + (1.0 - alpha) / np.maximum(sizes, WHITENING_FLOOR * sizes[0]))
+def _whitened(sizes: Array, alpha: float, exponent: int) -> Array:
+    """Partly whitened singular values s (alpha + (1 - alpha)/s), s = 2^exponent sizes, as a vector of norm 1."""
+    # Between alpha = 0 and 1 the terms balance by the unit of the states: by 2^exponent, shared out so that both stay
+    # finite.
+    rigid, white = np.ldexp(alpha, min(exponent, 0)), np.ldexp(1.0 - alpha, -max(exponent, 0))
+    partly, _ = near_one(sizes * (rigid + white / np.maximum(sizes, WHITENING_FLOOR * sizes[0])))
     return partly / np.linalg.norm(partly)
 
 
