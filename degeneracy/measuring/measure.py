@@ -5,12 +5,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from degeneracy.analysis import MEASURES, Measure, Measured, Recording, own_measure
 from degeneracy.analysis.measure import MeasureInParts
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.errors import UserError, unknown_name
+from degeneracy.measuring.attempts import Fault, attempt, outcome_of
 from degeneracy.measuring.probe import Probe, probe_descriptions
 from degeneracy.measuring.record import record
 from degeneracy.measuring.results import COLUMNS_AFTER_FACTORS, Examples, MemberSummary, Result
@@ -23,6 +22,7 @@ from degeneracy.workers import Call, resolve_jobs, spread
 # The measures that take longest, the longest first.
 LONG = ("dsa", "fixed_points", "orthogonal", "signed_pif", "pif", "kernel_alignment")
 N_EXAMPLE_MEMBERS, N_EXAMPLE_TRIALS = 4, 16
+_NOT_DONE = object()  # stands for a part that is not back yet
 
 
 def build_measures(
@@ -106,7 +106,8 @@ def measure_recording(
         jobs: processes the measures are spread over; the results do not depend on it.
 
     Yields:
-        As each is done, in no fixed order: the measure's name, and what it found or the reason why it cannot say.
+        As each is done, in no fixed order: the measure's name, and what it found or the reason why it has no number.
+        Whatever error a measure ends in is such a reason, its own alone; the logger "degeneracy" has where it arose.
     """
     asked = []
     for name, measure in measures.items():
@@ -115,32 +116,37 @@ def measure_recording(
             yield name, reason
         else:
             asked.append(name)
-    if not asked:
-        return
     # The long ones first, so that no process is left with one at the end.
     asked.sort(key=lambda name: LONG.index(name) if name in LONG else len(LONG))
     calls: list[Call] = []
-    in_parts: dict[str, tuple[MeasureInParts, list[Any]]] = {}
+    in_parts: dict[str, list[Any]] = {}
     for name in asked:
         measure = measures[name]
         if isinstance(measure, MeasureInParts) and jobs > 1:
-            parts = _tried(partial(measure.parts, recording))
-            if isinstance(parts, str):
-                yield name, parts
+            parts = attempt(partial(measure.parts, recording))
+            if isinstance(parts, Fault) or not len(parts):
+                yield name, _whole(name, measure, parts, recording)
                 continue
-            in_parts[name] = measure, [None] * len(parts)
+            in_parts[name] = [_NOT_DONE] * len(parts)
             calls += [(_apply, ((name, k), part, ())) for k, part in enumerate(parts)]
         else:
             calls.append((_apply, ((name, 0), measure, (_needed(measure, recording),))))
-    for (name, k), outcome in spread(calls, jobs=min(jobs, len(calls))):
+    for (name, k), value in spread(calls, jobs=min(jobs, len(calls))):
         if name not in in_parts:
-            yield name, outcome
+            yield name, outcome_of(name, value, len(recording))
             continue
-        measure, done = in_parts[name]
-        done[k] = outcome
-        if all(part is not None for part in done):
-            reasons = [part for part in done if isinstance(part, str)]
-            yield name, reasons[0] if reasons else _tried(partial(measure.whole, done))
+        done = in_parts[name]
+        done[k] = value
+        if not any(part is _NOT_DONE for part in done):
+            faults = [part for part in done if isinstance(part, Fault)]
+            yield name, _whole(name, measures[name], faults[0] if faults else done, recording)
+
+
+def _whole(name: str, measure: Measure, parts: Sequence[Any] | Fault, recording: Recording) -> Measured | str:
+    """What the parts of a measure come to, or why there is nothing to put together."""
+    assert isinstance(measure, MeasureInParts)
+    value = parts if isinstance(parts, Fault) else attempt(partial(measure.whole, parts))
+    return outcome_of(name, value, len(recording))
 
 
 def split_outcome(outcome: Mapping[str, Measured | str]) -> tuple[dict[str, Measured], dict[str, str]]:
@@ -176,17 +182,9 @@ def _needed(measure: Measure, recording: Recording) -> Recording:
 def _apply(
     what: tuple[str, int], function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> tuple[tuple[str, int], Any]:
-    """A measure, or a part of one, done in a process of its own: what it is, and what came of it."""
+    """A measure, or a part of one, tried in a process of its own: which it is, and what came of it."""
     with one_thread():
-        return what, _tried(partial(function, *arguments))
-
-
-def _tried(function: Callable[[], Any]) -> Any:
-    """What comes of it, or why the data are impossible for it, which is no reason to end other measures."""
-    try:
-        return function()
-    except (UserError, np.linalg.LinAlgError) as error:
-        return " ".join(str(error).split())
+        return what, attempt(partial(function, *arguments))
 
 
 def measure(

@@ -315,28 +315,6 @@ def refusing(recording: Any) -> Any:
     raise UserError("refusing: these states\nhave no such number")
 
 
-def singular(recording: Any) -> Any:
-    """A measure that meets a matrix it cannot decompose."""
-    return np.linalg.inv(np.zeros((2, 2)))[0]
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_measure_that_refuses_the_data_does_not_end_the_others(ensemble: dg.Ensemble, jobs: int) -> None:
-    measures = build_measures([refusing, "procrustes", singular])
-    recording = record(ensemble, TASK, PROBE)
-    if jobs > 1:  # processes do not know functions of this file, only what is installed
-        measures = build_measures(["dsa", "procrustes"], {"dsa": {"rank": 3, "n_delays": 10}})
-    found, missing = split_outcome(dict(measure_recording(recording, measures, jobs=jobs)))
-    assert list(found) == ["procrustes"]
-    if jobs > 1:
-        assert missing["dsa"].startswith("DSA: n_delays = 10 is impossible")
-    else:
-        assert missing == {
-            "refusing": "refusing: these states have no such number",
-            "singular": "Singular matrix",
-        }
-
-
 def test_what_was_refused_is_a_note_in_the_table(ensemble: dg.Ensemble) -> None:
     table = dg.measure(ensemble, TASK, measures=[refusing, "procrustes"], probe=PROBE).table
     [row] = table[table["measure"] == "refusing"].to_dict("records")
