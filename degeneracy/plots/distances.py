@@ -15,12 +15,12 @@ from degeneracy.analysis.statistics.jackknife import interval
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.measuring.results import Result
 from degeneracy.plots.names import (
-    SHORT_UNITS,
     distance_unit,
     distances_of_level,
     finding_of,
     full_name,
     joined,
+    short_unit,
     split,
     stacked_name,
     with_unit,
@@ -270,7 +270,7 @@ def _colour_scale(figure: Figure, axes: Axes, image: AxesImage, unit: str) -> No
     """Beside a square and as tall as it."""
     bar = figure.colorbar(image, cax=axes.inset_axes((1.04, 0, 0.06, 1)), format=Numbers())
     bar.outline.set_visible(False)
-    bar.ax.set_xlabel(SHORT_UNITS.get(unit, unit), loc="left")
+    bar.ax.set_xlabel(short_unit(unit), loc="left")
 
 
 def tree_order(distances: Array) -> list[int]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from degeneracy.analysis.measure import Finding, Measured
+from degeneracy.errors import one_line
 from degeneracy.measuring.results import Result
 
 LEVELS = ("behavior", "dynamics", "weights", "learning")
@@ -64,12 +65,12 @@ PRIMARY: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
 
 def measure_name(measure: str) -> str:
     """A measure's name in words."""
-    return MEASURE_NAMES.get(measure, measure.replace("_", " "))
+    return MEASURE_NAMES.get(measure) or one_line(measure.replace("_", " "))
 
 
 def variant_name(variant: str) -> str:
     """A variant's name in words."""
-    return VARIANT_NAMES.get(variant, variant.replace("_", " "))
+    return VARIANT_NAMES.get(variant) or one_line(variant.replace("_", " "))
 
 
 def full_name(measure: str, variant: str = "") -> str:
@@ -93,9 +94,14 @@ def joined(measure: str, variant: str) -> str:
     return f"{measure}/{variant}" if variant else measure
 
 
+def short_unit(unit: str) -> str:
+    """A unit for a panel with little room."""
+    return SHORT_UNITS.get(unit) or one_line(unit)
+
+
 def with_unit(label: str, unit: str) -> str:
     """An axis label with its unit in brackets."""
-    return f"{label} ({SHORT_UNITS.get(unit, unit)})" if unit else label
+    return f"{label} ({short_unit(unit)})" if unit else label
 
 
 def finding_of(result: Result, measure: str, variant: str = "") -> Finding | None:

@@ -20,7 +20,7 @@ from matplotlib.ticker import Formatter, LogFormatter
 from numpy.typing import NDArray
 
 from degeneracy.drawing import PLAIN_TEXT, Drawing, boxes_for_unknown_letters
-from degeneracy.errors import UserError
+from degeneracy.errors import UserError, one_line
 from degeneracy.measuring.results import Result
 from degeneracy.plots import numbers
 from degeneracy.plots.layout import PanelLayout
@@ -206,7 +206,7 @@ def spread(n_points: int, width: float = 0.6) -> NDArray[np.float64]:
 def condition_name(result: Result) -> str:
     """A condition by the factors that make it, or by its own name where nothing is varied."""
     if not result.factors:
-        return result.condition
+        return one_line(result.condition)
     return ", ".join(f"{factor_name(name)} = {level_text(value)}" for name, value in result.factors.items())
 
 
@@ -287,7 +287,10 @@ def condition_key(figure: Figure, axes: Axes, results: Sequence[Result], room: i
 
 def _levels(results: Sequence[Result]) -> list[str]:
     """The values of each condition's factors, or its name."""
-    return [", ".join(map(level_text, result.factors.values())) or result.condition for result in results]
+    return [
+        ", ".join(map(level_text, result.factors.values())) or one_line(result.condition)
+        for result in results
+    ]
 
 
 def _length(labels: Sequence[str]) -> int:

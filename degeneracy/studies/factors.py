@@ -8,7 +8,7 @@ from degeneracy.errors import one_line
 
 def factor_name(factor: str) -> str:
     """The part of a factor's name that a reader needs: 'task.switch_probability' is 'switch probability'."""
-    return factor.rpartition(".")[2].replace("_", " ")
+    return one_line(factor.rpartition(".")[2].replace("_", " "))
 
 
 def level_text(level: Any) -> str:

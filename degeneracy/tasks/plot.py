@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degeneracy.drawing import PLAIN_TEXT, Drawing, boxes_for_unknown_letters
-from degeneracy.errors import UserError
+from degeneracy.errors import UserError, one_line
 from degeneracy.tasks.task import Task, Trials
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _label(
     """Names of the channels at the left, title with what is not shown, and the legend."""
     names = (*task.input_names[: shown[0]], *task.output_names[: shown[1]])
     for k, (row, name) in enumerate(zip(axes, names, strict=True)):
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        row[0].set_ylabel(one_line(name), rotation=0, ha="right", va="center", fontsize=9)
         for axis in row:
             axis.margins(x=0, y=0.15)
             axis.tick_params(labelsize=8, labelbottom=k == len(names) - 1)
@@ -138,7 +138,7 @@ def _label(
     figure.align_ylabels(axes[:, 0])
     sizes = ((shown[0], task.input_size, "inputs"), (shown[1], task.output_size, "outputs"))
     hidden = [f"{some} of {all_} {kind}" for some, all_, kind in sizes if some < all_]
-    figure.suptitle(task.name + (f" (shown: {', '.join(hidden)})" if hidden else ""), fontsize=11)
+    figure.suptitle(one_line(task.name) + (f" (shown: {', '.join(hidden)})" if hidden else ""), fontsize=11)
     handles: list[Artist] = [
         Line2D([], [], color=INPUT, linewidth=1.2, label="input"),
         Line2D([], [], color=TARGET, linewidth=3.0, label="target"),
