@@ -22,10 +22,16 @@ MARKS = {
 def user_path(path: str | os.PathLike[str]) -> Path:
     """A path as its user means it: `~` at its beginning is the home folder, `~name` that of the user `name`.
 
+    Letters that the locale's encoding lacks stand for the same file as they do in UTF-8.
+
     Raises:
         UserError: there is no such home folder.
     """
     text = os.fspath(path)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        text = os.fsdecode(text.encode("utf-8", "surrogateescape"))
     expanded = Path(os.path.expanduser(text))
     if not str(expanded).startswith("~"):
         return expanded
@@ -37,15 +43,20 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     return Path.cwd() / expanded  # "./~name" is a file here, and stays so when it is looked at again
 
 
-def path_text(text: str) -> str:
-    """A part of a path as text that every file and figure can hold.
+def whole_text(text: str) -> str:
+    """A path or an argument of the command line as text that every file can hold.
 
-    Bytes that the locale's encoding does not know stand in Python's paths as half characters; they are read as UTF-8
-    here. What is then still no character, and control characters, are escaped.
+    Bytes that the locale's encoding does not know stand there as half characters; they are read as UTF-8 here, or
+    escaped where they are no UTF-8 either.
     """
     with contextlib.suppress(UnicodeEncodeError):  # half characters that stand for no byte
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return one_line(text)
+    return text
+
+
+def path_text(text: str) -> str:
+    """A part of a path as `whole_text` on one line, for names in files and figures."""
+    return one_line(whole_text(text))
 
 
 def read_text(path: Path) -> str:

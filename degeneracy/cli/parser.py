@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from degeneracy.cli.tuning import TUNE, add_question
 from degeneracy.errors import UserError
+from degeneracy.user_files import whole_text
 from degeneracy.version import __version__
 
 TOP = """\
@@ -137,6 +138,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     Raises:
         UserError: no "=", or a list, table or quoted text that is damaged.
     """
+    text = whole_text(text)
     key, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not key:
         raise UserError(f"--set {text}: write KEY=VALUE, e.g. training.learning_rate=3e-3")

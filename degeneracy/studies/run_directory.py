@@ -36,6 +36,7 @@ from degeneracy.studies.conditions import Condition
 from degeneracy.studies.settings import dotted
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.training import Member
+from degeneracy.user_files import user_path
 from degeneracy.version import __version__
 
 FORMAT = 1
@@ -100,7 +101,7 @@ class RunDirectory:
         return self._folder(condition) / "members" / member_file(seed)
 
     def _measured(self, condition: Condition, name: str) -> Path:
-        return self._folder(condition) / "measured" / f"{name}.safetensors"
+        return self._folder(condition) / "measured" / user_path(f"{name}.safetensors")
 
     @contextlib.contextmanager
     def hold(self, condition: Condition, *, wait: bool) -> Iterator[bool]:
