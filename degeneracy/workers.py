@@ -1,30 +1,52 @@
 """Worker processes: calls spread over them, and an end to all of them at any moment.
 
+A worker that is ended from outside, as by a machine whose memory has run out, costs its own call alone: what the
+workers were at is done once more, a call at a time with nothing beside it.
+
 A thread of its own feeds the workers, so that a KeyboardInterrupt never lands inside joblib, where it could leave
 a process half started or a lock held. Ground floor: any room may import it.
 """
 
 import contextlib
+import logging
 import os
 import queue
+import re
 import signal
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
+from joblib._parallel_backends import LokyBackend
 from joblib.externals.loky import reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from degeneracy.errors import UserError
+
+log = logging.getLogger("degeneracy")
 
 # loky ends a worker whose memory has grown, compiled code included, and starts another: nothing a user need know.
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
-Call = tuple[Callable[..., Any], tuple[Any, ...]]  # a function and its arguments
+SECONDS_BETWEEN_LOOKS = 1.0  # of a worker for its parent
+
+
+class Call(NamedTuple):
+    """A function and its arguments, and in words what it does, should its process be ended."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    what: str = "a call"
+
+
+class WorkerEnded(UserError):
+    """A call whose worker process was ended twice, the second time with nothing beside it."""
+
 
 _feeders: set["_Feeder"] = set()  # those at work
 _watching: list[threading.Thread] = []  # in a worker: the thread that watches its parent
@@ -48,15 +70,19 @@ def spread(calls: Iterable[Call], *, jobs: int) -> Iterator[Any]:
     """Make calls in `jobs` processes (1: in this one) and yield what each returns as it is done, in no fixed order.
 
     Where the consumer stops early, for whatever reason, the workers end at once. joblib's own settings
-    (`joblib.parallel_config`) choose a backend that reaches other machines.
+    (`joblib.parallel_config`) choose a backend that reaches other machines, which has its own ways with workers that
+    are lost.
 
     Args:
         calls: drawn one by one as processes become free.
         jobs: processes, 1 or more.
+
+    Raises:
+        WorkerEnded: a worker was ended from outside, and again when it made that call alone.
     """
     if jobs <= 1:
-        for function, arguments in calls:
-            yield function(*arguments)
+        for call in calls:
+            yield call.function(*call.arguments)
         return
     feeder, kind = _Feeder(calls, jobs), "value"
     try:
@@ -88,7 +114,8 @@ class _Feeder(threading.Thread):
     def __init__(self, calls: Iterable[Call], jobs: int) -> None:
         super().__init__(name="degeneracy workers", daemon=True)
         self.results: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self.calls = calls
+        self.calls = enumerate(calls)
+        self.at_work: dict[int, Call] = {}  # handed to a worker, not come back yet
         self.stopped = False
         # Made here, in the caller's thread, whose settings of joblib hold. max_nbytes=None: arrays are copied to the
         # workers, not mapped read-only.
@@ -99,6 +126,7 @@ class _Feeder(threading.Thread):
             max_nbytes=None,
             return_as="generator_unordered",
         )
+        _let_watch(self.pool)
 
     def start(self) -> None:
         """Start with the signals of a stop blocked: the feeder's workers inherit that, so Ctrl-C is ours alone."""
@@ -112,10 +140,9 @@ class _Feeder(threading.Thread):
         try:
             _start_trackers()
             _block_signals()
-            for value in self.pool(
-                joblib.delayed(_call)(os.getpid(), *call) for call in self._until_stopped()
-            ):
-                self.results.put(("value", value))
+            while not self._made_in_pool():
+                for number in list(self.at_work):
+                    self._make_alone(number)
         except BaseException as error:
             last = "error", error
         finally:
@@ -132,11 +159,83 @@ class _Feeder(threading.Thread):
                 _kill_workers()  # again and again: the thread may have been about to start them
                 self.join(0.05)
 
-    def _until_stopped(self) -> Iterator[Call]:
-        for call in self.calls:
-            if self.stopped:
-                return
-            yield call
+    def _made_in_pool(self) -> bool:
+        """Make the calls that are left, side by side; False where a worker was ended from outside."""
+        drawn = _Drawn(self)
+        try:
+            for number, value in self.pool(
+                joblib.delayed(_call)(os.getpid(), number, call.function, call.arguments)
+                for number, call in drawn
+            ):
+                self._hand_on(number, value)
+        except TerminatedWorkerError:
+            if not self.stopped:
+                log.warning(
+                    "A worker process was ended from outside, probably because memory ran out: what all %d were at"
+                    " is done again, one after the other. Fewer processes (--jobs) need less memory.",
+                    len(self.at_work),
+                )
+            return self.stopped
+        finally:
+            drawn.end()
+        return True
+
+    def _make_alone(self, number: int) -> None:
+        """Make a call once more, in a new process with nothing beside it."""
+        if self.stopped:
+            return
+        call, parent = self.at_work[number], os.getpid()
+        # joblib runs a single process's calls in this one, so that loky itself is asked.
+        executor = reusable_executor.get_reusable_executor(
+            max_workers=1, reuse=False, kill_workers=True, initializer=_watch, initargs=(parent,)
+        )
+        try:
+            self._hand_on(*executor.submit(_call, parent, number, call.function, call.arguments).result())
+        except TerminatedWorkerError as error:
+            if not self.stopped:
+                raise WorkerEnded(f"{call.what}: {_how_it_ended(error)}") from None
+        finally:
+            executor.shutdown(wait=True, kill_workers=True)
+
+    def _hand_on(self, number: int, value: Any) -> None:
+        del self.at_work[number]
+        self.results.put(("value", value))
+
+
+class _Drawn:
+    """The calls of a feeder for one pool, in whose threads they are drawn, until the feeder is stopped or `end`."""
+
+    def __init__(self, feeder: _Feeder) -> None:
+        self.feeder = feeder
+        self.ended = False
+        self.lock = threading.Lock()
+
+    def __iter__(self) -> "_Drawn":
+        return self
+
+    def __next__(self) -> tuple[int, Call]:
+        with self.lock:
+            if self.ended or self.feeder.stopped:
+                raise StopIteration
+            number, call = next(self.feeder.calls)
+            self.feeder.at_work[number] = call
+            return number, call
+
+    def end(self) -> None:
+        """Draw no more: a pool that broke may still be about to."""
+        with self.lock:
+            self.ended = True
+
+
+def _how_it_ended(error: TerminatedWorkerError) -> str:
+    """In words, from the exit codes in loky's message."""
+    codes = sorted(set(re.findall(r"[A-Z]+\(-?\d+\)", str(error))))
+    if codes and not any("KILL" in code or "TERM" in code for code in codes):
+        return f"its process broke off, and again when it ran alone ({', '.join(codes)})"
+    return (
+        "its process was ended from outside, and again when it ran alone; it probably ran out of memory: give it"
+        " more, choose smaller sizes, or use one process (--jobs 1; jobs = 1 in Python), which needs least"
+    )
 
 
 def _kill_workers() -> None:
@@ -195,16 +294,33 @@ def _start_trackers() -> None:
         of_loky.ensure_running()
 
 
-def _call(parent: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """One call, in a worker that does not outlive its parent."""
-    if not _watching and os.getppid() == parent:  # else in the parent itself, or on another machine
+def _let_watch(pool: joblib.Parallel) -> None:
+    """Let the pool's workers watch their parent from their start, where they are loky's and have nothing else to do."""
+    backend = pool._backend
+    if isinstance(backend, LokyBackend) and "initializer" not in getattr(backend, "backend_kwargs", {}):
+        # What joblib configures the backend with, by its present and by its earlier name.
+        settings = pool._backend_kwargs if hasattr(pool, "_backend_kwargs") else pool._backend_args
+        settings |= {"initializer": _watch, "initargs": (os.getpid(),)}
+
+
+def _call(
+    parent: int, number: int, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> tuple[int, Any]:
+    """One call, in a worker that does not outlive its parent; returns its number with its value."""
+    if os.getppid() == parent:  # else in the parent itself, or on another machine
+        _watch(parent)
+    return number, function(*arguments)
+
+
+def _watch(parent: int) -> None:
+    """In a worker on the parent's machine: end with the parent, from now on."""
+    if not _watching:
         _watching.append(threading.Thread(target=_end_with, args=(parent,), daemon=True))
         _watching[0].start()
-    return function(*arguments)
 
 
 def _end_with(parent: int) -> None:
     """End this process soon after its parent has gone, however that went: a killed one cannot end its workers."""
     while os.getppid() == parent:
-        time.sleep(1.0)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
     os._exit(1)

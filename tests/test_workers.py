@@ -1,16 +1,22 @@
 """Calls spread over worker processes: all are made, errors come back, and no worker outlives its use."""
 
+import contextlib
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from joblib.externals.loky.process_executor import ShutdownExecutorError
 
 from degeneracy import workers
 from degeneracy.errors import UserError
-from degeneracy.workers import Call, resolve_jobs, spread, stop_workers
+from degeneracy.workers import Call, WorkerEnded, resolve_jobs, spread, stop_workers
 
 
 # What workers call is found there by its module's name, so only what an installed module holds: os, time, builtins.
@@ -33,12 +39,12 @@ def gone(number: int) -> bool:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_every_call_is_made_once(jobs: int) -> None:
-    calls: list[Call] = [(pow, (k, 2)) for k in range(7)]
+    calls: list[Call] = [Call(pow, (k, 2)) for k in range(7)]
     assert sorted(spread(calls, jobs=jobs)) == [0, 1, 4, 9, 16, 25, 36]
 
 
 def test_one_job_is_this_process_and_more_are_others() -> None:
-    calls: list[Call] = [(os.getpid, ())] * 4
+    calls: list[Call] = [Call(os.getpid, ())] * 4
     assert set(spread(calls, jobs=1)) == {os.getpid()}
     others = {number for _ in range(3) for number in spread(calls, jobs=2)}
     assert os.getpid() not in others
@@ -49,12 +55,12 @@ def test_one_job_is_this_process_and_more_are_others() -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_comes_back(jobs: int) -> None:
     with pytest.raises(ZeroDivisionError):
-        list(spread([(divmod, (1, 0))], jobs=jobs))
+        list(spread([Call(divmod, (1, 0))], jobs=jobs))
 
 
 def test_an_error_where_calls_are_made_comes_back() -> None:
     def calls() -> Iterator[Call]:
-        yield pow, (2, 2)
+        yield Call(pow, (2, 2))
         raise UserError("no more")
 
     with pytest.raises(UserError, match="no more"):
@@ -63,7 +69,7 @@ def test_an_error_where_calls_are_made_comes_back() -> None:
 
 @pytest.mark.parametrize("how", ["closed", "stopped"])
 def test_workers_end_with_what_they_are_at(how: str) -> None:
-    calls: list[Call] = [(os.getpid, ()), *[(time.sleep, (600,))] * 3]
+    calls: list[Call] = [Call(os.getpid, ()), *[Call(time.sleep, (600,))] * 3]
     values: Any = spread(calls, jobs=2)
     first = next(values)
     began = time.monotonic()
@@ -73,7 +79,7 @@ def test_workers_end_with_what_they_are_at(how: str) -> None:
 
 
 def test_idle_workers_end_too() -> None:
-    [first] = spread([(os.getpid, ())], jobs=2)
+    [first] = spread([Call(os.getpid, ())], jobs=2)
     assert not_gone(first)
     stop_workers()
     assert gone(first)
@@ -82,6 +88,151 @@ def test_idle_workers_end_too() -> None:
 def not_gone(number: int) -> bool:
     os.kill(number, 0)
     return True
+
+
+KILLED = (signal.raise_signal, (signal.SIGKILL,))  # the way of a machine whose memory has run out
+
+
+def dies_once(flag: Path) -> Call:
+    """A call that ends its process where the flag is not there, and makes it."""
+    code = "import os, pathlib, signal\nif not flag.exists():\n    flag.touch()\n    signal.raise_signal(9)"
+    return Call(exec, (code, {"flag": flag}))
+
+
+def test_a_call_whose_worker_is_killed_is_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = [Call(pow, (k, 2)) for k in range(5)]
+    calls.insert(2, dies_once(tmp_path / "flag"))
+    values = list(spread(calls, jobs=2))
+    assert (tmp_path / "flag").exists()
+    assert sorted(value for value in values if value is not None) == [0, 1, 4, 9, 16]
+    assert values.count(None) == 1
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said.startswith("A worker process was ended from outside, probably because memory ran out")
+
+
+def test_it_is_made_again_with_nothing_beside_it(tmp_path: Path) -> None:
+    """Of two calls that are under way, each is made again alone: their times do not meet."""
+    code = (
+        "import pathlib, signal, time\n"
+        "if not flag.exists():\n"
+        "    flag.touch()\n"
+        "    while len(list(flag.parent.glob('first*'))) < 2:\n"  # so that both are under way
+        "        time.sleep(0.01)\n"
+        "    signal.raise_signal(9)\n"
+        "began = time.monotonic()\n"
+        "time.sleep(0.2)\n"
+        "(flag.parent / f'times{flag.name}').write_text(f'{began} {time.monotonic()}', encoding='utf-8')"
+    )
+    calls = [Call(exec, (code, {"flag": tmp_path / f"first{k}"})) for k in range(2)]
+    assert list(spread(calls, jobs=2)) == [None, None]
+    times = sorted(
+        tuple(map(float, file.read_text(encoding="utf-8").split())) for file in tmp_path.glob("times*")
+    )
+    assert len(times) == 2
+    assert times[0][1] <= times[1][0]
+
+
+def test_a_call_whose_worker_is_killed_twice_is_named_and_what_was_done_is_kept() -> None:
+    calls = [Call(pow, (2, 2)), Call(pow, (3, 2)), Call(*KILLED, "the network of seed 7")]
+    done = []
+    with pytest.raises(WorkerEnded) as raised:
+        done.extend(value for value in spread(calls, jobs=2))
+    assert str(raised.value).startswith(
+        "the network of seed 7: its process was ended from outside, and again when it ran alone;"
+        " it probably ran out of memory"
+    )
+    assert "--jobs 1" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_values_come_before_the_line_about_a_killed_worker() -> None:
+    calls = [Call(pow, (2, 2)), Call(pow, (3, 2)), Call(*KILLED, "x")]
+    values = spread(calls, jobs=2)
+    assert sorted([next(values), next(values)]) == [4, 9]
+    with pytest.raises(WorkerEnded):
+        next(values)
+    assert sorted(spread(calls[:2], jobs=2)) == [4, 9], "workers are there again"
+
+
+def test_a_process_that_breaks_off_by_itself_is_not_said_to_lack_memory() -> None:
+    with pytest.raises(WorkerEnded, match=r"^x: its process broke off, and again .* alone \(EXIT\(3\)\)$"):
+        list(spread([Call(os._exit, (3,), "x"), Call(pow, (2, 2))], jobs=2))
+
+
+def test_a_stop_while_a_call_is_made_alone_ends_it(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, time\n"
+        "if not flag.exists():\n    flag.touch()\n    signal.raise_signal(9)\n"
+        "(flag.parent / 'alone').write_text(str(os.getpid()), encoding='utf-8')\ntime.sleep(600)"
+    )
+    calls = [Call(exec, (code, {"flag": tmp_path / "flag"})), Call(pow, (2, 2)), Call(pow, (2, 2))]
+
+    def consume() -> None:
+        with contextlib.suppress(ShutdownExecutorError):
+            list(spread(calls, jobs=2))
+
+    consumer = threading.Thread(target=consume, daemon=True)
+    consumer.start()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "alone").exists() or not (tmp_path / "alone").read_text(encoding="utf-8"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    stop_workers()
+    consumer.join(60)
+    assert not consumer.is_alive()
+    assert gone(int((tmp_path / "alone").read_text(encoding="utf-8")))
+
+
+# The parent says who its workers are, then is killed as a machine without memory does it.
+ORPHANS = """\
+import os, signal, sys, threading, time
+from joblib.externals.loky import reusable_executor
+from degeneracy.workers import Call, spread
+
+def end():
+    workers = []
+    while len(workers) < 3:
+        executor = reusable_executor._executor
+        workers = list((executor and executor._processes) or {})
+        time.sleep(0.005)
+    if sys.argv[1] == "idle":
+        done.wait()
+    print(*workers, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+done = threading.Event()
+threading.Thread(target=end, daemon=True).start()
+calls = [Call(time.sleep, (600,))] * 3 if sys.argv[1] == "starting" else [Call(os.getpid, ())]
+list(spread(calls, jobs=3))
+done.set()
+time.sleep(600)
+"""
+
+
+def ended(number: int) -> bool:
+    """Whether a process is no more, or was not yet collected by the one that took it over."""
+    try:
+        state = Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state == "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("when", ["starting", "idle"])
+def test_workers_end_with_a_parent_that_is_killed(when: str) -> None:
+    """Also those that have not made a call yet: of three workers, two are idle from their start."""
+    command = [sys.executable, "-c", ORPHANS, when]
+    parent = subprocess.run(command, capture_output=True, encoding="utf-8")
+    assert parent.returncode == -signal.SIGKILL, parent.stderr
+    numbers = [int(word) for word in parent.stdout.split()]
+    assert len(numbers) == 3
+    deadline = time.monotonic() + 60  # seconds of imports and a look each second, on a busy machine
+    while not all(map(ended, numbers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [number for number in numbers if not ended(number)] == []
 
 
 def test_a_stop_hides_the_end_of_lokys_thread_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

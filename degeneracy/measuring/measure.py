@@ -128,9 +128,12 @@ def measure_recording(
                 yield name, _whole(name, measure, parts, recording)
                 continue
             in_parts[name] = [_NOT_DONE] * len(parts)
-            calls += [(_apply, ((name, k), part, ())) for k, part in enumerate(parts)]
+            calls += [
+                Call(_apply, ((name, k), part, ()), f"measure '{name}'") for k, part in enumerate(parts)
+            ]
         else:
-            calls.append((_apply, ((name, 0), measure, (_needed(measure, recording),))))
+            arguments = (name, 0), measure, (_needed(measure, recording),)
+            calls.append(Call(_apply, arguments, f"measure '{name}'"))
     for (name, k), value in spread(calls, jobs=min(jobs, len(calls))):
         if name not in in_parts:
             yield name, outcome_of(name, value, len(recording))

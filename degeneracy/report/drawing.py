@@ -12,7 +12,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from degeneracy.errors import UserError
-from degeneracy.workers import spread
+from degeneracy.workers import Call, spread
 
 MARK = "degeneracy report"  # in the head of every file of ours, so that no other is ever overwritten
 PIXELS = 192  # an inch: twice a screen's 96
@@ -33,7 +33,8 @@ def drawn_figures(plots: Sequence[Plot], jobs: int) -> list[Drawn | str]:
     """What `jobs` processes draw, in the order of `plots`; for a figure that cannot be drawn a line that says why."""
     drawn: dict[int, Drawn | str] = {}
     # A call a process: with each, all that its figures show travels.
-    for some in spread(((_draw, (share,)) for share in _shares(plots, jobs)), jobs=min(jobs, len(plots))):
+    calls = (Call(_draw, (share,), "drawing the report's figures") for share in _shares(plots, jobs))
+    for some in spread(calls, jobs=min(jobs, len(plots))):
         drawn |= some
     return [drawn[k] for k in range(len(plots))]
 

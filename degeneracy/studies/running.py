@@ -5,10 +5,12 @@ kept as it is done, so a run that was stopped anyhow goes on where it was and en
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from degeneracy.analysis import Measured
+from degeneracy.errors import UserError
 from degeneracy.measuring.measure import example_trials, measure_recording, measures_of
 from degeneracy.measuring.record import record
 from degeneracy.studies.conditions import Condition
@@ -20,7 +22,7 @@ from degeneracy.studies.study import Study, load_study
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.training import resolve_device, train_members
 from degeneracy.user_files import user_path
-from degeneracy.workers import resolve_jobs
+from degeneracy.workers import WorkerEnded, resolve_jobs
 
 
 def run_study(
@@ -47,7 +49,8 @@ def run_study(
         What was measured; also in the run directory (`degeneracy.csv` and more, see README).
 
     Raises:
-        UserError: a mistake in the study, or a folder that holds something else.
+        UserError: a mistake in the study, a folder that holds something else, or a worker process that was ended
+            from outside twice (`workers.WorkerEnded`).
     """
     plan = study if isinstance(study, Study) else load_study(study)
     place, n_jobs = resolve_device(device), resolve_jobs(jobs)
@@ -73,13 +76,25 @@ def _work_through(
         for condition in left:
             with run.hold(condition, wait=False) as held:
                 if held:
-                    _train_missing(run, condition, plan.seeds, device, jobs, shown)
-                    _measure_missing(run, condition, plan, jobs, shown)
+                    with _said_of(condition, run.root):
+                        _train_missing(run, condition, plan.seeds, device, jobs, shown)
+                        _measure_missing(run, condition, plan, jobs, shown)
                     waiting.remove(condition)
         if waiting == left:
             shown.wait(f"{waiting[0].label}: waiting for the process that works on it")
             with run.hold(waiting[0], wait=True):
                 pass
+
+
+@contextmanager
+def _said_of(condition: Condition, root: Path) -> Iterator[None]:
+    """Say which condition it was whose network or measure had no process, and how to go on."""
+    try:
+        yield
+    except WorkerEnded as error:
+        raise UserError(
+            f"{condition.label}: {error}. What is finished is kept in {root}; the same command goes on"
+        ) from None
 
 
 def _train_missing(

@@ -19,7 +19,7 @@ from degeneracy.training.coupling import Coupled
 from degeneracy.training.specification import Training
 from degeneracy.training.stack import Member, Stack
 from degeneracy.training.updates import path_for
-from degeneracy.workers import spread
+from degeneracy.workers import Call, spread
 
 
 def train_stack(
@@ -168,11 +168,17 @@ def train_sweep(
             yield from _stacked(task, network, resolved, part, seeds, device)
         return
     calls = (
-        (_train_one, (task, network, training, seed, k))
+        Call(_train_one, (task, network, training, seed, k), _what(trainings, k, seed))
         for k, training in enumerate(resolved)
         for seed in seeds
     )
     yield from spread(calls, jobs=min(jobs, len(seeds) * len(resolved)))
+
+
+def _what(trainings: Sequence[Training], k: int, seed: int) -> str:
+    """A network in words, by what tells it from the others."""
+    of = ", ".join(f"{name} = {strength:g}" for name, strength in trainings[k].regularisers.items())
+    return f"the network of seed {seed}" + (f" ({of})" if len(trainings) > 1 and of else "")
 
 
 def _stacked(
