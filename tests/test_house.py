@@ -26,6 +26,7 @@ FLOORS = (
         "drawing",
         "errors",
         "files",
+        "memory",
         "named",
         "specs",
         "streams",

@@ -88,6 +88,10 @@ class Measure(Spec):
             UserError: such an option.
         """
 
+    def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:  # noqa: ARG002
+        """The least bytes that it needs beside a recording of this size, by the options that ask for them."""
+        return {}
+
     @abstractmethod
     def __call__(self, recording: Recording) -> Measured:
         """Measure one ensemble (2 members or more)."""

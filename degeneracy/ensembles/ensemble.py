@@ -1,5 +1,6 @@
 """Ensembles: networks of one kind that differ in their seeds."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from degeneracy.networks.cells import CELLS, Cell, Params
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import History, Member, Training, one_thread
 from degeneracy.user_files import user_path
+
+MAX_SEEDS = 100_000  # more would be a slip of the pen; each is a network to train
 
 Module = tuple[nn.RNN | nn.GRU | nn.LSTM, nn.Linear]
 
@@ -243,14 +246,16 @@ def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
     """The seeds as a tuple.
 
     Raises:
-        UserError: none, a negative or fractional one, one twice, or no sequence.
+        UserError: none, more than `MAX_SEEDS`, a negative or fractional one, one twice, or no sequence.
     """
     if not isinstance(seeds, Iterable):
         raise UserError(f"seeds = {seeds!r} is wrong: one a member is needed, such as range(8)")
-    checked = tuple(seeds)
+    checked = tuple(itertools.islice(seeds, MAX_SEEDS + 1))
+    if len(checked) > MAX_SEEDS:
+        said = f"{seeds!r}" if isinstance(seeds, range) else f"[{checked[0]}, {checked[1]}, ...]"
+        raise UserError(f"seeds = {said} is wrong: at most {MAX_SEEDS} members")
     whole = all(isinstance(seed, int | np.integer) and not isinstance(seed, bool) for seed in checked)
     if not checked or not whole or min(checked) < 0 or len(set(checked)) < len(checked):
-        raise UserError(
-            f"seeds = {list(checked)!r} is wrong: whole numbers from 0 on, at least one, none twice"
-        )
+        said = ", ".join(map(repr, checked[:8])) + (", ..." if len(checked) > 8 else "")
+        raise UserError(f"seeds = [{said}] is wrong: whole numbers from 0 on, at least one, none twice")
     return tuple(int(seed) for seed in checked)

@@ -8,7 +8,7 @@ from degeneracy.ensembles.ensemble import Ensemble, check_seeds
 from degeneracy.errors import UserError
 from degeneracy.networks import Network
 from degeneracy.tasks import Task
-from degeneracy.training import Member, Training, resolve_device, train_sweep
+from degeneracy.training import Member, Training, check_training_memory, resolve_device, train_sweep
 from degeneracy.workers import resolve_jobs
 
 
@@ -37,7 +37,7 @@ def train(
         The members in the order of `seeds`, those that did not converge included and flagged.
 
     Raises:
-        UserError: impossible seeds, jobs or device.
+        UserError: impossible seeds, jobs or device, or sizes that the memory cannot hold.
     """
     (ensemble,) = _trained(task, network, [training], seeds, device, jobs, progress)
     return ensemble
@@ -105,6 +105,8 @@ def _trained(
     if not isinstance(task, Task):
         raise UserError(f"training takes a Task such as dg.tasks.FlipFlop(), got {type(task).__name__}")
     wanted, place, n_jobs = check_seeds(seeds), resolve_device(device), resolve_jobs(jobs)
+    together = len(trainings) if place != "cpu" and not trainings[0].coupled else 1
+    check_training_memory(task, network, trainings[0].for_task(task), together * len(wanted), device=place)
     found: dict[tuple[int, int], Member] = {}
     stream = train_sweep(task, network, trainings, wanted, device=place, jobs=n_jobs)
     total = len(wanted) * len(trainings)

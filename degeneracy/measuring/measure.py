@@ -10,6 +10,7 @@ from degeneracy.analysis.measure import MeasureInParts
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.measuring.attempts import Fault, attempt, outcome_of
+from degeneracy.measuring.memory import check_measuring_memory
 from degeneracy.measuring.probe import Probe, probe_descriptions
 from degeneracy.measuring.record import record
 from degeneracy.measuring.results import COLUMNS_AFTER_FACTORS, Examples, MemberSummary, Result
@@ -238,6 +239,7 @@ def measure(
     else:
         for one in built.values():  # before the work, as a study does
             one.check(n_units=kept.network.hidden_size, n_steps=task.n_steps, n_trials=used.n_trials)
+        check_measuring_memory(task, kept.network, used, built, len(kept))
         recording = record(kept, task, used)
         examples = example_trials(kept, task, used)
         outcome = dict(measure_recording(recording, built, jobs=n_jobs))

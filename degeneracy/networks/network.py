@@ -61,11 +61,12 @@ class Network(Spec):
 def scales(network: Network, input_size: int, output_size: int) -> dict[str, Scale]:
     """How each parameter starts and is trained, in the order in which they are drawn."""
     found = PARAMETRISATIONS[network.parametrisation]
-    names = _shapes(network, input_size, output_size)
+    names = parameter_shapes(network, input_size, output_size)
     return {name: found(name, network.hidden_size, input_size, network.gamma) for name in names}
 
 
-def _shapes(network: Network, input_size: int, output_size: int) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(network: Network, input_size: int, output_size: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter of a network, in the order in which they are drawn."""
     n = network.hidden_size
     return network.build_cell().shapes(input_size, n) | {"W_out": (output_size, n), "b_out": (output_size,)}
 
@@ -80,7 +81,7 @@ def initial_params(network: Network, input_size: int, output_size: int, seeds: S
     by_name = scales(network, input_size, output_size)
     params = {
         name: _drawn(streams, shape, by_name[name])
-        for name, shape in _shapes(network, input_size, output_size).items()
+        for name, shape in parameter_shapes(network, input_size, output_size).items()
     }
     params["W_rec"] *= network.init_gain
     return params

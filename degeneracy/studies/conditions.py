@@ -7,13 +7,15 @@ from functools import cached_property
 from typing import Any
 
 from degeneracy.analysis import Measure
+from degeneracy.errors import UserError
+from degeneracy.measuring.memory import check_measuring_memory
 from degeneracy.measuring.probe import Probe
 from degeneracy.named import describe
 from degeneracy.networks import Network
 from degeneracy.studies.factors import level_text
 from degeneracy.studies.keys import digest
 from degeneracy.tasks import TASKS, Task
-from degeneracy.training import Training
+from degeneracy.training import Training, check_training_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,20 @@ class Condition:
         """The name of its folder: the label in plain letters, and the hash of the resolved spec."""
         plain = re.sub(r"[^A-Za-z0-9.=-]+", "_", self.label)[:60]
         return f"{plain}-{digest(self.spec)}"
+
+    def check_memory(
+        self, measures: Mapping[str, Measure], probe: Probe, n_members: int, *, device: str
+    ) -> None:
+        """Refuse sizes of networks, trials or measures that the memory cannot hold.
+
+        Raises:
+            UserError: says how much memory they would take, and which field is to blame.
+        """
+        try:
+            check_training_memory(self.task, self.network, self.training, n_members, device=device)
+            check_measuring_memory(self.task, self.network, probe, measures, n_members)
+        except UserError as error:
+            raise UserError(f"{self.label}: {error}") from None
 
     def check_measures(self, measures: Mapping[str, Measure], probe: Probe) -> None:
         """Refuse options of measures that this condition's recordings cannot serve.

@@ -57,6 +57,7 @@ def run_study(
     conditions = plan.conditions()
     for condition in conditions:
         condition.check_measures(plan.build_measures(), plan.probe)
+        condition.check_memory(plan.build_measures(), plan.probe, len(plan.seeds), device=place)
     root = user_path(out) if out else plan.folder
     run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions)
     started = time.perf_counter()

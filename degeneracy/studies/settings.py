@@ -4,10 +4,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from degeneracy.ensembles.ensemble import check_seeds
+from degeneracy.ensembles.ensemble import MAX_SEEDS, check_seeds
 from degeneracy.errors import UserError, unknown_name
 
-MAX_SEEDS = 100_000
+# Of text. A larger one is a slip of the pen, or a number that a file's name has no room for.
+LAST_SEED = 10**18
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -20,9 +21,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, colon, last = part.strip().partition(":")
         numbers = [first, last] if colon else [first]
-        if not all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers):
+        if not all(number.isascii() and number.isdecimal() for number in numbers):
             raise UserError(f"seeds = '{text}' is wrong: write 0:16 for 0 to 15, or a list as 0:8,12")
-        if colon and int(last) - int(first) > MAX_SEEDS:
+        if any(len(number) > len(str(LAST_SEED)) or int(number) > LAST_SEED for number in numbers):
+            raise UserError(f"seeds = '{text}' is wrong: a seed is at most {LAST_SEED}")
+        if colon and len(seeds) + int(last) - int(first) > MAX_SEEDS:
             raise UserError(f"seeds = '{text}' is wrong: at most {MAX_SEEDS} members")
         seeds += range(int(first), int(last)) if colon else [int(first)]
     return check_seeds(seeds)

@@ -1,6 +1,7 @@
 """A study, as its file (TOML) says it: a task, a network, a training, the factors to vary, the measures, the claims."""
 
 import itertools
+import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from degeneracy.training import Training
 from degeneracy.user_files import read_text, user_path
 
 PARTS = ("task", "network", "training")  # of a condition: what can be varied
+MAX_CONDITIONS = 10_000  # an ensemble each
 STUDIES = {"quickstart": Path(__file__).parent / "quickstart.toml"}
 
 
@@ -106,6 +108,11 @@ class Study(Spec):
     def conditions(self) -> list[Condition]:
         """The conditions, the last factor varying fastest."""
         made = []
+        n_conditions = math.prod(map(len, self.vary.values()))
+        if n_conditions > MAX_CONDITIONS:
+            raise UserError(
+                f"Study: vary makes {n_conditions} conditions; at most {MAX_CONDITIONS} are possible"
+            )
         for levels in itertools.product(*self.vary.values()):
             fields = {"task": dict(self.task), "network": dict(self.network), "training": dict(self.training)}
             for factor, level in zip(self.vary, levels, strict=True):

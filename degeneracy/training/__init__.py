@@ -2,6 +2,7 @@
 
 from degeneracy.training.coupling import Coupling
 from degeneracy.training.members import one_thread, resolve_device, train_members, train_stack, train_sweep
+from degeneracy.training.memory import check_training_memory
 from degeneracy.training.regularisers import REGULARISERS
 from degeneracy.training.snapshots import nearest_kept
 from degeneracy.training.specification import Training
@@ -14,6 +15,7 @@ __all__ = [
     "Member",
     "Status",
     "Training",
+    "check_training_memory",
     "nearest_kept",
     "one_thread",
     "resolve_device",

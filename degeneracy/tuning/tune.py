@@ -130,6 +130,10 @@ def tune(
         tolerance=tolerance,
         max_evaluations=max_evaluations,
     )
+    for strength in (question.span.low, question.span.high):
+        ends = question.study(strength)
+        for condition in ends.conditions():
+            condition.check_memory(ends.build_measures(), ends.probe, len(ends.seeds), device=place)
     root = user_path(out) if out else default_folder(plan, knob)
     folder = TuningFolder.open(root, question)
     rows: list[Row] = []

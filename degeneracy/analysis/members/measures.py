@@ -137,6 +137,11 @@ class KernelAlignment(OfMembers):
     n_steps: int = pydantic.Field(2, ge=1, description="steps of each, evenly spaced, the last one included")
     seed: int = pydantic.Field(0, ge=0, description="of the choice of trials")
 
+    def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:  # noqa: ARG002
+        """The kernel of one member with one output; float64."""
+        samples = min(self.n_trials, n_trials) * min(self.n_steps, n_steps)
+        return {f"n_trials = {self.n_trials} with n_steps = {self.n_steps}": 8 * samples**2}
+
     def numbers(self, recording: Recording) -> Array | None:
         """The alignment of each member's kernel with that before training, on the same trials and steps."""
         if recording.untrained is None:

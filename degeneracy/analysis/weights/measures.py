@@ -46,6 +46,12 @@ class PIF(Measure):
     n_restarts: int = pydantic.Field(8, ge=1, description="starts of each alignment")
     seed: int = pydantic.Field(0, ge=0, description="of the random starts, copies and shuffles")
 
+    def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:  # noqa: ARG002
+        """The first half of the starts, a matrix of units by units each; float32."""
+        return {
+            f"n_restarts = {self.n_restarts} with {n_units} units": 4 * (self.n_restarts // 2) * n_units**2
+        }
+
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances, floor from random copies, references shuffled and untrained."""
         weights = list(recording.weights or ())
@@ -148,6 +154,10 @@ class Orthogonal(Measure):
 
     n_starts: int = pydantic.Field(2, ge=2, description="starts of each fit, of both determinants")
     seed: int = pydantic.Field(0, ge=0, description="of further starts, copies and shuffles")
+
+    def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:  # noqa: ARG002
+        """The starts of a fit, a matrix of units by units each; float64."""
+        return {f"n_starts = {self.n_starts} with {n_units} units": 8 * self.n_starts * n_units**2}
 
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances, floor from rotated copies, references shuffled and untrained (neighbours on a ring)."""

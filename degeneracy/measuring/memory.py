@@ -1,0 +1,48 @@
+"""The memory that probe trials and measures take, seen before anything is trained or recorded."""
+
+from collections.abc import Mapping
+
+from degeneracy.analysis import Measure
+from degeneracy.measuring.probe import Probe
+from degeneracy.memory import check_memory
+from degeneracy.networks import Network
+from degeneracy.tasks import Task
+
+NUMBER = 8  # bytes: recordings are float64
+OUTPUT = 4  # bytes: outputs stay float32
+RUNS = 4  # states that are kept: driven and autonomous, of the networks trained and untrained
+
+
+def check_measuring_memory(
+    task: Task, network: Network, probe: Probe, measures: Mapping[str, Measure], n_members: int
+) -> None:
+    """Refuse probe trials and options of measures that no process could hold.
+
+    Args:
+        task: draws the probe trials.
+        network: says how many units are recorded.
+        probe: how many trials.
+        measures: by name.
+        n_members: that are recorded.
+
+    Raises:
+        UserError: says how much memory they would take, and which field is to blame.
+    """
+    n_steps, n_units, n_trials = task.n_steps, network.hidden_size, probe.n_trials
+    states = n_members * n_trials * n_steps * n_units
+    each = (
+        task.input_size + (n_members + 1) * task.output_size
+    )  # its inputs and targets, and all members' outputs
+    behavior = probe.behavior_trials * n_steps * each
+    variants = 1 + len(task.variants())
+    parts = {
+        f"states of {n_members} networks in probe.n_trials = {n_trials} trials with n_steps = {n_steps} and"
+        f" hidden_size = {n_units}": RUNS * NUMBER * states,
+        f"probe.n_behavior_trials = {probe.behavior_trials} trials of each variant with n_steps = {n_steps}": (
+            OUTPUT * variants * behavior
+        ),
+    }
+    check_memory(parts, "recording")
+    for name, measure in measures.items():
+        needed = measure.memory(n_units=n_units, n_steps=n_steps, n_trials=n_trials)
+        check_memory(needed, f"measure '{name}'")

@@ -1,0 +1,58 @@
+"""The memory that training takes, seen before anything is trained."""
+
+import math
+
+import torch
+
+from degeneracy.memory import check_memory
+from degeneracy.networks import Network, parameter_shapes
+from degeneracy.tasks import Task
+from degeneracy.training.specification import Training
+
+NUMBER = 4  # bytes: float32
+COPIES = 5  # of a network's parameters: at the start, now, their gradient, and Adam's two means
+
+
+def check_training_memory(
+    task: Task, network: Network, training: Training, n_members: int, *, device: str
+) -> None:
+    """Refuse sizes of networks, batches or trials that no process could hold.
+
+    Args:
+        task: says how long trials are.
+        network: says how many units and parameters there are.
+        training: already resolved by `Training.for_task`.
+        n_members: trained at one time where they are coupled or on a GPU, else one after the other in each process.
+        device: "cpu" or "cuda".
+
+    Raises:
+        UserError: says how much memory they would take, and which field is to blame.
+    """
+    shapes = parameter_shapes(network, task.input_size, task.output_size)
+    n_parameters = sum(math.prod(shape) for shape in shapes.values())
+    sources, units = task.input_size + task.output_size, network.hidden_size
+    members = f"{n_members} networks at once of " if device != "cpu" or training.coupled else ""
+    parts = {
+        f"{members}hidden_size = {units}": COPIES * n_parameters,
+        f"{members}batch_size = {training.batch_size} trials with n_steps = {task.n_steps} and hidden_size = {units}": (
+            training.batch_size * task.n_steps * (sources + units)
+        ),
+        f"{members}pool = {training.pool} trials with n_steps = {task.n_steps}": (
+            training.pool * task.n_steps * sources
+        ),
+    }
+    at_once = n_members if members else 1
+    if training.coupled:
+        common = training.coupling.n_trials
+        parts[f"{members}coupling.n_trials = {common} with n_steps = {task.n_steps}"] = (
+            common * task.n_steps * units
+        )
+    needed = {what: NUMBER * at_once * count for what, count in parts.items()}
+    memory = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else 0
+    check_memory(needed, "training", memory)
+    kept = {
+        f"the parameters of {n_members} networks of hidden_size = {units}, before and after training": (
+            2 * NUMBER * n_members * n_parameters
+        )
+    }
+    check_memory(kept, "an ensemble")
