@@ -14,8 +14,8 @@ UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 class UserError(ValueError):
     """A mistake in what the user gave, said in one line; the command line prints it and exits with code 2."""
 
-    def __init__(self, message: object) -> None:
-        super().__init__(one_line(message))
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 def one_line(text: object) -> str:

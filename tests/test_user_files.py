@@ -2,6 +2,7 @@
 
 import ast
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,25 +40,28 @@ def test_another_encoding_is_named(data: bytes, says: str, tmp_path: Path) -> No
     assert str(tmp_path / "a.toml") in str(raised.value)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "cp1252"])
-def test_a_module_in_another_encoding_is_named(
-    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / f"mine_{encoding[:6].replace('-', '')}.py").write_bytes("x = “ü”\n".encode(encoding))
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, which an import of the user's module puts on Python's path."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "cp1252"])
+def test_a_module_in_another_encoding_is_named(encoding: str, here: Path) -> None:
+    (here / f"mine_{encoding[:6].replace('-', '')}.py").write_bytes("x = “ü”\n".encode(encoding))
     with pytest.raises(UserError, match=r"cannot read .*mine_.*\.py: .*save it as UTF-8"):
         look_up("task", f"mine_{encoding[:6].replace('-', '')}:X", {})
 
 
-def test_a_module_that_says_its_encoding_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "says_latin.py").write_bytes("# -*- coding: latin-1 -*-\nx = 'é'\n".encode("latin-1"))
-    monkeypatch.chdir(tmp_path)
+def test_a_module_that_says_its_encoding_is_taken(here: Path) -> None:
+    (here / "says_latin.py").write_bytes("# -*- coding: latin-1 -*-\nx = 'é'\n".encode("latin-1"))
     assert look_up("task", "says_latin:x", {}) == "é"
 
 
-def test_a_fault_in_a_users_module_is_still_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "faulty_one.py").write_text("x = = 1  # ü\n", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
+def test_a_fault_in_a_users_module_is_still_shown(here: Path) -> None:
+    (here / "faulty_one.py").write_text("x = = 1  # ü\n", encoding="utf-8")
     with pytest.raises(SyntaxError):
         look_up("task", "faulty_one:x", {})
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from degeneracy.analysis import Measured
-from degeneracy.errors import UserError
+from degeneracy.errors import UserError, one_line
 
 log = logging.getLogger("degeneracy")
 N_CALLS = 3  # that are named where an error arose: it may be far down in a library
@@ -46,7 +46,8 @@ def _place(error: Exception) -> str:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    text = error.args[0] if isinstance(error, UserError) and error.args else error
+    return one_line(" ".join(str(text).split()))
 
 
 def outcome_of(name: str, value: Any, n_members: int) -> Measured | str:

@@ -148,6 +148,8 @@ def load_study(source: str | Path, overrides: Iterable[tuple[str, Any]] = (), *,
         if not path.exists() and path.suffix != ".toml":
             raise unknown_name("study", source, STUDIES, where="no such file, and")
         fields: dict[str, Any] = tomllib.loads(read_text(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"cannot read {path}: damaged TOML: {error}") from error
     take_scale(fields, scale, where=str(path))

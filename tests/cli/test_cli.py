@@ -330,6 +330,6 @@ def test_signs_that_the_terminal_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    commands._print("−0.5 [—]")
-    sys.stdout.flush()
+    monkeypatch.setitem(commands.COMMANDS, "tasks", lambda _: print("−0.5 [—]"))
+    assert main(["tasks"]) == 0
     assert raw.getvalue() == b"?0.5 [?]\n"

@@ -1,5 +1,6 @@
 """A worker that the machine kills: one line says whose it was, what is done is kept, the same command goes on."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,13 @@ RUN = ["run", "tiny.toml", "--seeds", "0:2", "--quiet", "--out"]
 
 
 @pytest.fixture
-def heavy(here: Path, no_figures: list[Path]) -> Path:
-    text = (here / "tiny.toml").read_text(encoding="utf-8").replace('"flip_flop"', '"mine:Heavy"')
+def heavy(here: Path, no_figures: list[Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the working directory comes onto it
+    text = (here / "tiny.toml").read_text(encoding="utf-8").replace('"flip_flop"', '"killed_heavy:Heavy"')
     (here / "tiny.toml").write_text(text, encoding="utf-8")
-    (here / "mine.py").write_text(MINE, encoding="utf-8")
-    return here
+    (here / "killed_heavy.py").write_text(MINE, encoding="utf-8")
+    yield here
+    sys.modules.pop("killed_heavy", None)
 
 
 def the_line(capsys: pytest.CaptureFixture[str]) -> str:

@@ -58,7 +58,7 @@ MISTAKES = {
     "no text": Mistake(
         command=RUN,
         prepare=a_file("tiny.toml", b"\xff\xfe\x00"),
-        says=r"cannot read tiny.toml: damaged TOML: .*utf-8",
+        says=r"cannot read tiny.toml: its encoding is UTF-16; save it as UTF-8",
     ),
     "empty": Mistake(command=RUN, prepare=a_file("tiny.toml", ""), says=r"Study: 'name' is missing"),
     "key": Mistake(

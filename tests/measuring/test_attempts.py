@@ -99,7 +99,7 @@ def in_reverse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls come back in another order than they were made in, as from processes."""
 
     def spread(calls: Sequence[Call], *, jobs: int) -> Any:
-        return [function(*arguments) for function, arguments in reversed(list(calls))]
+        return [call.function(*call.arguments) for call in reversed(list(calls))]
 
     monkeypatch.setattr("degeneracy.measuring.measure.spread", spread)
 
