@@ -187,7 +187,7 @@ class _Feeder(threading.Thread):
         call, parent = self.at_work[number], os.getpid()
         # joblib runs a single process's calls in this one, so that loky itself is asked.
         executor = reusable_executor.get_reusable_executor(
-            max_workers=1, reuse=False, kill_workers=True, initializer=_watch, initargs=(parent,)
+            max_workers=1, reuse=False, kill_workers=True, initializer=_watch, initargs=_start()
         )
         try:
             self._hand_on(*executor.submit(_call, parent, number, call.function, call.arguments).result())
@@ -300,7 +300,7 @@ def _let_watch(pool: joblib.Parallel) -> None:
     if isinstance(backend, LokyBackend) and "initializer" not in getattr(backend, "backend_kwargs", {}):
         # What joblib configures the backend with, by its present and by its earlier name.
         settings = pool._backend_kwargs if hasattr(pool, "_backend_kwargs") else pool._backend_args
-        settings |= {"initializer": _watch, "initargs": (os.getpid(),)}
+        settings |= {"initializer": _watch, "initargs": _start()}
 
 
 def _call(
@@ -312,7 +312,18 @@ def _call(
     return number, function(*arguments)
 
 
-def _watch(parent: int) -> None:
+def _start() -> tuple[int, str, tuple[str, ...]]:
+    """What workers start with: their parent, and where it finds modules.
+
+    joblib uses workers again that started with the same; others could not import what the user's code is in.
+    """
+    here = ""
+    with contextlib.suppress(OSError):  # the working directory was removed
+        here = os.getcwd()
+    return os.getpid(), here, tuple(sys.path)
+
+
+def _watch(parent: int, *_: Any) -> None:
     """In a worker on the parent's machine: end with the parent, from now on."""
     if not _watching:
         _watching.append(threading.Thread(target=_end_with, args=(parent,), daemon=True))

@@ -78,6 +78,18 @@ def test_workers_end_with_what_they_are_at(how: str) -> None:
     assert gone(first)
 
 
+def test_workers_find_the_modules_that_their_parent_finds_by_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that started before a folder came onto Python's path do not know it."""
+    assert list(spread([Call(pow, (2, 2))] * 2, jobs=2)) == [4, 4]
+    (tmp_path / "came_later.py").write_text("def triple(x):\n    return 3 * x\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    from came_later import triple
+
+    assert list(spread([Call(triple, (2,))] * 2, jobs=2)) == [6, 6]
+
+
 def test_idle_workers_end_too() -> None:
     [first] = spread([Call(os.getpid, ())], jobs=2)
     assert not_gone(first)
