@@ -48,7 +48,7 @@ FLOORS = (
 )
 # Within analysis likewise, by its rooms and the files beside them.
 FLOORS_OF_ANALYSIS = (
-    ("recording", "measure"),
+    ("recording", "measure", "scaling"),
     ("statistics",),
     ("conjugation",),
     ("behavior", "dynamics", "members", "weights"),
