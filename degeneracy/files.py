@@ -1,25 +1,47 @@
 """Files: written whole or not at all, named when damaged, locked when shared. No pickle.
 
-Arrays are safetensors, everything else is JSON, CSV and TOML. Ground floor: any room may import it.
+Arrays lie in packs (`packs.py`), everything else in JSON, CSV and TOML. Every JSON file carries the SHA-256 of its
+content under its last key, "checksum". Ground floor: any room may import it.
 """
 
 import contextlib
+import hashlib
 import json
 import os
+import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import filelock
-import numpy as np
-import safetensors
-import safetensors.numpy
-from numpy.typing import NDArray
 
 from degeneracy.errors import UserError
 
-Arrays = Mapping[str, NDArray[Any]]
+MAX_JSON_BYTES = 1 << 28  # far above what any run writes: a larger file is none of ours, and is not read
+CHECKSUM = "checksum"
+
+
+class DamagedFile(UserError):
+    """A stored file that is not what was written, or lies where it does not belong; `path` says which."""
+
+    def __init__(self, path: Path, reason: str, advice: str = "") -> None:
+        super().__init__(path, reason, advice)
+        self.path, self.reason, self.advice = path, reason, advice
+
+    def __str__(self) -> str:
+        return f"cannot read {self.path}: {self.reason}" + (f"; {self.advice}" if self.advice else "")
+
+
+@contextlib.contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Say what to do where the block meets a damaged file and nothing inside it says so."""
+    try:
+        yield
+    except DamagedFile as error:
+        if error.advice:
+            raise
+        raise DamagedFile(error.path, error.reason, advice) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -53,50 +75,163 @@ def _umask() -> int:
     return mask
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON, keys in their order, as `write_bytes` does."""
-    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+def sha256(data: bytes) -> str:
+    """The SHA-256 of bytes in hex digits."""
+    return hashlib.sha256(data).hexdigest()
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON.
+def digest(value: Any) -> str:
+    """The SHA-256 of plain data: of its JSON in its order, however it is spaced."""
+    return sha256(json.dumps(value).encode())
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """What `write_json` writes."""
+    json.dumps(value, allow_nan=False)  # refused before anything is written
+    whole = {**value, CHECKSUM: digest(value)}
+    return (json.dumps(whole, indent=2) + "\n").encode()
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON with its checksum, keys in their order, as `write_bytes` does."""
+    write_bytes(path, json_bytes(value))
+
+
+def read_json(path: Path, *, kind: str = "", format: int = 0, older: Collection[str] = ()) -> dict[str, Any]:
+    """Read JSON that `write_json` wrote, without its checksum.
+
+    Args:
+        path: the file.
+        kind: where named, what the file's "kind" has to be.
+        format: where a kind is named, what the file's "format" has to be.
+        older: keys that tell a file of an earlier version, beside a smaller "format".
 
     Raises:
-        UserError: the file is missing or damaged; names it.
+        DamagedFile: the file is not what was written, or of another kind.
+        UserError: the file is missing, may not be read, or was written by another version.
     """
+    value = _parsed(path)
+    if not isinstance(value, dict):
+        raise DamagedFile(path, "damaged or not a file of this kind (it is no JSON object)")
+    there = value.get("format")
+    if CHECKSUM not in value:
+        if "kind" not in value and (_earlier(there, format) or (older and set(older) <= value.keys())):
+            raise _other_version(path, there if isinstance(there, int) else 1, format)
+        raise DamagedFile(path, "damaged or not a file of this kind (it has no checksum)")
+    if value.pop(CHECKSUM) != _digest_of(value, path):
+        raise DamagedFile(path, "its content is not what was written (by its checksum)")
+    if kind and value.get("kind") != kind:
+        raise DamagedFile(path, f"not a file of this kind (it is '{value.get('kind')}', not '{kind}')")
+    if kind and there != format:
+        raise _other_version(path, there, format)
+    return value
+
+
+def _parsed(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {_reason(error)}") from error
+        return json.loads(read_bytes(path, at_most=MAX_JSON_BYTES))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        what = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise DamagedFile(path, f"damaged or not a file of this kind ({what})") from error
 
 
-def write_arrays(path: Path, arrays: Arrays, metadata: Any) -> None:
-    """Write named arrays and JSON metadata to one safetensors file, as `write_bytes` does."""
-    ordered = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-    text = {"degeneracy": json.dumps(metadata, allow_nan=False)}
-    write_bytes(path, safetensors.numpy.save(ordered, metadata=text))
+def _earlier(there: Any, format: int) -> bool:
+    return isinstance(there, int) and not isinstance(there, bool) and there < format
 
 
-def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Any]:
-    """The arrays and metadata of a file that `write_arrays` wrote.
+def _other_version(path: Path, there: Any, format: int) -> UserError:
+    when = "an earlier" if _earlier(there, format) else "a later"
+    return UserError(
+        f"{path} was written by {when} version of degeneracy (format {there}, this one has format {format});"
+        " make it anew in another folder, or read it with the version that wrote it"
+    )
+
+
+def _digest_of(value: Mapping[str, Any], path: Path) -> str:
+    try:
+        return digest(value)
+    except RecursionError as error:
+        raise DamagedFile(path, "damaged or not a file of this kind (nested too deeply)") from error
+
+
+def read_bytes(path: Path, *, at_most: int) -> bytes:
+    """The bytes of a file, whose kind and size are looked at first.
 
     Raises:
-        UserError: the file is missing, cut short or of another kind; names it.
+        DamagedFile: no ordinary file, or a larger one than `at_most` bytes.
+        UserError: the file is missing or may not be read.
     """
-    if not path.exists():
-        raise UserError(f"cannot read {path}: no such file")
+    with reading(path):
+        size = regular_size(path)
+        if size > at_most:
+            raise DamagedFile(path, f"it has {size:,} bytes, which is more than any such file has")
+        return path.read_bytes()
+
+
+def regular_size(path: Path) -> int:
+    """The size of an ordinary file in bytes.
+
+    Raises:
+        DamagedFile: a folder, a pipe or something else that cannot be read as a file.
+        OSError: what the operating system has against looking at it.
+    """
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = (file.metadata() or {})["degeneracy"]
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata)  # noqa: SIM118
-    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
-        raise UserError(f"cannot read {path}: {_reason(error)}; delete it to have it made again") from error
+        status = os.stat(path)
+    except FileNotFoundError:
+        if os.path.islink(path):
+            raise DamagedFile(path, "it is a link that leads nowhere") from None
+        raise
+    if stat.S_ISDIR(status.st_mode):
+        raise DamagedFile(path, "it is a folder, and a file is needed")
+    if not stat.S_ISREG(status.st_mode):
+        raise DamagedFile(path, "it is a pipe or device, and a file is needed")
+    return status.st_size
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"damaged or not a file of this kind ({error})"
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say in one line what the operating system has against reading a file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"cannot read {path}: no such file") from error
+    except PermissionError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; its permissions do not let you") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def exists(path: Path) -> bool:
+    """Whether there is anything of this name, a broken link included.
+
+    Raises:
+        UserError: the folder may not be looked into.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    return True
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, whatever it is, to NAME.damaged-1, or the first such name that is free; returns it.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    number = 1
+    while exists(target := path.with_name(f"{path.name}.damaged-{number}")):
+        number += 1
+    try:
+        os.rename(path, target)
+    except OSError as error:
+        raise UserError(f"cannot rename {path}: {error.strerror or error}") from error
+    return target
 
 
 @contextlib.contextmanager

@@ -11,9 +11,15 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from degeneracy.ensembles.member_files import load_member, member_file, public_params, save_member
+from degeneracy.ensembles.member_files import (
+    load_member,
+    member_pack,
+    member_records,
+    public_params,
+    save_member,
+)
 from degeneracy.errors import UserError
-from degeneracy.files import read_json, write_json
+from degeneracy.files import DamagedFile, digest, read_json, write_json
 from degeneracy.named import build, describe
 from degeneracy.networks import Network, forward
 from degeneracy.networks.cells import CELLS, Cell, Params
@@ -22,7 +28,8 @@ from degeneracy.training import History, Member, Training, one_thread
 from degeneracy.user_files import user_path
 
 MAX_SEEDS = 100_000  # more would be a slip of the pen; each is a network to train
-
+FORMAT = 2
+PARTS = ("network", "task", "training")  # of the spec in an ensemble's file
 Module = tuple[nn.RNN | nn.GRU | nn.LSTM, nn.Linear]
 
 
@@ -127,44 +134,55 @@ class Ensemble:
         return self.cell.hidden(states).numpy(), outputs.numpy()
 
     def save(self, path: str | Path) -> Path:
-        """Write the ensemble to a folder of its own: `ensemble.json` and a file a member.
+        """Write the ensemble to a folder of its own: `ensemble.json`, and the members in `members-0001.pack`.
 
         Raises:
-            UserError: the folder holds something already.
+            UserError: the folder holds something already, or two members have one seed.
         """
         folder = user_path(path)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder} holds something already; save an ensemble to a new or empty folder")
-        for member in self.members:
-            save_member(folder / "members" / member_file(member.seed), member, self.cell)
+        if len(set(self.seeds)) < len(self):
+            raise UserError(f"save: two members have the same seed (seeds {list(self.seeds)})")
         spec = {
             "network": self.network.model_dump(mode="json"),
             "task": None if self.task is None else describe(self.task, TASKS),
             "training": None if self.training is None else self.training.model_dump(mode="json"),
-            "seeds": list(self.seeds),
         }
-        write_json(folder / "ensemble.json", spec)
+        pack = member_pack(folder, condition="", spec=digest(spec))
+        kept = {str(member.seed): save_member(pack, member, self.cell).digest for member in self.members}
+        write_json(
+            folder / "ensemble.json",
+            {"kind": "ensemble", "format": FORMAT, **spec, "seeds": list(self.seeds), "members": kept},
+        )
         return folder
 
     @classmethod
     def load(cls, path: str | Path) -> "Ensemble":
-        """Read an ensemble that `save` wrote.
+        """Read an ensemble that `save` wrote; where it names code (`module:Name`), that module is imported.
 
         Raises:
-            UserError: a file is missing or damaged; names it.
+            UserError: a file is missing, damaged or not the one that was saved; names it.
         """
-        root = user_path(path)
-        file, folder = root / "ensemble.json", root / "members"
-        spec = read_json(file)
+        folder = user_path(path)
+        file = folder / "ensemble.json"
+        saved = read_json(file, kind="ensemble", format=FORMAT, older=("network", "seeds"))
         try:
+            spec, seeds, kept = {part: saved[part] for part in PARTS}, saved["seeds"], saved["members"]
+            pack = member_pack(folder, condition="", spec=digest(spec))
+            records = member_records(pack, seeds)
+            for seed in seeds:
+                if seed not in records or records[seed].digest != kept[str(seed)]:
+                    there = "is another one than was saved" if seed in records else "is not there"
+                    raise DamagedFile(pack.folder / f"{pack.stem}-*.pack", f"member {seed} {there}")
             return cls(
                 network=Network(**spec["network"]),
                 task=None if spec["task"] is None else build("task", spec["task"], TASKS, Task),
                 training=None if spec["training"] is None else Training(**spec["training"]),
-                members=tuple(load_member(folder / member_file(seed)) for seed in spec["seeds"]),
+                members=tuple(load_member(pack, records[seed]) for seed in seeds),
             )
         except (KeyError, TypeError) as error:
-            raise UserError(f"cannot read {file}: damaged or not an ensemble's file ({error})") from error
+            raise DamagedFile(file, f"damaged or not an ensemble's file ({error})") from error
 
     @classmethod
     def from_modules(cls, modules: Sequence[Module]) -> "Ensemble":

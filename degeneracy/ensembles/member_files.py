@@ -1,27 +1,34 @@
-"""A member's file: its parameters, initial, final and in the course of training, and its history.
+"""A member's record in a pack: its parameters, initial, final and in the course of training, and its history.
 
-Gated recurrent weights are stored as (gate, post, pre).
+Gated recurrent weights are stored as (gate, post, pre). Seed, status and provenance stand in the record's header.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
-from degeneracy.errors import UserError
-from degeneracy.files import read_arrays, write_arrays
+from degeneracy.files import DamagedFile
 from degeneracy.networks.cells import Cell, Params
+from degeneracy.packs import Pack, Record
 from degeneracy.training import History, Member
 
 GATED = {"W_rec", "W_in"}  # the parameters whose gates stand apart in files and in public arrays
-CHECKPOINT = "checkpoint "  # before the fraction, in the name of a part of a member's file
+CHECKPOINT = "checkpoint "  # before the fraction, in the name of a part of a member's record
+STEM, KIND = "members", "member"
 
 
-def member_file(seed: int) -> str:
-    """The name of a member's file."""
-    return f"seed-{seed:06d}.safetensors"
+def member_pack(folder: Path, *, condition: str, spec: str) -> Pack:
+    """The members that lie in a folder.
+
+    Args:
+        folder: where.
+        condition: the name of their condition; "" for an ensemble of its own.
+        spec: the digest of what they were made by.
+    """
+    return Pack(folder=folder, stem=STEM, condition=condition, spec=spec, kinds=(KIND,))
 
 
 def public_params(cell: Cell, params: Params) -> dict[str, NDArray[Any]]:
@@ -40,8 +47,8 @@ def _own_params(arrays: Mapping[str, NDArray[Any]]) -> Params:
     }
 
 
-def save_member(path: Path, member: Member, cell: Cell) -> None:
-    """Write one member."""
+def save_member(pack: Pack, member: Member, cell: Cell) -> Record:
+    """Append one member; once this returns, no crash loses it."""
     parts = {"initial": member.initial, "final": member.final}
     parts |= {f"{CHECKPOINT}{fraction}": params for fraction, params in member.checkpoints.items()}
     arrays = {
@@ -51,26 +58,35 @@ def save_member(path: Path, member: Member, cell: Cell) -> None:
     }
     arrays |= {f"history/{name}": value for name, value in vars(member.history).items()}
     names = {part: list(params) for part, params in parts.items()}
-    metadata = {"seed": member.seed, "status": member.status, "names": names}
-    write_arrays(path, arrays, metadata | {"provenance": dict(member.provenance)})
+    about = {"seed": member.seed, "status": member.status, "names": names}
+    return pack.append(KIND, str(member.seed), arrays, about | {"provenance": dict(member.provenance)})
 
 
-def load_member(path: Path) -> Member:
+def member_records(pack: Pack, seeds: Sequence[int]) -> dict[int, Record]:
+    """The records of those members that are there, in the order of `seeds`."""
+    records = pack.records()
+    there = {seed: records.get((KIND, str(seed), "", "")) for seed in seeds}
+    return {seed: record for seed, record in there.items() if record is not None}
+
+
+def load_member(pack: Pack, record: Record) -> Member:
     """Read one member.
 
     Raises:
-        UserError: the file is missing or damaged; names it.
+        DamagedFile: it is not what was written.
     """
-    arrays, metadata = read_arrays(path)
+    arrays, about = pack.read(record), record.about
     try:
+        if about["seed"] != int(record.header["name"]):
+            raise DamagedFile(record.path, f"its {record.title} says that it is member {about['seed']}")
         parts = {
             part: _own_params({name: arrays[f"{part}/{name}"] for name in names})
-            for part, names in metadata["names"].items()
+            for part, names in about["names"].items()
         }
         history = History(**{name: arrays[f"history/{name}"] for name in History.__dataclass_fields__})
         return Member(
-            seed=metadata["seed"],
-            status=metadata["status"],
+            seed=about["seed"],
+            status=about["status"],
             initial=parts["initial"],
             final=parts["final"],
             history=history,
@@ -79,7 +95,7 @@ def load_member(path: Path) -> Member:
                 for part, params in parts.items()
                 if part.startswith(CHECKPOINT)
             },
-            provenance=metadata["provenance"],
+            provenance=about["provenance"],
         )
-    except KeyError as error:
-        raise UserError(f"cannot read {path}: it has no {error}; not a member's file") from error
+    except (KeyError, AttributeError, TypeError) as error:
+        raise DamagedFile(record.path, f"its {record.title} lacks what a member has ({error})") from error

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from degeneracy import files
 from degeneracy.analysis import Measure
 from degeneracy.errors import UserError
 from degeneracy.measuring.memory import check_measuring_memory
@@ -16,6 +17,15 @@ from degeneracy.studies.factors import level_text
 from degeneracy.studies.keys import digest
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Training, check_training_memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a condition lies in a run directory, and what has to lie there; known without the code of its task."""
+
+    name: str  # of its folder
+    label: str
+    spec: str  # the SHA-256 of its resolved spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +62,11 @@ class Condition:
         """The name of its folder: the label in plain letters, and the hash of the resolved spec."""
         plain = re.sub(r"[^A-Za-z0-9.=-]+", "_", self.label)[:60]
         return f"{plain}-{digest(self.spec)}"
+
+    @cached_property
+    def place(self) -> Place:
+        """Where it lies in a run directory."""
+        return Place(name=self.name, label=self.label, spec=files.digest(self.spec))
 
     def check_memory(
         self, measures: Mapping[str, Measure], probe: Probe, n_members: int, *, device: str

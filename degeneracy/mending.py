@@ -1,0 +1,82 @@
+"""Packs mended: what is damaged or misplaced is set aside, what is whole is kept, and nothing is overwritten.
+
+Ground floor: any room may import it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from degeneracy.files import DamagedFile, set_aside
+from degeneracy.packs import Flaw, Identity, Pack, Record, append_bytes, read_arrays, read_raw, scan
+
+
+def mend(pack: Pack) -> list[str]:
+    """Set aside every file of a pack that holds anything wrong, its whole records copied to a new file before.
+
+    Whoever calls this holds the folder's lock. A torn end, which a killed process leaves, is nothing wrong. Of several
+    records that say different things about the same, none is kept. A process that is killed in here loses nothing:
+    the next one goes on.
+
+    Returns:
+        What was set aside as what, and why, a line each.
+
+    Raises:
+        UserError: a file that may not be read or renamed.
+    """
+    whole: dict[Path, list[Record]] = {}
+    wrong: dict[Path, str] = {}
+    for path in pack.files():
+        whole[path], reasons = _sorted_out(pack, path)
+        if reasons:
+            wrong[path] = reasons[0]
+    for record, reason in _contradictions(whole):
+        wrong.setdefault(record.path, reason)
+        whole[record.path].remove(record)
+    kept = {record.identity for path, records in whole.items() if path not in wrong for record in records}
+    _copy([record for path in wrong for record in whole[path]], kept, pack)
+    return [f"set {path} aside as {set_aside(path).name}: {reason}" for path, reason in wrong.items()]
+
+
+def _sorted_out(pack: Pack, path: Path) -> tuple[list[Record], list[str]]:
+    """The records of a file that are whole and in their place, and what is wrong with the rest."""
+    records: list[Record] = []
+    reasons: list[str] = []
+    try:
+        for found in scan(path):
+            if isinstance(found, Flaw):
+                reasons += [] if found.torn else [f"damaged at byte {found.at:,}: {found.reason}"]
+                continue
+            try:
+                pack.check_place(found)
+                read_arrays(found)
+                records.append(found)
+            except DamagedFile as error:
+                reasons.append(error.reason)
+    except DamagedFile as error:
+        return [], [error.reason]
+    return records, reasons
+
+
+def _contradictions(whole: Mapping[Path, Sequence[Record]]) -> Iterator[tuple[Record, str]]:
+    """The records that say different things about the same."""
+    by_identity: dict[Identity, list[Record]] = defaultdict(list)
+    for records in whole.values():
+        for record in records:
+            by_identity[record.identity].append(record)
+    for same in by_identity.values():
+        if not all(record.says_the_same(same[0]) for record in same):
+            for record in same:
+                yield record, f"there is more than one {record.title}, and they differ"
+
+
+def _copy(records: Sequence[Record], kept: set[Identity], pack: Pack) -> None:
+    """Append records that are nowhere else to a new file."""
+    target, end = pack.next_file(), 0
+    for record in records:
+        if record.identity in kept:
+            continue
+        kept.add(record.identity)
+        data = read_raw(record)
+        append_bytes(target, data, end)
+        end += len(data)
