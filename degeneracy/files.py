@@ -80,9 +80,9 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def digest(value: Any) -> str:
-    """The SHA-256 of plain data: of its JSON in its order, however it is spaced."""
-    return sha256(json.dumps(value).encode())
+def digest(value: Any, *, sort: bool = False) -> str:
+    """The SHA-256 of plain data: of its JSON, however it is spaced; with `sort`, whatever the order of its keys."""
+    return sha256(json.dumps(value, sort_keys=sort).encode())
 
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:

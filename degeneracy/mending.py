@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from degeneracy.files import DamagedFile, set_aside
-from degeneracy.packs import Flaw, Identity, Pack, Record, append_bytes, read_arrays, read_raw, scan
+from degeneracy.packs import Pack, append_bytes
+from degeneracy.records import Flaw, Identity, Record, read_arrays, read_raw, scan
 
 
 def mend(pack: Pack) -> list[str]:
@@ -65,7 +66,7 @@ def _contradictions(whole: Mapping[Path, Sequence[Record]]) -> Iterator[tuple[Re
         for record in records:
             by_identity[record.identity].append(record)
     for same in by_identity.values():
-        if not all(record.says_the_same(same[0]) for record in same):
+        if len(same) > 1 and len({record.fingerprint for record in same}) > 1:
             for record in same:
                 yield record, f"there is more than one {record.title}, and they differ"
 

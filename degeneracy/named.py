@@ -5,6 +5,7 @@ Ground floor: any room may import it.
 
 import importlib
 import importlib.util
+import logging
 import sys
 import tokenize
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from typing import Any
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.specs import Spec
 from degeneracy.user_files import read_text
+
+log = logging.getLogger("degeneracy")
 
 
 def look_up(kind: str, name: str, table: Mapping[str, Any], base: type = object) -> Any:
@@ -48,12 +51,14 @@ def _import_own(kind: str, name: str, module_name: str) -> Any:
     """Import a module of the user's, from the working directory as well as from where Python looks.
 
     Where that finds it, the working directory stays first on Python's path, as it is for a script: the processes
-    that train and measure have to find the module too.
+    that train and measure have to find the module too. Importing executes the module, so it is said beforehand.
     """
     if not all(part.isidentifier() for part in module_name.split(".")):
         raise UserError(
             f"{kind} '{name}' is wrong: write module:Name, as in 'my_{kind}s:Mine' for my_{kind}s.py"
         )
+    if module_name not in sys.modules:
+        log.info("importing the module '%s', which the %s '%s' names", module_name, kind, name)
     here = str(Path.cwd())
     added = here not in sys.path
     if added:

@@ -1,108 +1,29 @@
-"""Packs: append-only files of arrays that say what they are; readable one by one, never half-read. No pickle.
+"""Packs: append-only, kill-safe files of records (`records.py`) that belong to one folder. No pickle.
 
-A pack is the files STEM-0001.pack, STEM-0002.pack, ... of one folder. Each is a sequence of records:
-
-    magic               8 bytes, b"\\x89DGPACK2"
-    header's length     8 bytes, unsigned, little-endian
-    payload's length    likewise
-    check of the above  8 bytes: the first of the SHA-256 of these 24
-    header              JSON, see below
-    check of the above  32 bytes: the SHA-256 of all since the magic
-    payload             safetensors
-
-The header holds
-    condition, spec     the folder the record belongs to, and the SHA-256 of the spec that made it
-    kind, name          what the record is, such as "member" and "7"
-    key, made_from      under which settings it may be used again, and the digest of what it was made from, or ""
-    arrays              name -> [dtype, shape]
-    payload             the SHA-256 of the payload
-    about               whatever else belongs to it, as JSON
-
-Records are read by their headers, over the payloads, so that no index is needed. They are only ever appended, under the
-lock of whoever owns the folder, and flushed to the disk before `append` returns. A process that is killed while it
-appends leaves the beginning of a record at the end of a file: such a torn end is passed over and left as it is, and the
-next record begins a new file. Anything else that is wrong is a `DamagedFile`.
+A pack is the files STEM-0001.pack, STEM-0002.pack, ... of a folder, each a sequence of records. Records are only ever
+appended, under the lock of whoever owns the folder, and flushed to the disk before `append` returns. A process that is
+killed while it appends leaves the beginning of a record at the end of a file: such a torn end is passed over and left
+as it is, and the next record begins a new file. Anything else that is wrong is a `DamagedFile`: bytes that are no
+record, a checksum that does not fit, a record of another folder or kind, two that say different things about the same.
 
 Ground floor: any room may import it.
 """
 
 import contextlib
-import hashlib
-import json
 import os
 import re
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from degeneracy.errors import UserError
-from degeneracy.files import DamagedFile, reading, regular_size, sha256
+from degeneracy.files import DamagedFile, reading, regular_size
+from degeneracy.records import Arrays, Flaw, Identity, Record, read_arrays, record_bytes, scan
 
-Arrays = Mapping[str, NDArray[Any]]
-Identity = tuple[str, str, str, str]  # kind, name, key, made_from
-
-MAGIC = b"\x89DGPACK2"
 SEGMENT_BYTES = 1 << 30  # a file of this size or more is not appended to, so that none grows without bounds
-_LENGTHS = struct.Struct("<QQ")
-_START = len(MAGIC) + _LENGTHS.size + 8
-_CHECK = 32
-_LOOK = 1 << 24  # bytes looked through at a time for the next record behind a flaw
-_HEADER = {"condition": str, "spec": str, "kind": str, "name": str, "key": str, "made_from": str}
-_HEADER |= {"arrays": dict, "payload": str, "about": dict}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """Where a record lies, and its header, which has been checked."""
-
-    path: Path
-    at: int  # where it begins, in bytes
-    payload_at: int
-    end: int
-    header: Mapping[str, Any]
-
-    @property
-    def identity(self) -> Identity:
-        """What the record is: one pack has one record of it."""
-        return tuple(self.header[name] for name in ("kind", "name", "key", "made_from"))  # type: ignore[return-value]
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of its arrays."""
-        return str(self.header["payload"])
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """What belongs to it beside the arrays."""
-        about: Mapping[str, Any] = self.header["about"]
-        return about
-
-    @property
-    def title(self) -> str:
-        """What to call it in messages."""
-        return f"{self.header['kind']} {self.header['name']}"
-
-    def says_the_same(self, other: "Record") -> bool:
-        """Whether two records of one identity hold the same; when and where they were made may differ."""
-        mine, theirs = ({**one.about, "provenance": None} for one in (self, other))
-        return self.digest == other.digest and mine == theirs
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flaw:
-    """Where a file holds no record; `torn` where it is the end that a killed process leaves."""
-
-    path: Path
-    at: int
-    reason: str
-    torn: bool = False
 
 
 @dataclass(kw_only=True)
@@ -186,7 +107,8 @@ class Pack:
         there = self.find(kind, name, key, made_from)
         if there is not None:
             return there
-        data = _encoded(self, (kind, name, key, made_from), arrays, about)
+        identity = (kind, name, key, made_from)
+        data = record_bytes(identity, arrays, about, condition=self.condition, spec=self.spec)
         path, end = self._open_end()
         append_bytes(path, data, end)
         found = self.find(kind, name, key, made_from)
@@ -248,7 +170,7 @@ class Pack:
                 continue
             self.check_place(found)
             other = self._index.setdefault(found.identity, found)
-            if not other.says_the_same(found):
+            if other is not found and other.fingerprint != found.fingerprint:
                 where = f"at byte {other.at:,}" if other.path == path else f"in {other.path.name}"
                 raise DamagedFile(path, f"its {found.title} is another one than that {where}")
             segment.end = found.end
@@ -262,152 +184,6 @@ class Pack:
             if not last.torn and last.end < SEGMENT_BYTES:
                 return files[-1], last.end
         return self.next_file(), 0
-
-
-def combined_digest(records: Sequence[Record]) -> str:
-    """The digest of several records' arrays in their order: what something was made from."""
-    return sha256("\n".join(record.digest for record in records).encode())
-
-
-def read_arrays(record: Record) -> dict[str, NDArray[Any]]:
-    """The arrays of a record.
-
-    Raises:
-        DamagedFile: they are not what was written.
-        UserError: the file is missing or may not be read.
-    """
-    with reading(record.path), open(record.path, "rb") as file:
-        file.seek(record.payload_at)
-        payload = file.read(record.end - record.payload_at)
-    if sha256(payload) != record.digest:
-        raise DamagedFile(
-            record.path, f"its {record.title} (byte {record.at:,}) is not what was written (by its checksum)"
-        )
-    try:
-        arrays = safetensors.numpy.load(payload)
-    except (ValueError, KeyError, safetensors.SafetensorError) as error:
-        raise DamagedFile(record.path, f"its {record.title} holds no arrays ({error})") from error
-    if _shapes(arrays) != record.header["arrays"]:
-        raise DamagedFile(record.path, f"its {record.title} holds other arrays than its header says")
-    return arrays
-
-
-def read_raw(record: Record) -> bytes:
-    """A whole record as it lies in its file."""
-    with reading(record.path), open(record.path, "rb") as file:
-        file.seek(record.at)
-        return file.read(record.end - record.at)
-
-
-def scan(path: Path, start: int = 0, size: int = -1) -> Iterator[Record | Flaw]:
-    """The records of a file by their headers, and what is none; goes on behind a flaw where a record begins again.
-
-    Args:
-        path: the file.
-        start: where to begin, in bytes.
-        size: how far to read; all of it by default.
-
-    Raises:
-        DamagedFile: no ordinary file.
-        UserError: the file is missing or may not be read.
-    """
-    with reading(path):
-        whole = regular_size(path)
-        with open(path, "rb") as file:
-            yield from _scan(file, path, start, whole if size < 0 else size)
-
-
-def _scan(file: BinaryIO, path: Path, at: int, size: int) -> Iterator[Record | Flaw]:
-    while at < size:
-        file.seek(at)
-        found = _record(path, at, size, file)
-        if isinstance(found, Flaw) and found.torn and _next_start(file, at + 1, size) < size:
-            # Records follow: no process that was killed has left this.
-            found = Flaw(path=path, at=at, reason=found.reason)
-        yield found
-        at = found.end if isinstance(found, Record) else _next_start(file, at + 1, size)
-
-
-def _record(path: Path, at: int, size: int, file: BinaryIO) -> Record | Flaw:
-    """The record at the file's position, its header checked."""
-    start = file.read(_START)
-    lengths = _lengths(start)
-    if lengths is None:
-        torn = len(start) < _START and start[: len(MAGIC)] == MAGIC[: len(start)]
-        reason = "a record is cut short" if torn else "no record begins here"
-        return Flaw(path=path, at=at, reason=reason, torn=torn)
-    payload_at = at + _START + lengths[0] + _CHECK
-    end = payload_at + lengths[1]
-    if end > size:
-        return Flaw(path=path, at=at, reason="a record is cut short", torn=True)
-    text, check = file.read(lengths[0]), file.read(_CHECK)
-    if hashlib.sha256(start + text).digest() != check:
-        return Flaw(path=path, at=at, reason="a header is not what was written (by its checksum)")
-    header = _header(text)
-    if header is None:
-        return Flaw(path=path, at=at, reason="a header lacks what every header has")
-    return Record(path=path, at=at, payload_at=payload_at, end=end, header=header)
-
-
-def _lengths(start: bytes) -> tuple[int, int] | None:
-    """Of header and payload; None for what is no beginning of a record."""
-    said = start[: _START - 8]
-    if len(start) < _START or not start.startswith(MAGIC) or hashlib.sha256(said).digest()[:8] != start[-8:]:
-        return None
-    header, payload = _LENGTHS.unpack(said[len(MAGIC) :])
-    return header, payload
-
-
-def _header(text: bytes) -> dict[str, Any] | None:
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(header, dict):
-        return None
-    fits = all(isinstance(header.get(name), kind) for name, kind in _HEADER.items())
-    return header if fits else None
-
-
-def _next_start(file: BinaryIO, at: int, size: int) -> int:
-    """Where the next beginning of a record lies; `size` where there is none."""
-    while at < size:
-        file.seek(at)
-        looked = file.read(min(size - at, _LOOK))
-        place = looked.find(MAGIC)
-        while place >= 0:
-            file.seek(at + place)
-            if _lengths(file.read(_START)) is not None:
-                return at + place
-            place = looked.find(MAGIC, place + 1)
-        at += max(len(looked) - len(MAGIC) + 1, 1)
-    return size
-
-
-def _encoded(pack: Pack, identity: Identity, arrays: Arrays, about: Mapping[str, Any]) -> bytes:
-    """A record as bytes."""
-    ordered = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-    payload = safetensors.numpy.save(ordered)
-    kind, name, key, made_from = identity
-    header = {
-        "condition": pack.condition,
-        "spec": pack.spec,
-        "kind": kind,
-        "name": name,
-        "key": key,
-        "made_from": made_from,
-        "arrays": _shapes(ordered),
-        "payload": sha256(payload),
-        "about": dict(about),
-    }
-    text = json.dumps(header, allow_nan=False).encode()
-    said = MAGIC + _LENGTHS.pack(len(text), len(payload))
-    start = said + hashlib.sha256(said).digest()[:8]
-    return start + text + hashlib.sha256(start + text).digest() + payload
-
-
-def _shapes(arrays: Arrays) -> dict[str, list[Any]]:
-    return {name: [value.dtype.str, list(value.shape)] for name, value in sorted(arrays.items())}
 
 
 def append_bytes(path: Path, data: bytes, end: int) -> None:

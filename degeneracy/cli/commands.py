@@ -36,7 +36,9 @@ def _run(args: argparse.Namespace) -> None:
     out = user_path(args.out) if args.out else plan.folder
     args.kept = out
     jobs = resolve_jobs(parse_jobs(args.jobs))
-    result = run_study(plan, out=out, device=args.device, jobs=jobs, progress=not args.quiet)
+    result = run_study(
+        plan, out=out, device=args.device, jobs=jobs, progress=not args.quiet, repair=args.repair
+    )
     print(table_text(result, out / "degeneracy.csv"))
     log.info("writing the report")
     report = RunDirectory.at(out).report(result, jobs=jobs)
@@ -70,6 +72,7 @@ def _tune(args: argparse.Namespace) -> None:
         device=args.device,
         jobs=parse_jobs(args.jobs),
         progress=not args.quiet,
+        repair=args.repair,
     )
     print(tuning_text(tuning, out))
     args.code = 0 if tuning.status == "reached" else 1

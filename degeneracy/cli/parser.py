@@ -33,6 +33,12 @@ options.MEASURE.FIELD, or vary.PART.FIELD with a list of levels. VALUE is writte
 
 Whatever is finished is kept at once: the same command goes on where a run was stopped, and more seeds train only
 the new ones. Several processes may run the same study into the same folder. Other settings need another folder.
+
+Everything stored carries a checksum and says what it is. A file that is damaged or lies in the wrong place is named;
+with --repair the same command sets it aside (NAME.damaged-1), keeps what is whole and makes the rest again.
+
+Running a study executes the code that it names as module:Name, as does measuring its run again or tuning it: run none
+that you do not trust. Reading a finished run ('degeneracy report', load_run) executes nothing.
 """
 
 
@@ -48,8 +54,15 @@ this command wrote before.
 Of a run: measures its stored networks again, where it lies, and trains nothing. What was measured with the same
 options before is taken over; options.MEASURE.FIELD, probe.FIELD and measures can be set. The run's study.json,
 degeneracy.csv and report.html are then those of the new measures and options; what earlier measures found stays
-in conditions/*/measured until the same measure is taken with other options. Measuring (or running the study)
-with the earlier settings brings the earlier table back. For both tables, copy the folder first.
+in conditions/*/measured-*.pack. Measuring (or running the study) with the earlier settings brings the earlier
+table back. For both tables, copy the folder first.
+
+Measuring executes the code that a run's study or --measures names as module:Name, and says which before it does.
+"""
+
+
+REPORT = """\
+A finished run is read as plain data: none of the code that its study names (module:Name) is imported.
 """
 
 
@@ -97,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     measure.add_argument("--measures", metavar="A,B", default="", help="names, or module:Name (default: all)")
     for command in (run, tune, measure):
         _add_common(command)
-    report = add("report", "write the report of a finished run again")
+    report = add("report", "write the report of a finished run again", REPORT)
     report.add_argument("run", metavar="RUN_DIR", help="a run directory")
     report.add_argument("--out", metavar="PATH", default="", help="(default: RUN_DIR/report.html)")
     add("tasks", "list the tasks with their fields")
@@ -114,6 +127,9 @@ def _add_study(command: argparse.ArgumentParser) -> None:
         "--scale", metavar="NAME", default="", help="for a study with several scales, such as smoke or laptop"
     )
     command.add_argument("--seeds", metavar="SEEDS", help="members, as 0:50 for 0 to 49, or 0:8,12")
+    command.add_argument(
+        "--repair", action="store_true", help="set damaged or misplaced files aside and make them again"
+    )
     command.add_argument(
         "--device", metavar="DEVICE", default="auto", help="auto, cpu or cuda (default: auto)"
     )

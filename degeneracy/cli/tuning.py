@@ -23,7 +23,8 @@ study varies nothing besides the knob. Strengths that leave under 2 converged ne
 
 Writes evaluations/, tuning.csv (the curve that was seen), tuning.png and tuning.json into --out. The same command
 goes on where it was stopped. Another target, other bounds, another measure or more seeds in the same folder take over
-the networks that are there; tuning.json keeps every answer, table and figure are of the last question.
+the networks that are there; tuning.json keeps every answer, table and figure are of the last question. A file that is
+damaged is named; --repair sets it aside and makes it again. Tuning executes the code that the study names.
 
 Exit codes: 0 reached, 1 out of reach or not reached, 2 a mistake in what was given, 130 stopped by Ctrl-C.
 """

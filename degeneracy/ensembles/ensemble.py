@@ -28,6 +28,7 @@ from degeneracy.training import History, Member, Training, one_thread
 from degeneracy.user_files import user_path
 
 MAX_SEEDS = 100_000  # more would be a slip of the pen; each is a network to train
+CONVERGED = ("converged", "given")  # the status of members that measures look at
 FORMAT = 2
 PARTS = ("network", "task", "training")  # of the spec in an ensemble's file
 Module = tuple[nn.RNN | nn.GRU | nn.LSTM, nn.Linear]
@@ -62,7 +63,7 @@ class Ensemble:
     @property
     def converged(self) -> "Ensemble":
         """The members that converged (or were given): those that measures look at."""
-        kept = tuple(member for member in self.members if member.status in ("converged", "given"))
+        kept = tuple(member for member in self.members if member.status in CONVERGED)
         return replace(self, members=kept)
 
     def at(self, fraction: float) -> "Ensemble":
@@ -149,8 +150,8 @@ class Ensemble:
             "task": None if self.task is None else describe(self.task, TASKS),
             "training": None if self.training is None else self.training.model_dump(mode="json"),
         }
-        pack = member_pack(folder, condition="", spec=digest(spec))
-        kept = {str(member.seed): save_member(pack, member, self.cell).digest for member in self.members}
+        pack = member_pack(folder, condition="", spec=digest(spec, sort=True))
+        kept = {str(member.seed): save_member(pack, member, self.cell).fingerprint for member in self.members}
         write_json(
             folder / "ensemble.json",
             {"kind": "ensemble", "format": FORMAT, **spec, "seeds": list(self.seeds), "members": kept},
@@ -169,10 +170,10 @@ class Ensemble:
         saved = read_json(file, kind="ensemble", format=FORMAT, older=("network", "seeds"))
         try:
             spec, seeds, kept = {part: saved[part] for part in PARTS}, saved["seeds"], saved["members"]
-            pack = member_pack(folder, condition="", spec=digest(spec))
+            pack = member_pack(folder, condition="", spec=digest(spec, sort=True))
             records = member_records(pack, seeds)
             for seed in seeds:
-                if seed not in records or records[seed].digest != kept[str(seed)]:
+                if seed not in records or records[seed].fingerprint != kept[str(seed)]:
                     there = "is another one than was saved" if seed in records else "is not there"
                     raise DamagedFile(pack.folder / f"{pack.stem}-*.pack", f"member {seed} {there}")
             return cls(

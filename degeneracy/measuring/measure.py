@@ -17,7 +17,7 @@ from degeneracy.measuring.results import COLUMNS_AFTER_FACTORS, Examples, Member
 from degeneracy.named import describe, look_up
 from degeneracy.streams import Streams
 from degeneracy.tasks import TASKS, Task
-from degeneracy.training import one_thread
+from degeneracy.training import Member, one_thread
 from degeneracy.workers import Call, resolve_jobs, spread
 
 # The measures that take longest, the longest first.
@@ -248,7 +248,9 @@ def measure(
         condition=condition or task.name,
         factors=dict(factors or {}),
         spec=result_spec(ensemble, task, built, used),
-        members=member_summaries(ensemble),
+        members=member_summaries(
+            ensemble.members, 0 if ensemble.training is None else ensemble.training.steps_per_epoch
+        ),
         measured_members=tuple(str(seed) for seed in kept.seeds),
         levels={name: m.level for name, m in built.items()},
         measured=found,
@@ -271,9 +273,8 @@ def result_spec(
     }
 
 
-def member_summaries(ensemble: Ensemble) -> tuple[MemberSummary, ...]:
+def member_summaries(members: Iterable[Member], steps_per_epoch: int) -> tuple[MemberSummary, ...]:
     """How each member's training went."""
-    steps = 0 if ensemble.training is None else ensemble.training.steps_per_epoch
     return tuple(
         MemberSummary(
             label=str(member.seed),
@@ -282,9 +283,9 @@ def member_summaries(ensemble: Ensemble) -> tuple[MemberSummary, ...]:
             seconds=float(member.provenance.get("seconds", 0.0)),
             epoch_loss=member.history.epoch_loss,
             learning_rate=member.history.learning_rate,
-            steps_per_epoch=steps,
+            steps_per_epoch=steps_per_epoch,
         )
-        for member in ensemble.members
+        for member in members
     )
 
 

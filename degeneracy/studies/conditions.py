@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from degeneracy import files
 from degeneracy.analysis import Measure
 from degeneracy.errors import UserError
 from degeneracy.measuring.memory import check_measuring_memory
+from degeneracy.files import digest as full_digest
 from degeneracy.measuring.probe import Probe
 from degeneracy.named import describe
 from degeneracy.networks import Network
@@ -66,7 +66,7 @@ class Condition:
     @cached_property
     def place(self) -> Place:
         """Where it lies in a run directory."""
-        return Place(name=self.name, label=self.label, spec=files.digest(self.spec))
+        return Place(name=self.name, label=self.label, spec=full_digest(self.spec, sort=True))
 
     def check_memory(
         self, measures: Mapping[str, Measure], probe: Probe, n_members: int, *, device: str

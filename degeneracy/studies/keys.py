@@ -1,12 +1,11 @@
 """Keys: what stored things must have been made with to be used again."""
 
-import hashlib
 import inspect
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from degeneracy import files
 from degeneracy.analysis import MEASURES, Measure
 from degeneracy.measuring.probe import Probe
 from degeneracy.version import __version__
@@ -14,7 +13,12 @@ from degeneracy.version import __version__
 
 def digest(value: Any) -> str:
     """A short name of plain data: the first 12 hex digits of the SHA-256 of its JSON, keys sorted."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+    return files.digest(value, sort=True)[:12]
+
+
+def examples_key(probe: Probe) -> str:
+    """What stored example trials must have been made with to be shown again."""
+    return digest({"examples": probe.seen_by(("states",)), "version": __version__})
 
 
 def measured_key(name: str, measure: Measure, members: Sequence[int], probe: Probe) -> str:

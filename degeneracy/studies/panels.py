@@ -1,7 +1,8 @@
 """Panels: the stored networks of a run measured again in several ways, beside what its study fixed beforehand.
 
 `dsa_sensitivity` takes other ranks and numbers of delays, `during_training` the networks as they were in the course of
-training. What is found is kept in the run directory as it is found, and taken over when asked for again.
+training. What is found is kept in the run's packs as it is found, and taken over when asked for again. Measuring needs
+the code that the study names (`module:Name`), and imports it.
 """
 
 import itertools
@@ -15,17 +16,19 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from degeneracy.analysis import Measure
+from degeneracy.analysis import Measure, Measured
 from degeneracy.analysis.dynamics.measures import DSA
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.errors import UserError
-from degeneracy.files import write_bytes
+from degeneracy.files import advising, write_bytes
 from degeneracy.measuring.measure import build_measures, measure_recording, split_outcome
 from degeneracy.measuring.record import record
 from degeneracy.measuring.results import Result
+from degeneracy.records import combined_digest
 from degeneracy.studies.conditions import Condition
 from degeneracy.studies.keys import measured_key
-from degeneracy.studies.loading import load_run
+from degeneracy.studies.loading import load_run, repair_advice
+from degeneracy.studies.measured_records import MEASURE, load_measured, save_measured
 from degeneracy.studies.run_directory import RunDirectory
 from degeneracy.studies.study import Study
 from degeneracy.training import nearest_kept
@@ -126,43 +129,58 @@ def during_training(
 
 
 def _taken(path: str | Path, name: str, ways: Sequence[Way], *, jobs: int, progress: bool) -> pd.DataFrame:
-    """The rows of all conditions measured in all ways, from the run's file and what is missing there."""
+    """The rows of all conditions measured in all ways, taken over from the run's packs where they are there."""
     results = {result.condition: result for result in load_run(path).results}
-    run = RunDirectory.at(user_path(path))
-    plan = Study(**run.study)
-    for condition, way in itertools.product(plan.conditions(), ways):
-        condition.check_measures(way.measures, plan.probe)
-    file, n_jobs = run.root / name, resolve_jobs(jobs)
-    kept = pd.read_csv(file, dtype={"key": str}) if file.exists() else pd.DataFrame({"key": []})
-    wanted = []
-    steps = list(itertools.product(plan.conditions(), ways))
-    for condition, way in tqdm(steps, desc=name.removesuffix(".csv"), disable=not progress):
-        ensemble = run.load_ensemble(condition, plan.seeds).converged
-        key = _key(condition, ensemble, plan, way)
-        wanted.append(key)
-        if key in set(kept["key"]) or len(ensemble) < 2:
-            continue
-        rows = _rows(ensemble, condition, plan, way, results[condition.label], n_jobs).assign(key=key)
-        kept = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
-        write_bytes(file, kept.to_csv(index=False).encode())
-    return kept[kept["key"].isin(wanted)].drop(columns="key").reset_index(drop=True)
+    root, n_jobs = user_path(path), resolve_jobs(jobs)
+    with advising(repair_advice(root)):
+        run = RunDirectory.at(root)
+        plan = Study(**run.study)
+        steps = list(itertools.product(plan.conditions(), ways))
+        for condition, way in steps:
+            condition.check_measures(way.measures, plan.probe)
+        tables = []
+        for condition, way in tqdm(steps, desc=name.removesuffix(".csv"), disable=not progress):
+            ensemble = run.load_ensemble(condition, plan.seeds).converged
+            if len(ensemble) < 2:
+                continue
+            with run.hold(condition, wait=True):
+                outcome = _outcome(run, ensemble, condition, plan, way, n_jobs)
+            tables.append(_rows(outcome, ensemble, way, results[condition.label]))
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    write_bytes(root / name, table.to_csv(index=False).encode())
+    return table
 
 
-def _key(condition: Condition, ensemble: Ensemble, plan: Study, way: Way) -> str:
-    """What kept rows must have been made with to be used again."""
-    made = [measured_key(name, one, ensemble.seeds, plan.probe) for name, one in way.measures.items()]
-    named = (f"{name}={value}" for name, value in way.columns.items())
-    return "/".join([condition.name, *named, *way.seen, *made])
+def _outcome(
+    run: RunDirectory, ensemble: Ensemble, condition: Condition, plan: Study, way: Way, jobs: int
+) -> dict[str, Measured | str]:
+    """What the measures find of one condition in one way; each is kept in the run as it is found."""
+    pack = run.measured(condition.place)
+    made_from = combined_digest(list(run.member_records(condition.place, ensemble.seeds).values()))
+    keys = {name: _key(name, one, ensemble, plan, way) for name, one in way.measures.items()}
+    there = {name: pack.find(MEASURE, name, key, made_from) for name, key in keys.items()}
+    todo = {name: way.measures[name] for name, found in there.items() if found is None}
+    if todo:
+        moved = way.moved(ensemble) if way.moved else ensemble
+        recording = record(moved, condition.task, plan.probe)
+        for name, found in measure_recording(recording, todo, jobs=jobs):
+            save_measured(pack, name, found, keys[name], made_from)
+    records = {name: pack.find(MEASURE, name, key, made_from) for name, key in keys.items()}
+    return {name: load_measured(pack, found) for name, found in records.items() if found is not None}
+
+
+def _key(name: str, measure: Measure, ensemble: Ensemble, plan: Study, way: Way) -> str:
+    """What a stored measurement must have been made with to be used again."""
+    key = measured_key(name, measure, ensemble.seeds, plan.probe)
+    where = ", ".join(f"{column} {value}" for column, value in way.columns.items()) if way.moved else ""
+    return f"{key} at {where}" if where else key
 
 
 def _rows(
-    ensemble: Ensemble, condition: Condition, plan: Study, way: Way, result: Result, jobs: int
+    outcome: Mapping[str, Measured | str], ensemble: Ensemble, way: Way, result: Result
 ) -> pd.DataFrame:
     """The table of one condition measured in one way."""
-    moved = way.moved(ensemble) if way.moved else ensemble
-    recording = record(moved, condition.task, plan.probe)
-    outcome = dict(measure_recording(recording, way.measures, jobs=jobs))
-    found, missing = split_outcome({name: outcome[name] for name in way.measures})
+    found, missing = split_outcome(outcome)
     levels: Mapping[str, str] = {name: one.level for name, one in way.measures.items()}
     again = replace(result, measured=found, missing=missing, levels=levels)
     return again.table.assign(**way.columns, **{name: seen(ensemble) for name, seen in way.seen.items()})

@@ -1,45 +1,52 @@
 """A run directory: where a study's members, measurements and tables lie.
 
-study.json                      the study, its seeds and the names of its conditions
-provenance.json                 versions, device, numeric path, times
+study.json                      the study, its seeds and its conditions
+results.json                    what the finished run found, as plain data: which records make the table, and the
+                                SHA-256 of the files below
 degeneracy.csv                  the table
 effects.csv, convergence.csv    what the factors do, and who converged, where something is varied
+provenance.json                 versions, device, numeric path, times
 report.html, figures/           the report
 lock                            held while one of the files above is written
 conditions/NAME-HASH/
     spec.json                   the resolved task, network and training
     lock                        held by the process at work on the condition
-    members/seed-000000.safetensors ...
-    measured/dsa.safetensors ...   findings, distances, fixed points
-    examples.safetensors        a few probe trials
+    members-0001.pack           a record per network: parameters, initial and final, and history
+    measured-0001.pack          a record per measure (findings, distances, fixed points), and a few probe trials
+NAME.damaged-1                  what a run with `repair` has set aside
+
+Packs are append-only (`degeneracy/packs.py`; `records.py` beside it says how a record looks): a further file of a pack
+begins behind one with a torn end, which a killed process leaves. A record says what it is: condition, the digest of its
+spec, seed or measure and key, shapes, and the digest of what it was made from (a measure: of its members' parameters).
+All of it, the arrays included, stands under SHA-256 checksums, as does each JSON file, and is compared on reading with
+the place that it is read from. What does not fit is a `DamagedFile`, one line that names the file. Nothing is ever
+overwritten but the files at the top, and these only where they are what the run has written.
 """
 
 import contextlib
-import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from degeneracy.analysis import Estimate, Finding, Measured
 from degeneracy.ensembles.ensemble import Ensemble
-from degeneracy.ensembles.member_files import load_member, member_file, save_member
+from degeneracy.ensembles.member_files import load_member, member_pack, member_records, save_member
 from degeneracy.errors import UserError
-from degeneracy.files import lock, read_arrays, read_json, write_arrays, write_bytes, write_json
-from degeneracy.measuring.results import Examples
-from degeneracy.studies.claims import Claims
-from degeneracy.studies.conditions import Condition
+from degeneracy.files import DamagedFile, digest, exists, lock, read_json, set_aside, write_json
+from degeneracy.mending import mend
+from degeneracy.packs import Pack
+from degeneracy.records import Record
+from degeneracy.studies.conditions import Condition, Place
+from degeneracy.studies.measured_records import measured_pack
 from degeneracy.studies.settings import dotted
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.training import Member
-from degeneracy.user_files import user_path
-from degeneracy.version import __version__
 
-FORMAT = 1
+FORMAT = 2
+CONDITIONS = "conditions"
+
+log = logging.getLogger("degeneracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,163 +55,228 @@ class RunDirectory:
 
     root: Path
     study: Mapping[str, Any]
+    places: tuple[Place, ...]  # of its conditions
+    claims_at_training: Mapping[str, Any] | None = None  # None: lost with a damaged file
+    _packs: dict[tuple[str, str], Pack] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def open(cls, root: Path, study: Mapping[str, Any], conditions: Sequence[Condition]) -> "RunDirectory":
+    def open(
+        cls, root: Path, study: Mapping[str, Any], conditions: Sequence[Condition], *, repair: bool = False
+    ) -> "RunDirectory":
         """Start a run in a new or empty folder, or go on with the same study's run.
 
+        Args:
+            root: the folder.
+            study: as plain data.
+            conditions: of the study.
+            repair: set a damaged study.json aside.
+
         Raises:
+            DamagedFile: study.json is not what was written.
             UserError: the folder holds something else, or conditions that the study does not have.
         """
-        names = [condition.name for condition in conditions]
-        _check_folder(root, conditions)
+        places = tuple(condition.place for condition in conditions)
+        _check_folder(root, conditions, repair)
         with lock(root / "lock", wait=True):
-            _check_folder(root, conditions)  # again: another process may have started a run here since
-            _clean(root)
+            if repair:
+                _mend_top(root)
+            _check_folder(
+                root, conditions, repair
+            )  # again: another process may have started a run here since
+            clean(root)
             claims = _claims_at_training(root, study)
-            index = {"format": FORMAT, "study": study, "conditions": names, "claims_at_training": claims}
+            index = {
+                "kind": "run",
+                "format": FORMAT,
+                "study": study,
+                "conditions": [vars(place) for place in places],
+                "claims_at_training": claims,
+            }
             write_json(root / "study.json", index)
-        return cls(root=root, study=study)
+        return cls(root=root, study=study, places=places, claims_at_training=claims)
 
     @classmethod
     def at(cls, root: Path) -> "RunDirectory":
         """The run in a folder.
 
         Raises:
-            UserError: the folder is no run directory.
+            DamagedFile: study.json is not what was written.
+            UserError: the folder is no run directory, or one of another version.
         """
-        if not (root / "study.json").is_file():
+        if not exists(root / "study.json"):
             raise UserError(f"{root} is no run directory (it has no study.json)")
-        found = read_json(root / "study.json")
-        if not isinstance(found, Mapping) or found.get("format") != FORMAT:
-            raise UserError(
-                f"{root} is no run directory of this version (study.json has not format {FORMAT})"
+        index = read_json(root / "study.json", kind="run", format=FORMAT)
+        try:
+            return cls(
+                root=root,
+                study=index["study"],
+                places=tuple(Place(**place) for place in index["conditions"]),
+                claims_at_training=index["claims_at_training"],
             )
-        return cls(root=root, study=found["study"])
+        except (KeyError, TypeError) as error:
+            raise DamagedFile(root / "study.json", f"it lacks what such a file has ({error})") from error
 
     @property
-    def study_file(self) -> dict[str, Any]:
-        """What study.json holds."""
-        found: dict[str, Any] = read_json(self.root / "study.json")
-        return found
+    def results(self) -> dict[str, Any]:
+        """What results.json holds; nothing before the run is finished.
+
+        Raises:
+            DamagedFile: it is not what was written.
+        """
+        return read_results(self.root)
 
     @property
-    def provenance(self) -> dict[str, Any]:
-        """What provenance.json holds; nothing before the run is finished."""
-        path = self.root / "provenance.json"
-        return read_json(path) if path.exists() else {}
+    def claims_changed(self) -> bool:
+        """Whether other claims were made when the first network was trained, or it is not known which."""
+        return bool(self.study["claims"] != self.claims_at_training)
 
-    def _folder(self, condition: Condition) -> Path:
-        return self.root / "conditions" / condition.name
+    def folder(self, place: Place) -> Path:
+        """Where a condition lies."""
+        return self.root / CONDITIONS / place.name
 
-    def _member(self, condition: Condition, seed: int) -> Path:
-        return self._folder(condition) / "members" / member_file(seed)
+    def members(self, place: Place) -> Pack:
+        """The stored members of a condition."""
+        key = place.name, "members"
+        if key not in self._packs:
+            self._packs[key] = member_pack(self.folder(place), condition=place.name, spec=place.spec)
+        return self._packs[key]
 
-    def _measured(self, condition: Condition, name: str) -> Path:
-        return self._folder(condition) / "measured" / user_path(f"{name}.safetensors")
+    def measured(self, place: Place) -> Pack:
+        """What was measured of a condition."""
+        key = place.name, "measured"
+        if key not in self._packs:
+            self._packs[key] = measured_pack(self.folder(place), place)
+        return self._packs[key]
 
     @contextlib.contextmanager
-    def hold(self, condition: Condition, *, wait: bool) -> Iterator[bool]:
-        """Work on a condition alone; yields False where another process holds it and not `wait`."""
-        folder = self._folder(condition)
+    def hold(self, condition: Condition, *, wait: bool, repair: bool = False) -> Iterator[bool]:
+        """Work on a condition alone; yields False where another process holds it and not `wait`.
+
+        Args:
+            condition: which.
+            wait: for whoever holds it.
+            repair: set aside what is damaged or misplaced.
+
+        Raises:
+            DamagedFile: its spec.json is another condition's, or not what was written.
+        """
+        folder = self.folder(condition.place)
+        if repair:
+            _mend_folder(folder)
         with lock(folder / "lock", wait=wait) as held:
             if held:
-                for inner in (folder, folder / "members", folder / "measured"):
-                    _clean(inner)
-                if not (folder / "spec.json").exists():
-                    write_json(folder / "spec.json", condition.spec)
+                clean(folder)
+                if repair:
+                    self._mend(condition.place)
+                if exists(folder / "spec.json"):
+                    self.check_spec(condition.place)
+                else:
+                    spec = {"kind": "condition", "format": FORMAT, "spec": condition.spec}
+                    write_json(folder / "spec.json", spec)
             yield held
 
-    def missing_seeds(self, condition: Condition, seeds: Sequence[int]) -> list[int]:
+    def check_spec(self, place: Place) -> None:
+        """Refuse a spec.json that is not the condition's.
+
+        Raises:
+            DamagedFile: it is another condition's, or not what was written.
+        """
+        file = self.folder(place) / "spec.json"
+        if digest(_read_spec(file), sort=True) != place.spec:
+            raise DamagedFile(file, f"it is not the spec of {place.name}")
+
+    def _mend(self, place: Place) -> None:
+        for pack in (self.members(place), self.measured(place)):
+            for line in mend(pack):
+                log.info(line)
+        spec = self.folder(place) / "spec.json"
+        if exists(spec):
+            set_aside_if_damaged(spec, lambda: self.check_spec(place))
+
+    def member_records(self, place: Place, seeds: Sequence[int]) -> dict[int, Record]:
+        """The records of those members that are trained, in the order of `seeds`."""
+        return member_records(self.members(place), seeds)
+
+    def missing_seeds(self, place: Place, seeds: Sequence[int]) -> list[int]:
         """The seeds whose members are not trained yet."""
-        return [seed for seed in seeds if not self._member(condition, seed).exists()]
+        there = self.member_records(place, seeds)
+        return [seed for seed in seeds if seed not in there]
 
     def save_member(self, condition: Condition, member: Member) -> None:
         """Keep one member."""
-        save_member(self._member(condition, member.seed), member, condition.network.build_cell())
+        save_member(self.members(condition.place), member, condition.network.build_cell())
+
+    def load_members(self, place: Place, seeds: Sequence[int]) -> tuple[Member, ...]:
+        """The members of a condition in the order of `seeds`, all of which are there."""
+        pack, records = self.members(place), self.member_records(place, seeds)
+        return tuple(load_member(pack, records[seed]) for seed in seeds)
 
     def load_ensemble(self, condition: Condition, seeds: Sequence[int]) -> Ensemble:
-        """The members of a condition in the order of `seeds`."""
+        """The members of a condition in the order of `seeds`, with their task and network."""
         return Ensemble(
             network=condition.network,
             task=condition.task,
             training=condition.training,
-            members=tuple(load_member(self._member(condition, seed)) for seed in seeds),
+            members=self.load_members(condition.place, seeds),
         )
-
-    def has_measured(self, condition: Condition, name: str, key: str) -> bool:
-        """Whether a measure was taken of the same members with the same options."""
-        path = self._measured(condition, name)
-        return path.exists() and read_arrays(path)[1]["key"] == key
-
-    def save_measured(self, condition: Condition, name: str, found: Measured | str, key: str) -> None:
-        """Keep what a measure found, or why it can say nothing."""
-        arrays, metadata = ({}, {"reason": found}) if isinstance(found, str) else _pack(found)
-        write_arrays(self._measured(condition, name), arrays, metadata | {"key": key})
-
-    def load_measured(self, condition: Condition, name: str) -> Measured | str:
-        """What `save_measured` kept."""
-        arrays, metadata = read_arrays(self._measured(condition, name))
-        return metadata["reason"] if "reason" in metadata else _unpack(arrays, metadata)
-
-    def has_examples(self, condition: Condition) -> bool:
-        """Whether example trials are kept."""
-        return (self._folder(condition) / "examples.safetensors").exists()
-
-    def save_examples(self, condition: Condition, examples: Examples) -> None:
-        """Keep a few probe trials."""
-        arrays = {name: value for name, value in vars(examples).items() if name != "members"}
-        write_arrays(
-            self._folder(condition) / "examples.safetensors", arrays, {"members": list(examples.members)}
-        )
-
-    def load_examples(self, condition: Condition) -> Examples:
-        """What `save_examples` kept."""
-        arrays, metadata = read_arrays(self._folder(condition) / "examples.safetensors")
-        return Examples(**arrays, members=tuple(metadata["members"]))
-
-    def finish(self, result: StudyResult, *, seconds: float) -> StudyResult:
-        """Write the table and where it came from; returns the result with its provenance."""
-        provenance = _provenance(self, seconds)
-        result = replace(result, provenance=provenance)
-        with lock(self.root / "lock", wait=True):
-            write_bytes(self.root / "degeneracy.csv", result.table.to_csv(index=False).encode())
-            if result.factors:
-                for name, table in (("effects", result.effects()), ("convergence", result.convergence())):
-                    write_bytes(self.root / f"{name}.csv", table.to_csv(index=False).encode())
-            write_json(self.root / "provenance.json", provenance)
-        return result
 
     def report(self, result: StudyResult, *, jobs: int = 1) -> Path:
         """Write report.html and its figures, drawn by `jobs` processes; returns the report's path."""
         with lock(self.root / "lock", wait=True):
-            _clean(self.root / "figures")
+            clean(self.root / "figures")
             return result.report(self.root / "report.html", jobs=jobs)
 
 
-def _check_folder(root: Path, conditions: Sequence[Condition]) -> None:
+def read_results(root: Path) -> dict[str, Any]:
+    """What results.json of a run holds; nothing before the run is finished.
+
+    Raises:
+        DamagedFile: it is not what was written.
+    """
+    file = root / "results.json"
+    return read_json(file, kind="results", format=FORMAT) if exists(file) else {}
+
+
+def _read_spec(file: Path) -> Any:
+    return read_json(file, kind="condition", format=FORMAT).get("spec")
+
+
+def _check_folder(root: Path, conditions: Sequence[Condition], repair: bool) -> None:
     """Refuse a folder that holds anything but a run of these conditions or of some of them."""
-    if root.is_dir() and not (root / "study.json").exists():
+    if not exists(root):
+        return
+    if root.is_dir() and not exists(root / "study.json"):
         # What a run leaves that was killed before its first file was there.
         strangers = [p for p in root.iterdir() if p.name != "lock" and not _is_part(p, "study.json")]
         if not strangers:
             return
-    if root.exists():
-        known = RunDirectory.at(root).study_file["conditions"]
-        names = {condition.name for condition in conditions}
-        lost = [name for name in known if name not in names]
-        if lost:
-            raise UserError(
-                f"{root} holds a run with other settings (condition {lost[0]} is not in this study"
-                f"{_what_differs(root / 'conditions' / lost[0], conditions)}); choose another folder with --out"
-            )
+    known = _lying_conditions(root) if repair else [place.name for place in RunDirectory.at(root).places]
+    names = {condition.name for condition in conditions}
+    lost = [name for name in known if name not in names]
+    if lost:
+        raise UserError(
+            f"{root} holds a run with other settings (condition {lost[0]} is not in this study"
+            f"{_what_differs(root / CONDITIONS / lost[0], conditions)}); choose another folder with --out"
+        )
+
+
+def _lying_conditions(root: Path) -> list[str]:
+    """The conditions of a run of which study.json may be damaged or lost: by their folders then."""
+    with contextlib.suppress(DamagedFile):
+        if exists(root / "study.json"):
+            return [place.name for place in RunDirectory.at(root).places]
+    folders = sorted(path for path in (root / CONDITIONS).glob("*") if path.is_dir())
+    if not folders and not exists(root / "study.json"):
+        raise UserError(f"{root} is no run directory (it has no study.json and no conditions)")
+    return [path.name for path in folders]
 
 
 def _what_differs(folder: Path, conditions: Sequence[Condition]) -> str:
     """In words, the settings of a stored condition that the most similar one of the study has not."""
-    if not (folder / "spec.json").exists():
+    try:
+        there = dotted(_read_spec(folder / "spec.json"))
+    except (UserError, AttributeError):  # lost or damaged, and not what this is about
         return ""
-    there = dotted(read_json(folder / "spec.json"))
     here = [dotted(condition.spec) for condition in conditions]
     keys = min(([k for k in {**there, **one} if there.get(k) != one.get(k)] for one in here), key=len)
     return f": other {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}" if keys else ""
@@ -212,81 +284,41 @@ def _what_differs(folder: Path, conditions: Sequence[Condition]) -> str:
 
 def _claims_at_training(root: Path, study: Mapping[str, Any]) -> Any:
     """The claims that were written when the first network was trained: those of now where none is yet."""
-    if not any(root.glob("conditions/*/members/seed-*.safetensors")):
+    packs = root.glob(f"{CONDITIONS}/*/members-*.pack*")
+    if not any(path.stat().st_size for path in packs if path.is_file()):
         return study["claims"]
-    before = read_json(root / "study.json")
-    # Runs of earlier versions knew no claims, which is to have made none.
-    return before.get("claims_at_training", Claims().model_dump(mode="json"))
+    if exists(root / "study.json"):
+        return RunDirectory.at(root).claims_at_training
+    return read_results(root).get("claims_at_training")
+
+
+def _mend_top(root: Path) -> None:
+    """Set a damaged study.json or results.json aside."""
+    if exists(root / "study.json"):
+        set_aside_if_damaged(root / "study.json", lambda: RunDirectory.at(root))
+    set_aside_if_damaged(root / "results.json", lambda: read_results(root))
+
+
+def _mend_folder(folder: Path) -> None:
+    """Set aside what lies where a condition's folder has to be."""
+    for path in (folder.parent, folder):
+        if exists(path) and not path.is_dir():
+            log.info("set %s aside as %s: it is no folder", path, set_aside(path).name)
+
+
+def set_aside_if_damaged(path: Path, check: Callable[[], Any]) -> None:
+    """Set a file aside where looking at it says that it is damaged."""
+    try:
+        check()
+    except DamagedFile as error:
+        log.info("set %s aside as %s: %s", path, set_aside(path).name, error.reason)
 
 
 def _is_part(path: Path, name: str) -> bool:
     return path.name.startswith(f".{name}.") and path.suffix == ".part"
 
 
-def _clean(folder: Path) -> None:
+def clean(folder: Path) -> None:
     """Remove what a killed process was writing; whoever calls this holds the folder's lock."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
-
-
-def _provenance(run: RunDirectory, seconds: float) -> dict[str, Any]:
-    """Versions, devices, numeric paths and times; no host name and no path."""
-    members = [
-        read_arrays(path)[1]["provenance"]
-        for path in sorted(run.root.glob("conditions/*/members/*.safetensors"))
-    ]
-    packages = ("torch", "numpy", "scipy", "scikit-learn")
-    return {
-        "degeneracy": __version__,
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-        "platform": f"{platform.system()} {platform.machine()}",
-        "devices": sorted({member["device"] for member in members}),
-        "numeric_paths": sorted({member["path"] for member in members}),
-        "seeds": list(run.study["seeds"]),
-        "claims_changed_since_training": run.study["claims"] != run.study_file["claims_at_training"],
-        "training_seconds_of_all_members": round(sum(member["seconds"] for member in members), 1),
-        "wall_seconds_of_last_start": round(seconds, 1),
-    }
-
-
-def _pack(found: Measured) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Numbers (which may be NaN) as arrays, the rest as JSON."""
-    arrays: dict[str, NDArray[Any]] = {}
-    findings = []
-    for k, finding in enumerate(found.findings):
-        given = {name: getattr(finding, name) for name in ("value", "floor", "reference")}
-        for name, estimate in given.items():
-            if estimate is not None:
-                arrays[f"finding/{k}/{name}"] = np.append(estimate.value, estimate.leave_one_out)
-        findings.append({name: value for name, value in asdict(finding).items() if name not in given})
-    arrays |= {f"distance/{name}": value for name, value in found.distances.items()}
-    # The format knows no complex128: real and imaginary parts as a last axis.
-    split = [name for name, value in found.arrays.items() if np.iscomplexobj(value)]
-    for name, value in found.arrays.items():
-        arrays[f"array/{name}"] = np.stack([value.real, value.imag], axis=-1) if name in split else value
-    arrays |= {f"diagnostic/{name}": np.array([value]) for name, value in found.diagnostics.items()}
-    names = {kind: list(getattr(found, kind)) for kind in ("distances", "arrays", "diagnostics")}
-    return arrays, {"findings": findings, "complex": split, **names}
-
-
-def _unpack(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> Measured:
-    def estimate(key: str) -> Estimate | None:
-        packed = arrays.get(key)
-        return None if packed is None else Estimate(value=float(packed[0]), leave_one_out=packed[1:])
-
-    findings = []
-    for k, fields in enumerate(metadata["findings"]):
-        value = estimate(f"finding/{k}/value")
-        assert value is not None
-        floor, reference = estimate(f"finding/{k}/floor"), estimate(f"finding/{k}/reference")
-        findings.append(Finding(**fields, value=value, floor=floor, reference=reference))
-    exported = {name: arrays[f"array/{name}"] for name in metadata["arrays"]}
-    for name in metadata["complex"]:
-        exported[name] = exported[name][..., 0] + 1j * exported[name][..., 1]
-    return Measured(
-        findings=tuple(findings),
-        distances={name: arrays[f"distance/{name}"] for name in metadata["distances"]},
-        arrays=exported,
-        diagnostics={name: float(arrays[f"diagnostic/{name}"][0]) for name in metadata["diagnostics"]},
-    )

@@ -11,11 +11,14 @@ from pathlib import Path
 
 from degeneracy.analysis import Measured
 from degeneracy.errors import UserError
+from degeneracy.files import advising
 from degeneracy.measuring.measure import example_trials, measure_recording, measures_of
 from degeneracy.measuring.record import record
+from degeneracy.records import combined_digest
 from degeneracy.studies.conditions import Condition
-from degeneracy.studies.keys import measured_key
-from degeneracy.studies.loading import load_results
+from degeneracy.studies.finished import check_replaceable, finish
+from degeneracy.studies.keys import examples_key, measured_key
+from degeneracy.studies.measured_records import EXAMPLES, MEASURE, save_examples, save_measured
 from degeneracy.studies.progress import Progress
 from degeneracy.studies.run_directory import RunDirectory
 from degeneracy.studies.study import Study, load_study
@@ -23,6 +26,8 @@ from degeneracy.studies.study_result import StudyResult
 from degeneracy.training import resolve_device, train_members
 from degeneracy.user_files import user_path
 from degeneracy.workers import WorkerEnded, resolve_jobs
+
+REPAIR = "the same command with --repair (run_study(..., repair=True)) sets it aside and makes it again"
 
 
 def run_study(
@@ -32,10 +37,12 @@ def run_study(
     device: str = "auto",
     jobs: int = -1,
     progress: bool = True,
+    repair: bool = False,
 ) -> StudyResult:
     """Run a study, or go on with it: train and measure what is missing, write table and provenance.
 
     Several processes may run the same study into the same folder: each takes conditions that no other holds.
+    Running a study executes the code that it names as `module:Name`.
 
     Args:
         study: a `Study`, a path to a study file or a name in `STUDIES`.
@@ -44,13 +51,15 @@ def run_study(
         jobs: processes on a CPU, -1 for one a core.
         progress: show a progress bar on standard error; where that is no terminal, lines of the logger
             "degeneracy", level INFO.
+        repair: set what is damaged or misplaced in the run directory aside under another name
+            (NAME.damaged-1), keep all that is whole, and make the rest again.
 
     Returns:
         What was measured; also in the run directory (`degeneracy.csv` and more, see README).
 
     Raises:
-        UserError: a mistake in the study, a folder that holds something else, or a worker process that was ended
-            from outside twice (`workers.WorkerEnded`).
+        UserError: a mistake in the study, a folder that holds something else, a damaged file (names it), or a worker
+            process that was ended from outside twice (`workers.WorkerEnded`).
     """
     plan = study if isinstance(study, Study) else load_study(study)
     place, n_jobs = resolve_device(device), resolve_jobs(jobs)
@@ -59,23 +68,43 @@ def run_study(
         condition.check_measures(plan.build_measures(), plan.probe)
         condition.check_memory(plan.build_measures(), plan.probe, len(plan.seeds), device=place)
     root = user_path(out) if out else plan.folder
-    run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions)
+    with advising(REPAIR):
+        return _run(plan, conditions, root, place, n_jobs, progress, repair)
+
+
+def _run(
+    plan: Study,
+    conditions: Sequence[Condition],
+    root: Path,
+    device: str,
+    jobs: int,
+    progress: bool,
+    repair: bool,
+) -> StudyResult:
+    run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions, repair=repair)
+    check_replaceable(root, run.results, repair=repair)
     started = time.perf_counter()
     measures = plan.build_measures()
     n_steps = sum(len(plan.seeds) + len(measures_of(one.task, measures)) for one in conditions)
     with Progress(n_steps, show=progress) as shown:
-        _work_through(run, plan, list(conditions), place, n_jobs, shown)
-    return run.finish(load_results(run, plan), seconds=time.perf_counter() - started)
+        _work_through(run, plan, list(conditions), device, jobs, shown, repair)
+    return finish(run, plan, seconds=time.perf_counter() - started, repair=repair)
 
 
 def _work_through(
-    run: RunDirectory, plan: Study, waiting: list[Condition], device: str, jobs: int, shown: Progress
+    run: RunDirectory,
+    plan: Study,
+    waiting: list[Condition],
+    device: str,
+    jobs: int,
+    shown: Progress,
+    repair: bool,
 ) -> None:
     """Take whichever condition no other process holds; wait for another only when nothing else is left."""
     while waiting:
         left = list(waiting)
         for condition in left:
-            with run.hold(condition, wait=False) as held:
+            with run.hold(condition, wait=False, repair=repair) as held:
                 if held:
                     with _said_of(condition, run.root):
                         _train_missing(run, condition, plan.seeds, device, jobs, shown)
@@ -102,7 +131,7 @@ def _train_missing(
     run: RunDirectory, condition: Condition, seeds: Sequence[int], device: str, jobs: int, shown: Progress
 ) -> None:
     """Train the members whose files are not there, keeping each as it finishes."""
-    missing = run.missing_seeds(condition, seeds)
+    missing = run.missing_seeds(condition.place, seeds)
     there = len(seeds) - len(missing)
     shown.begin(f"{condition.label}: training", "networks", done=there, of=len(seeds))
     if not missing:
@@ -123,13 +152,16 @@ def _measure_missing(
     """Measure what is not measured yet of these members with these options, keeping each measure as it is done."""
     measures = measures_of(condition.task, plan.build_measures())
     ensemble = run.load_ensemble(condition, plan.seeds)
-    kept = ensemble.converged
+    kept, pack = ensemble.converged, run.measured(condition.place)
+    records = run.member_records(condition.place, kept.seeds)
+    made_from = combined_digest(list(records.values()))
     keys = {name: measured_key(name, m, kept.seeds, plan.probe) for name, m in measures.items()}
-    todo = {name: m for name, m in measures.items() if not run.has_measured(condition, name, keys[name])}
+    todo = {name: m for name, m in measures.items() if not pack.find(MEASURE, name, keys[name], made_from)}
     there = len(measures) - len(todo)
     shown.begin(f"{condition.label}: measuring", "measures", done=there, of=len(measures))
-    if len(kept) >= 2 and (todo or not run.has_examples(condition)):
-        run.save_examples(condition, example_trials(kept, condition.task, plan.probe))
+    key = examples_key(plan.probe)
+    if len(kept) >= 2 and not pack.find(EXAMPLES, "trials", key, made_from):
+        save_examples(pack, example_trials(kept, condition.task, plan.probe), key, made_from)
     if not todo:
         return
     if len(kept) < 2:
@@ -138,5 +170,5 @@ def _measure_missing(
     else:
         found = measure_recording(record(kept, condition.task, plan.probe), todo, jobs=jobs)
     for name, outcome in found:
-        run.save_measured(condition, name, outcome, keys[name])
+        save_measured(pack, name, outcome, keys[name], made_from)
         shown.step()

@@ -8,6 +8,7 @@ What an evaluation has trained is kept and loaded: a tune that was stopped goes 
 question (target, bounds, measure, more seeds) in the same folder trains only what it needs besides.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,24 @@ from typing import Any
 import pandas as pd
 
 from degeneracy.errors import UserError
-from degeneracy.files import lock, read_json, write_bytes, write_json
+from degeneracy.files import (
+    DamagedFile,
+    advising,
+    exists,
+    lock,
+    read_json,
+    set_aside,
+    write_bytes,
+    write_json,
+)
 from degeneracy.tuning.question import Question, plain_name
 
-FORMAT = 1
+FORMAT = 2
+REPAIR = "the same command with --repair (tune(..., repair=True)) sets it aside"
 COLUMNS = ("knob", "value", "ci_low", "ci_high", "n_members", "n_converged", "run", "note")
 Row = Mapping[str, Any]  # of the table of evaluations
+
+log = logging.getLogger("degeneracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +45,24 @@ class TuningFolder:
     question: Question  # the one that is asked now
 
     @classmethod
-    def open(cls, root: Path, question: Question) -> "TuningFolder":
+    def open(cls, root: Path, question: Question, *, repair: bool = False) -> "TuningFolder":
         """Begin in a new or empty folder, or go on in that of the same study and knob.
 
+        Args:
+            root: the folder.
+            question: what is asked.
+            repair: set a damaged tuning.json aside; the answers that it held are lost, the runs are not.
+
         Raises:
+            DamagedFile: tuning.json is not what was written.
             UserError: the folder holds something else.
         """
-        _check_folder(root, question)
+        _check_folder(root, question, repair)
         folder = cls(root=root, question=question)
         with lock(root / "lock", wait=True):
-            _check_folder(root, question)  # again: another process may have begun here since
+            _check_folder(root, question, repair)  # again: another process may have begun here since
+            if repair:
+                _mend(root)
             for part in root.glob(".tuning.*.part"):  # what a killed process was writing
                 part.unlink(missing_ok=True)
             folder._keep({"status": "not finished"})
@@ -67,27 +88,49 @@ class TuningFolder:
     def _keep(self, answer: Row) -> None:
         """Write the question with its answer beside those that were asked before."""
         file, question = self.root / "tuning.json", self.question
-        before = read_json(file)["questions"] if file.is_file() else []
+        before = _stored(self.root)["questions"] if exists(file) else []
         others = [one for one in before if one["asked"] != question.asked]
         questions = [*others, {"asked": question.asked, **answer}]
-        write_json(file, {"format": FORMAT, "about": question.about, "questions": questions})
+        about = {"kind": "tune", "format": FORMAT, "about": question.about}
+        write_json(file, {**about, "questions": questions})
 
 
-def _check_folder(root: Path, question: Question) -> None:
-    file = root / "tuning.json"
-    if file.is_file():
-        found = read_json(file)
-        if not isinstance(found, Mapping) or found.get("format") != FORMAT:
-            raise UserError(
-                f"{root} is no folder of this version's tune (tuning.json has not format {FORMAT})"
-            )
-        _same_networks(root, found["about"], question.about)
-    elif root.exists():
-        strangers = root.iterdir() if root.is_dir() else [root]
-        if any(p.name != "lock" and not p.name.startswith(".tuning.") for p in strangers):
+def _stored(root: Path) -> dict[str, Any]:
+    """What tuning.json holds."""
+    with advising(REPAIR):
+        stored = read_json(root / "tuning.json", kind="tune", format=FORMAT)
+        if not isinstance(stored.get("about"), dict) or not isinstance(stored.get("questions"), list):
+            raise DamagedFile(root / "tuning.json", "it lacks what such a file has")
+    return stored
+
+
+def _check_folder(root: Path, question: Question, repair: bool) -> None:
+    if exists(root / "tuning.json"):
+        try:
+            _same_networks(root, _stored(root)["about"], question.about)
+        except DamagedFile:
+            if not repair:
+                raise
+    elif exists(root):
+        names = [path.name for path in root.iterdir()] if root.is_dir() else [root.name]
+        ours = {"lock"}
+        if repair and "evaluations" in names:  # tuning.json was lost or set aside
+            ours |= {"evaluations", "tuning.csv", "tuning.png"}
+            names = [name for name in names if not name.startswith("tuning.json.damaged-")]
+        if any(name not in ours and not name.startswith(".tuning.") for name in names):
             raise UserError(
                 f"{root} holds something else (it has no tuning.json); choose another folder with --out"
             )
+
+
+def _mend(root: Path) -> None:
+    """Set a damaged tuning.json aside."""
+    if exists(root / "tuning.json"):
+        try:
+            _stored(root)
+        except DamagedFile as error:
+            aside = set_aside(root / "tuning.json")
+            log.info("set %s aside as %s: %s", error.path, aside.name, error.reason)
 
 
 def _same_networks(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -82,6 +82,7 @@ def tune(
     device: str = "auto",
     jobs: int = -1,
     progress: bool = True,
+    repair: bool = False,
 ) -> Tuning:
     """Find the strength of a knob that brings a measure to a chosen value, or go on with a search that was stopped.
 
@@ -108,12 +109,13 @@ def tune(
         device: "auto", "cpu" or "cuda".
         jobs: processes on a CPU, -1 for one a core.
         progress: show a progress bar and, by the logger "degeneracy", a line an evaluation.
+        repair: set damaged or misplaced files aside, as `run_study` does, and make them again.
 
     Returns:
         Status, strength and value with its interval, and the curve that was seen.
 
     Raises:
-        UserError: a mistake in the study or the question, or a folder that holds something else.
+        UserError: a mistake in the study or the question, a folder that holds something else, or a damaged file.
     """
     plan = study if isinstance(study, Study) else load_study(study)
     place, n_jobs = resolve_device(device), resolve_jobs(jobs)
@@ -135,11 +137,11 @@ def tune(
         for condition in ends.conditions():
             condition.check_memory(ends.build_measures(), ends.probe, len(ends.seeds), device=place)
     root = user_path(out) if out else default_folder(plan, knob)
-    folder = TuningFolder.open(root, question)
+    folder = TuningFolder.open(root, question, repair=repair)
     rows: list[Row] = []
 
     def evaluate(strength: float) -> Seen:
-        rows.append(_evaluated(folder, strength, place, n_jobs, progress))
+        rows.append(_evaluated(folder, strength, place, n_jobs, progress, repair))
         folder.keep_table(rows)
         return Seen(knob=strength, value=rows[-1]["value"], low=rows[-1]["ci_low"], high=rows[-1]["ci_high"])
 
@@ -157,14 +159,18 @@ def default_folder(plan: Study, knob: str) -> Path:
 # --- The evaluations ---------------------------------------------------------------------------------------------
 
 
-def _evaluated(folder: TuningFolder, strength: float, device: str, jobs: int, progress: bool) -> Row:
+def _evaluated(
+    folder: TuningFolder, strength: float, device: str, jobs: int, progress: bool, repair: bool
+) -> Row:
     """Run the study with the knob at a strength, or load what was run; returns the row of the table."""
     question, run = folder.question, folder.run(strength)
     at = f"{question.knob} = {strength:g}"
     if progress:
         log.info("%s:", at)
     study = question.study(strength)
-    result = run_study(study, out=folder.root / run, device=device, jobs=jobs, progress=progress).results[0]
+    result = run_study(
+        study, out=folder.root / run, device=device, jobs=jobs, progress=progress, repair=repair
+    ).results[0]
     if strength == question.span.low:
         _check_first(result, question)
     row = _row(result, question) | {"knob": strength, "run": run}

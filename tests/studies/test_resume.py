@@ -7,15 +7,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from stored import member_arrays, member_records, without
 
-from degeneracy import UserError, files, load_run, run_study
+from degeneracy import UserError, files, load_run, packs, run_study
 from degeneracy.studies import keys, running
 from degeneracy.studies.loading import remeasured
 from degeneracy.studies.study import Study
@@ -35,8 +36,10 @@ TINY = {
     "probe": {"n_trials": 8},
     "measures": ["procrustes", "weight_change"],
 }
-# study.json; per condition: spec, members, examples, measures; table, effects, convergence, provenance.
-N_WRITES = 1 + 2 * (1 + len(SEEDS) + 1 + 2) + 4
+# study.json; per condition: spec; results, table, effects, convergence, provenance.
+N_WRITES = 1 + 2 * 1 + 5
+# Per condition: members, examples, measures.
+N_APPENDED = 2 * (len(SEEDS) + 1 + 2)
 
 
 class Crash(BaseException):
@@ -50,11 +53,6 @@ def tiny(**changes: Any) -> Study:
 def run(out: Path, **changes: Any) -> bytes:
     run_study(tiny(**changes), out=out, device="cpu", jobs=1, progress=False)
     return (out / "degeneracy.csv").read_bytes()
-
-
-def member_arrays(out: Path) -> dict[str, dict[str, Any]]:
-    there = sorted(out.glob("conditions/*/members/*"))
-    return {str(file.relative_to(out)): files.read_arrays(file)[0] for file in there}
 
 
 def assert_same_run(out: Path, other: Path) -> None:
@@ -124,6 +122,49 @@ def crashing_os(at: int, moment: str) -> Any:
     return SimpleNamespace(**{**vars(os), "fdopen": fdopen, "replace": replace, "unlink": unlink})
 
 
+def crashing_appends(at: int, moment: str) -> Any:
+    """The module `os` as `packs` sees it, of a process that dies at its `at`-th record."""
+    appended = -1
+    dead = False
+
+    def die_at(this: str) -> None:
+        nonlocal dead
+        if appended == at and moment == this:
+            dead = True
+            raise Crash
+
+    def write(handle: int, data: memoryview) -> int:
+        nonlocal appended
+        appended += 1
+        die_at("before")
+        if appended == at and moment == "during":
+            os.write(handle, data[: len(data) // 2])
+        die_at("during")
+        n_bytes = os.write(handle, data)
+        die_at("written")
+        return n_bytes
+
+    def fsync(handle: int) -> None:
+        os.fsync(handle)
+        die_at("flushed")
+
+    def ftruncate(handle: int, size: int) -> None:
+        if not dead:  # a dead process takes nothing back
+            os.ftruncate(handle, size)
+
+    return SimpleNamespace(**{**vars(os), "write": write, "fsync": fsync, "ftruncate": ftruncate})
+
+
+def assert_goes_on(tmp_path: Path, alone: Path, trained: list[tuple[int, int]]) -> None:
+    finished = len(member_records(tmp_path / "run"))
+    in_flight = len(trained) - finished
+    assert in_flight in (0, 1)  # trained one at a time
+    run(tmp_path / "run")
+    assert_same_run(tmp_path / "run", alone)
+    assert len(trained) == 2 * len(SEEDS) + in_flight
+    load_run(tmp_path / "run")
+
+
 @pytest.mark.parametrize("moment", ["before", "during", "written", "renamed"])
 @pytest.mark.parametrize("at", range(N_WRITES))
 def test_a_death_at_any_write_changes_nothing(
@@ -138,31 +179,52 @@ def test_a_death_at_any_write_changes_nothing(
         patch.setattr(files, "os", crashing_os(at, moment))
         with pytest.raises(Crash):
             run(tmp_path / "run")
-    finished = len(list(tmp_path.glob("run/conditions/*/members/seed-*.safetensors")))
-    in_flight = len(trained) - finished
-    assert in_flight in (0, 1)  # trained one at a time
-    run(tmp_path / "run")
-    assert_same_run(tmp_path / "run", alone)
-    assert len(trained) == 2 * len(SEEDS) + in_flight
+    assert_goes_on(tmp_path, alone, trained)
+
+
+@pytest.mark.parametrize("moment", ["before", "during", "written", "flushed"])
+@pytest.mark.parametrize("at", range(N_APPENDED))
+def test_a_death_at_any_record_changes_nothing(
+    at: int,
+    moment: str,
+    tmp_path: Path,
+    alone: Path,
+    trained: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(packs, "os", crashing_appends(at, moment))
+        with pytest.raises(Crash):
+            run(tmp_path / "run")
+    torn = {path: path.read_bytes() for path in tmp_path.rglob("*.pack")}
+    assert_goes_on(tmp_path, alone, trained)
+    for path, data in torn.items():
+        assert path.read_bytes().startswith(data), "what is there is left as it is"
 
 
 def test_the_deaths_above_are_at_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "os", crashing_os(N_WRITES, "renamed"))
-    run(tmp_path / "run")  # no write is left to die at
-    monkeypatch.setattr(files, "os", crashing_os(N_WRITES - 1, "renamed"))
-    with pytest.raises(Crash):
-        run(tmp_path / "other")
+    for module, crashing, n, last in (
+        (files, crashing_os, N_WRITES, "renamed"),
+        (packs, crashing_appends, N_APPENDED, "written"),
+    ):
+        name = module.__name__.rpartition(".")[2]
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "os", crashing(n, last))
+            run(tmp_path / name)  # no write is left to die at
+            patch.setattr(module, "os", crashing(n - 1, last))
+            with pytest.raises(Crash):
+                run(tmp_path / f"other {name}")
 
 
 def test_a_finished_run_trains_and_measures_nothing_again(
     alone: Path, trained: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "measure_recording", lambda *_, **__: pytest.fail("measured again"))
-    before = {file: file.stat().st_mtime_ns for file in alone.rglob("*.safetensors")}
+    before = {file: file.stat().st_mtime_ns for file in alone.rglob("*.pack")}
     table = (alone / "degeneracy.csv").read_bytes()
     assert run(alone) == table
     assert trained == []
-    assert {file: file.stat().st_mtime_ns for file in alone.rglob("*.safetensors")} == before
+    assert {file: file.stat().st_mtime_ns for file in alone.rglob("*.pack")} == before
 
 
 def test_more_seeds_train_only_the_new_ones(tmp_path: Path, trained: list[tuple[int, int]]) -> None:
@@ -207,28 +269,24 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
     assert {f: f.read_bytes() for f in (tmp_path / "run").rglob("*") if f.is_file()} == before
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-10], lambda _: b"", lambda data: data[:5]])
-def test_a_damaged_member_is_named_and_never_half_read(
-    damage: Callable[[bytes], bytes], tmp_path: Path, alone: Path, trained: list[tuple[int, int]]
+def test_a_pack_that_is_cut_short_is_never_half_read(
+    tmp_path: Path, alone: Path, trained: list[tuple[int, int]]
 ) -> None:
+    """It looks like what a killed process leaves: the networks that are lost are trained again."""
     run(tmp_path / "run")
-    member = next((tmp_path / "run").glob("conditions/*/members/seed-000001.safetensors"))
-    member.write_bytes(damage(member.read_bytes()))
-    (tmp_path / "run" / "degeneracy.csv").unlink()
-    for attempt in (lambda: run(tmp_path / "run"), lambda: load_run(tmp_path / "run")):
-        with pytest.raises(
-            UserError, match=rf"cannot read {member}: damaged .*; delete it to have it made again"
-        ):
-            attempt()
-    assert not (tmp_path / "run" / "degeneracy.csv").exists()
-    member.unlink()
+    pack = next((tmp_path / "run").glob("conditions/channels=2-*/members-0001.pack"))
+    whole = pack.read_bytes()
+    for keep in (len(whole) - 10, len(whole) // 2, 5, 0):
+        pack.write_bytes(whole[:keep])
+        with pytest.raises(UserError, match=r"not finished \(channels=2: \d of 3 networks are not trained\)"):
+            load_run(tmp_path / "run")
     trained.clear()
     run(tmp_path / "run")
-    assert len(trained) == 1
+    assert len(trained) == 3
     assert_same_run(tmp_path / "run", alone)
 
 
-@pytest.mark.parametrize("name", ["examples.safetensors", "measured/procrustes.safetensors", "spec.json"])
+@pytest.mark.parametrize("name", ["measured-0001.pack", "spec.json"])
 def test_a_deleted_file_is_made_again(name: str, tmp_path: Path, alone: Path) -> None:
     run(tmp_path / "run")
     file = next((tmp_path / "run" / "conditions").glob(f"channels=2-*/{name}"))
@@ -247,12 +305,13 @@ def test_a_full_disk_leaves_the_finished_members(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "os", SimpleNamespace(**{**vars(os), "fsync": full}))
-        with pytest.raises(
-            UserError, match=r"cannot write .*seed-000002.safetensors: No space left on device"
-        ):
+        patch.setattr(packs, "os", SimpleNamespace(**{**vars(os), "fsync": full}))
+        with pytest.raises(UserError, match=r"cannot write .*members-0001.pack: No space left on device"):
             run(tmp_path / "run")
-    assert not list(tmp_path.rglob("*.part"))  # nothing half-written is left to fill the disk
+    [pack] = tmp_path.rglob("*.pack")
+    assert pack.stat().st_size == max(record.end for record in member_records(tmp_path).values()), (
+        "nothing half-written is left to fill the disk"
+    )
     assert len(member_arrays(tmp_path / "run")) == 2
     run(tmp_path / "run")
     assert_same_run(tmp_path / "run", alone)
@@ -313,12 +372,12 @@ def test_a_condition_that_another_holds_is_left_for_last(tmp_path: Path, alone: 
         (out / "study.json").write_bytes((alone / "study.json").read_bytes())
         runner.start()
         deadline = time.monotonic() + 60
-        while not list(out.glob("conditions/channels=2-*/measured/weight_change.safetensors")):
+        while not list(out.glob("conditions/channels=2-*/measured-0001.pack")):
             assert time.monotonic() < deadline
             assert runner.is_alive()
             time.sleep(0.02)
         time.sleep(0.2)
-        assert not (held / "members").exists()
+        assert not list(held.glob("*.pack"))
         assert runner.is_alive()  # it waits
     runner.join(timeout=60)
     assert_same_run(out, alone)
@@ -328,8 +387,7 @@ def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path: Path, alone: Pat
     out = tmp_path / "run"
     run(out)
     condition = next((out / "conditions").iterdir())
-    member = next((condition / "members").iterdir())
-    member.unlink()
+    without(condition / "members-0001.pack", "1")
     holder = start(HOLD, str(condition / "lock"))
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
@@ -375,7 +433,7 @@ def test_a_trained_run_keeps_what_made_its_members(key: str, alone: Path) -> Non
 
 def test_a_run_without_all_its_members_is_not_measured_again(tmp_path: Path) -> None:
     run(tmp_path / "run")
-    next((tmp_path / "run").glob("conditions/channels=2-*/members/seed-000000.safetensors")).unlink()
+    without(next((tmp_path / "run").glob("conditions/channels=2-*/members-0001.pack")), "0")
     with pytest.raises(
         UserError, match=r"not finished \(channels=2: 1 of 3 networks are not trained\); start it again"
     ):
