@@ -133,10 +133,10 @@ class Pack:
         """
         header = record.header
         if header["condition"] != self.condition or header["spec"] != self.spec:
-            whose = header["condition"] or "an ensemble of its own"
+            whose = header["condition"] or "an ensemble"
             if header["condition"] == self.condition:
-                whose = "the same name with another spec"
-            raise DamagedFile(record.path, f"its {record.title} belongs to {whose}, not here")
+                whose += " with another spec"
+            raise DamagedFile(record.path, f"its {record.title} belongs to {whose}, and does not lie there")
         if header["kind"] not in self.kinds:
             raise DamagedFile(record.path, f"its {record.title} does not belong in {self.stem}-*.pack")
 

@@ -62,6 +62,28 @@ def cut(name: str, keep: int) -> Callable[[Path], Any]:
     return damage
 
 
+def flipped(name: str, at: int) -> Callable[[Path], Any]:
+    """A file of a finished run with one bit flipped; `at` counts from its end where it is negative."""
+
+    def damage(folder: Path) -> None:
+        [file] = (folder / "run").glob(name)
+        data = bytearray(file.read_bytes())
+        data[at] ^= 4
+        file.write_bytes(data)
+
+    return damage
+
+
+def copied(source: str, target: str) -> Callable[[Path], Any]:
+    """A file of a finished run copied over another."""
+
+    def damage(folder: Path) -> None:
+        [here], [there] = ((folder / "run").glob(name) for name in (source, target))
+        there.write_bytes(here.read_bytes())
+
+    return damage
+
+
 def with_nan() -> Any:
     states = STATES.copy()
     states[1, 2, 3, 4] = np.nan

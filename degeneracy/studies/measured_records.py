@@ -15,7 +15,7 @@ from degeneracy.packs import Pack
 from degeneracy.records import Record
 from degeneracy.studies.conditions import Place
 
-STEM, MEASURE, EXAMPLES = "measured", "measure", "examples"
+STEM, MEASURE, EXAMPLES = "measured", "measure", "example"
 
 
 def measured_pack(folder: Path, place: Place) -> Pack:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from stored import member_records
 from synthetic import study
 
 import degeneracy
@@ -170,7 +171,7 @@ def test_run(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[s
     assert no_figures == [run / "report.html"]
     stored = json.loads((run / "study.json").read_text(encoding="utf-8"))["study"]
     assert (stored["seeds"], stored["options"]) == ([0, 1, 2, 3], {"procrustes": {"alpha": 0.5}})
-    assert len(list(run.glob("conditions/*/members/*.safetensors"))) == 8
+    assert len(member_records(run)) == 8
     # Progress and messages to standard error, the table to standard output, the report named last.
     assert err.splitlines()[0] == "channels=1: training, 0 of 4 networks"
     assert err.splitlines()[-1] == "Report: runs/tiny/report.html"

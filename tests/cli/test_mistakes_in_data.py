@@ -8,7 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mistakes import MEASURE, STATES, Mistake, a_file, arrays, assert_is_met, cut, study, with_nan
+from mistakes import (
+    MEASURE,
+    STATES,
+    Mistake,
+    a_file,
+    arrays,
+    assert_is_met,
+    copied,
+    cut,
+    flipped,
+    study,
+    with_nan,
+)
+from stored import without
 
 from degeneracy import files
 from degeneracy.cli import main
@@ -95,21 +108,77 @@ MISTAKES = {
         prepare=cut("study.json", 40),
         says=r"cannot read run/study.json: damaged or not a file",
     ),
-    "truncated member": Mistake(
+    "older run": Mistake(
         command="report run",
-        prepare=cut("conditions/channels=1-*/members/seed-000001.safetensors", 300),
-        says=r"cannot read run/conditions/channels=1-\w+/members/seed-000001.safetensors: damaged .*; delete it to",
+        prepare=a_file("run/study.json", '{"format": 1, "study": {}, "conditions": []}'),
+        says=r"run/study.json was written by an earlier version of degeneracy \(format 1, this one has format 2\)",
     ),
-    "truncated measurement": Mistake(
+    "altered results": Mistake(
         command="report run",
-        prepare=cut("conditions/channels=2-*/measured/procrustes.safetensors", 300),
-        says=r"cannot read run/conditions/channels=2-\w+/measured/procrustes.safetensors: damaged",
+        prepare=lambda folder: (folder / "run" / "results.json").write_text("[" * 100_000 + "]" * 100_000),
+        says=r"cannot read run/results.json: damaged .*nested too deeply.*; 'degeneracy run STUDY --out run --repair' ",
+    ),
+    "altered table": Mistake(
+        command="report run",
+        prepare=lambda folder: (folder / "run" / "degeneracy.csv").write_text("condition\n"),
+        says=r"cannot read run/degeneracy.csv: it is not what the run has written; .* --repair' sets it aside",
+    ),
+    "altered spec": Mistake(
+        command="report run",
+        prepare=copied("conditions/channels=2-*/spec.json", "conditions/channels=1-*/spec.json"),
+        says=r"cannot read run/conditions/channels=1-\w+/spec.json: it is not the spec of channels=1-\w+; ",
+    ),
+    "altered member": Mistake(
+        command="report run",
+        prepare=flipped("conditions/channels=1-*/members-0001.pack", -9),
+        says=r"cannot read run/conditions/channels=1-\w+/members-0001.pack: its member 1 .* is not what was written",
+    ),
+    "altered header": Mistake(
+        command="measure run",
+        prepare=flipped("conditions/channels=1-*/members-0001.pack", 90),
+        says=r"cannot read run/conditions/channels=1-\w+/members-0001.pack: damaged at byte 0: a header is not",
+    ),
+    "members of another condition": Mistake(
+        command="report run",
+        prepare=copied(
+            "conditions/channels=2-*/members-0001.pack", "conditions/channels=1-*/members-0001.pack"
+        ),
+        says=r"channels=1-\w+/members-0001.pack: its member 0 belongs to channels=2-\w+, and does not lie there",
+    ),
+    "measures of another condition": Mistake(
+        command="report run",
+        prepare=copied(
+            "conditions/channels=1-*/measured-0001.pack", "conditions/channels=2-*/measured-0001.pack"
+        ),
+        says=r"channels=2-\w+/measured-0001.pack: its example trials belongs to channels=1-\w+, and",
+    ),
+    "members for measures": Mistake(
+        command="report run",
+        prepare=copied(
+            "conditions/channels=1-*/members-0001.pack", "conditions/channels=1-*/measured-0001.pack"
+        ),
+        says=r"channels=1-\w+/measured-0001.pack: its member 0 does not belong in measured-\*.pack",
+    ),
+    "altered measurement": Mistake(
+        command="report run",
+        prepare=flipped("conditions/channels=2-*/measured-0001.pack", -9),
+        says=r"channels=2-\w+/measured-0001.pack: its measure procrustes .* is not what was written",
+    ),
+    "truncated members": Mistake(
+        command="measure run",
+        prepare=cut("conditions/channels=1-*/members-0001.pack", 300),
+        says=r"the run is not finished \(channels=1: 2 of 2 networks are not trained\); start it again to go on",
+    ),
+    "truncated measurements": Mistake(
+        command="report run",
+        prepare=cut("conditions/channels=2-*/measured-0001.pack", 300),
+        says=r"the run is not finished \(channels=2: 'procrustes' is not measured\); start it again to go on",
     ),
     "unfinished run": Mistake(
         command="report run",
-        prepare=lambda folder: next(
-            (folder / "run").glob("conditions/channels=2-*/members/*1.safetensors")
-        ).unlink(),
+        prepare=lambda folder: without(
+            next((folder / "run").glob("conditions/channels=2-*/members-0001.pack")), "1"
+        ),
         says=r"the run is not finished \(channels=2: 1 of 2 networks are not trained\); start it again to go on",
     ),
     "run's --out": Mistake(

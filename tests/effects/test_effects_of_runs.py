@@ -1,6 +1,5 @@
 """Effects of a run on disk: the same from its files, and claims that change."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -43,23 +42,6 @@ def test_a_finished_run_gives_the_same_effects_from_its_files(tmp_path) -> None:
         assert value.loc[name].ci_low == pytest.approx(compared.loc[name].ci_low)  # all seeds are shared
         assert value.loc[name].primary
     assert value.loc[("procrustes", "driven")].expected == "up"
-
-
-def test_a_run_of_an_earlier_version_loads_and_has_effects(tmp_path) -> None:
-    """Such runs hold no claims; what their measures kept is enough."""
-    from degeneracy import files
-
-    run(tmp_path / "run")
-    index = files.read_json(tmp_path / "run" / "study.json")
-    del index["study"]["claims"], index["claims_at_training"]
-    files.write_json(tmp_path / "run" / "study.json", index)
-    loaded = dg.load_run(tmp_path / "run")
-    assert loaded.claims == Claims()
-    assert np.isfinite(loaded.effects().query("primary and scale == 'value'")[["effect", "ci_low"]]).all(
-        axis=None
-    )
-    assert not run(tmp_path / "run").provenance["claims_changed_since_training"]
-    assert run(tmp_path / "run", claims=CLAIMS).provenance["claims_changed_since_training"]
 
 
 def test_claims_train_and_measure_nothing_anew_and_what_changed_later_is_known(tmp_path, monkeypatch) -> None:

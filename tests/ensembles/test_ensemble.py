@@ -1,16 +1,17 @@
 """Ensembles: what a member's numbers look like from outside, files and back, networks trained elsewhere."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from stored import without
 from torch import nn
 
 import degeneracy as dg
 from degeneracy.ensembles.ensemble import Ensemble, check_seeds
-from degeneracy.ensembles.member_files import member_file
 from degeneracy.errors import UserError
 from degeneracy.measuring.record import member_weights
 
@@ -238,10 +239,37 @@ def test_damaged_folders_are_named(tmp_path: Path) -> None:
         (folder / "ensemble.json").write_text(damaged, encoding="utf-8")
         with pytest.raises(UserError, match=r"cannot read .*ensemble\.json"):
             Ensemble.load(folder)
-    (folder / "ensemble.json").write_text(kept, encoding="utf-8")
-    (folder / "members" / member_file(1)).unlink()
-    with pytest.raises(UserError, match=r"seed-000001\.safetensors"):
+    (folder / "ensemble.json").write_text(
+        json.dumps({"network": {}, "task": None, "training": None, "seeds": []})
+    )
+    with pytest.raises(UserError, match=r"ensemble\.json was written by an earlier version"):
         Ensemble.load(folder)
+    (folder / "ensemble.json").write_text(kept)
+    without(folder / "members-0001.pack", "1")
+    with pytest.raises(UserError, match=r"members-\*\.pack: member 1 is not there"):
+        Ensemble.load(folder)
+
+
+def test_members_of_another_ensemble_are_refused(tmp_path: Path) -> None:
+    """Of the same kind, size and seeds: what differs are the weights alone."""
+    drawn = modules(nn.RNN, n=4)
+    first = Ensemble.from_modules(drawn[:2]).save(tmp_path / "first")
+    second = Ensemble.from_modules(drawn[2:]).save(tmp_path / "second")
+    (first / "members-0001.pack").write_bytes((second / "members-0001.pack").read_bytes())
+    with pytest.raises(UserError, match="member 0 is another one than was saved"):
+        Ensemble.load(first)
+    third = Ensemble.from_modules(modules(nn.GRU)).save(tmp_path / "third")
+    (third / "members-0001.pack").write_bytes((second / "members-0001.pack").read_bytes())
+    with pytest.raises(UserError, match="belongs to an ensemble with another spec"):
+        Ensemble.load(third)
+
+
+def test_two_members_of_one_seed_are_not_saved_over_one_another(tmp_path: Path) -> None:
+    ensemble = Ensemble.from_modules(modules(nn.RNN))
+    twice = replace(ensemble, members=(ensemble.members[0], ensemble.members[0]))
+    with pytest.raises(UserError, match=r"two members have the same seed \(seeds \[0, 0\]\)"):
+        twice.save(tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
 
 
 def test_a_readout_without_bias_may_have_more_outputs_than_units() -> None:

@@ -1,4 +1,4 @@
-"""A member's file: a member comes back as it was; one cut short or of another kind is named."""
+"""A member's record: a member comes back as it was; one altered or of another kind is named."""
 
 from pathlib import Path
 
@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from degeneracy.ensembles.member_files import load_member, public_params, save_member
-from degeneracy.errors import UserError
-from degeneracy.files import read_arrays, write_arrays
+from degeneracy.ensembles.member_files import (
+    KIND,
+    load_member,
+    member_pack,
+    member_records,
+    public_params,
+    save_member,
+)
+from degeneracy.files import DamagedFile
 from degeneracy.networks import Network, initial_params
 from degeneracy.networks.cells import CELLS
+from degeneracy.packs import Pack
+from degeneracy.records import read_arrays
 from degeneracy.training import History, Member
 
 
@@ -29,11 +37,16 @@ def some_member(cell: str = "tanh") -> Member:
     )  # fmt: skip
 
 
+def a_pack(folder: Path) -> Pack:
+    return member_pack(folder, condition="c", spec="s")
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_member_comes_back_as_it_was(cell: str, tmp_path: Path) -> None:
-    member, path = some_member(cell), tmp_path / "a" / "seed.safetensors"
-    save_member(path, member, CELLS[cell]())
-    loaded = load_member(path)
+    member = some_member(cell)
+    save_member(a_pack(tmp_path / "a"), member, CELLS[cell]())
+    pack = a_pack(tmp_path / "a")  # another, that has to look into the file
+    loaded = load_member(pack, member_records(pack, [7])[7])
     assert (loaded.seed, loaded.status, loaded.provenance) == (7, "diverged", member.provenance)
     for part in ("initial", "final"):
         assert list(getattr(loaded, part)) == list(getattr(member, part)), "in the order they are drawn in"
@@ -44,26 +57,24 @@ def test_a_member_comes_back_as_it_was(cell: str, tmp_path: Path) -> None:
 
 
 def test_gates_stand_apart_in_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "seed.safetensors"
-    save_member(path, some_member("gru"), CELLS["gru"]())
-    arrays, _ = read_arrays(path)
+    record = save_member(a_pack(tmp_path), some_member("gru"), CELLS["gru"]())
+    arrays = read_arrays(record)
     assert arrays["final/W_rec"].shape == (3, 4, 4)
     assert arrays["final/W_in"].shape == (3, 4, 2)
     assert arrays["final/bias"].shape == (12,)
     assert public_params(CELLS["tanh"](), some_member().final)["W_rec"].shape == (4, 4)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_file_cut_short_is_named(share: float, tmp_path: Path) -> None:
-    path = tmp_path / "seed.safetensors"
-    save_member(path, some_member(), CELLS["tanh"]())
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(UserError, match=r"cannot read .*seed\.safetensors"):
-        load_member(path)
+def test_a_record_of_another_kind_is_no_member(tmp_path: Path) -> None:
+    pack = a_pack(tmp_path)
+    record = pack.append(KIND, "7", {"a": np.zeros(2)}, {"k": 1})
+    with pytest.raises(DamagedFile, match="its member 7 lacks what a member has"):
+        load_member(pack, record)
 
 
-def test_a_file_of_another_kind_is_no_members(tmp_path: Path) -> None:
-    write_arrays(tmp_path / "x", {"a": np.zeros(2)}, {"k": 1})
-    with pytest.raises(UserError, match="not a member's file"):
-        load_member(tmp_path / "x")
+def test_a_member_under_another_seed_is_refused(tmp_path: Path) -> None:
+    pack = a_pack(tmp_path)
+    about = save_member(pack, some_member(), CELLS["tanh"]()).about
+    record = pack.append(KIND, "8", {}, about)
+    with pytest.raises(DamagedFile, match="its member 8 says that it is member 7"):
+        load_member(pack, record)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stored import member_arrays, member_records, without
 
 import degeneracy as dg
 from degeneracy.errors import UserError
-from degeneracy.files import read_arrays
 from degeneracy.studies.claims import PRIMARY
 
 FOLDER = Path(__file__).parents[2] / "figures" / "studies"
@@ -115,15 +115,16 @@ def test_coupled_members_are_trained_together_or_not_at_all(tmp_path: Path, monk
     [fewer] = dg.load_study(path, taken).conditions()
     assert condition.name != fewer.name, "members in another company are other members"
     whole = dg.run_study(plan, out=tmp_path / "whole", jobs=1, progress=False).table
-    [lost, *_] = sorted((tmp_path / "whole").rglob("seed-*.safetensors"))
-    kept = {p.name: p.read_bytes() for p in lost.parent.iterdir()}
-    arrays = read_arrays(lost)[0]
-    lost.unlink()
+    before, kept = member_arrays(tmp_path / "whole"), member_records(tmp_path / "whole")
+    [pack] = (tmp_path / "whole").rglob("members-0001.pack")
+    lost = next(iter(before))
+    without(pack, "0")
     again = dg.run_study(plan, out=tmp_path / "whole", jobs=1, progress=False).table
     assert again.equals(whole)
-    back = {p.name: p.read_bytes() for p in lost.parent.iterdir()}
+    back = member_records(tmp_path / "whole")
     assert set(back) == set(kept)
-    assert all(back[name] == value for name, value in kept.items() if name != lost.name)
-    assert arrays.keys() == read_arrays(lost)[0].keys()
-    for name, value in read_arrays(lost)[0].items():
-        np.testing.assert_array_equal(value, arrays[name], err_msg=f"{name}: trained among the others again")
+    assert all(back[name].about == record.about for name, record in kept.items() if name != lost)
+    for key, value in member_arrays(tmp_path / "whole")[lost].items():
+        np.testing.assert_array_equal(
+            value, before[lost][key], err_msg=f"{key}: trained among the others again"
+        )
