@@ -26,11 +26,11 @@ class DamagedFile(UserError):
     """A stored file that is not what was written, or lies where it does not belong; `path` says which."""
 
     def __init__(self, path: Path, reason: str, advice: str = "") -> None:
-        super().__init__(path, reason, advice)
+        super().__init__(f"cannot read {path}: {reason}" + (f"; {advice}" if advice else ""))
         self.path, self.reason, self.advice = path, reason, advice
 
-    def __str__(self) -> str:
-        return f"cannot read {self.path}: {self.reason}" + (f"; {self.advice}" if self.advice else "")
+    def __reduce__(self) -> tuple[type["DamagedFile"], tuple[Path, str, str]]:
+        return DamagedFile, (self.path, self.reason, self.advice)  # from a worker process to the caller's
 
 
 @contextlib.contextmanager

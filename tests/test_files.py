@@ -61,7 +61,7 @@ DAMAGES = {
 def test_json_that_is_not_what_was_written_is_named(damage: Callable[[str], bytes], tmp_path: Path) -> None:
     file = tmp_path / "y"
     write_json(file, WRITTEN)
-    file.write_bytes(damage(file.read_text()))
+    file.write_bytes(damage(file.read_text(encoding="utf-8")))
     with pytest.raises(DamagedFile) as caught:
         read_json(file)
     assert str(caught.value).startswith(f"cannot read {file}: ")
@@ -71,7 +71,8 @@ def test_json_that_is_not_what_was_written_is_named(damage: Callable[[str], byte
 
 def test_json_that_is_spaced_otherwise_is_the_same(tmp_path: Path) -> None:
     write_json(tmp_path / "y", WRITTEN)
-    (tmp_path / "y").write_text(json.dumps(json.loads((tmp_path / "y").read_text()), indent=7))
+    parsed = json.loads((tmp_path / "y").read_text(encoding="utf-8"))
+    (tmp_path / "y").write_text(json.dumps(parsed, indent=7), encoding="utf-8")
     assert read_json(tmp_path / "y", kind="run", format=2) == WRITTEN
 
 
@@ -85,7 +86,9 @@ def test_json_of_another_kind_or_version_is_named(tmp_path: Path) -> None:
     assert not isinstance(caught.value, DamagedFile), "an older file is nothing to repair"
     with pytest.raises(UserError, match="written by a later version of degeneracy"):
         read_json(file, kind="run", format=1)
-    file.write_text(json.dumps({"format": 1, "study": {}}))  # as it was before there were checksums
+    file.write_text(
+        json.dumps({"format": 1, "study": {}}), encoding="utf-8"
+    )  # as it was before there were checksums
     with pytest.raises(UserError, match="written by an earlier version of degeneracy"):
         read_json(file, kind="run", format=2)
 
@@ -124,9 +127,9 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(
 
 def test_setting_aside_overwrites_nothing(tmp_path: Path) -> None:
     for content in ("first", "second"):
-        (tmp_path / "x").write_text(content)
+        (tmp_path / "x").write_text(content, encoding="utf-8")
         set_aside(tmp_path / "x")
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
+    assert {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()} == {
         "x.damaged-1": "first",
         "x.damaged-2": "second",
     }
@@ -134,11 +137,11 @@ def test_setting_aside_overwrites_nothing(tmp_path: Path) -> None:
 
 def test_a_lock_follows_no_link(tmp_path: Path) -> None:
     """Older releases of filelock truncated what a link in the place of the lock leads to."""
-    (tmp_path / "thesis").write_text("dear")
+    (tmp_path / "thesis").write_text("dear", encoding="utf-8")
     (tmp_path / "lock").symlink_to(tmp_path / "thesis")
     with pytest.raises(UserError, match=r"cannot write .*lock"), lock(tmp_path / "lock", wait=True):
         pass
-    assert (tmp_path / "thesis").read_text() == "dear"
+    assert (tmp_path / "thesis").read_text(encoding="utf-8") == "dear"
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch) -> None:

@@ -115,12 +115,16 @@ MISTAKES = {
     ),
     "altered results": Mistake(
         command="report run",
-        prepare=lambda folder: (folder / "run" / "results.json").write_text("[" * 100_000 + "]" * 100_000),
+        prepare=lambda folder: (folder / "run" / "results.json").write_text(
+            "[" * 100_000 + "]" * 100_000, encoding="utf-8"
+        ),
         says=r"cannot read run/results.json: damaged .*nested too deeply.*; 'degeneracy run STUDY --out run --repair' ",
     ),
     "altered table": Mistake(
         command="report run",
-        prepare=lambda folder: (folder / "run" / "degeneracy.csv").write_text("condition\n"),
+        prepare=lambda folder: (folder / "run" / "degeneracy.csv").write_text(
+            "condition\n", encoding="utf-8"
+        ),
         says=r"cannot read run/degeneracy.csv: it is not what the run has written; .* --repair' sets it aside",
     ),
     "altered spec": Mistake(

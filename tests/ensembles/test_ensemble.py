@@ -240,11 +240,11 @@ def test_damaged_folders_are_named(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"cannot read .*ensemble\.json"):
             Ensemble.load(folder)
     (folder / "ensemble.json").write_text(
-        json.dumps({"network": {}, "task": None, "training": None, "seeds": []})
+        json.dumps({"network": {}, "task": None, "training": None, "seeds": []}), encoding="utf-8"
     )
     with pytest.raises(UserError, match=r"ensemble\.json was written by an earlier version"):
         Ensemble.load(folder)
-    (folder / "ensemble.json").write_text(kept)
+    (folder / "ensemble.json").write_text(kept, encoding="utf-8")
     without(folder / "members-0001.pack", "1")
     with pytest.raises(UserError, match=r"members-\*\.pack: member 1 is not there"):
         Ensemble.load(folder)

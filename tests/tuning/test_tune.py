@@ -385,7 +385,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, alone:
     with pytest.raises(UserError, match="holds something else"):
         tuned(run, target=0.1)
     (tmp_path / "odd").mkdir()
-    (tmp_path / "odd" / "tuning.json").write_text('{"piano": 440}')
+    (tmp_path / "odd" / "tuning.json").write_text('{"piano": 440}', encoding="utf-8")
     with pytest.raises(UserError, match=r"tuning\.json: damaged or not a file of this kind"):
         tuned(tmp_path / "odd", target=0.1)
 
