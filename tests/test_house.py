@@ -22,6 +22,7 @@ SOURCES = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): 
 # The rooms from the ground up: each may import those below. The files beside the rooms are the ground floor.
 FLOORS = (
     (
+        "ambient",
         "compiling",
         "drawing",
         "errors",

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.analysis.weights.symmetry import SYMMETRIES, random_copy
 from degeneracy.checks.claim import require
 from degeneracy.measuring.record import member_weights
@@ -93,6 +94,7 @@ CELL_CLAIMS: dict[str, Callable[[Cell], None]] = {
 }
 
 
+@ordinary_state()
 def check_cell(cell: Cell) -> None:
     """All claims of a cell.
 

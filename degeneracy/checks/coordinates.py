@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.checks.claim import CheckFailed
 from degeneracy.errors import UserError
 from degeneracy.networks import Network, forward
@@ -22,6 +23,7 @@ from degeneracy.training import Training, one_thread, train_stack
 N_PROBE = 32  # trials
 
 
+@ordinary_state()
 def state_changes(
     task: Task,
     network: Network,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.analysis import Measure, Recording
 from degeneracy.analysis.measure import PERMUTATION, ROTATION, SCALE, SIGNS, TRANSLATION
 from degeneracy.checks.claim import require
@@ -21,6 +22,7 @@ from degeneracy.training import History, Member
 N_UNITS, N_CHANNELS = 6, 2
 
 
+@ordinary_state()
 def example_recording(*, n_members: int = 4, twin: Callable[[Params], Params] | None = None) -> Recording:
     """A recording of small random tanh networks on flip-flop trials, to try a measure on.
 
@@ -141,6 +143,7 @@ MEASURE_CLAIMS: dict[str, Callable[[Measure], None]] = {
 }
 
 
+@ordinary_state()
 def check_measure(measure: Measure) -> None:
     """All claims of a measure.
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.checks.claim import require
 from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials, mean_squared_error, trial_errors
@@ -131,14 +132,10 @@ def task_device(task: Task) -> None:
     """Everything is made on the streams' device: with another default device, a forgotten one shows."""
     samplers = _samplers(task)
     expected = {name: sample(_data(3), 4) for name, sample in samplers.items()}
-    default = torch.get_default_device()
-    torch.set_default_device("meta")
-    try:
+    with torch.device("meta"):
         found = {name: sample(_data(3), 4) for name, sample in samplers.items()}
         outputs = task.solve(found["sample"].inputs)
         task.chance_loss()
-    finally:
-        torch.set_default_device(default)
     for name, trials in found.items():
         for field in (*vars(trials).values(), outputs):
             require(field.device == torch.device("cpu"), f"{name}: made on the streams' device")
@@ -173,6 +170,7 @@ TASK_CLAIMS: dict[str, Callable[[Task], None]] = {
 }
 
 
+@ordinary_state()
 def check_task(task: Task) -> None:
     """All claims of a task.
 

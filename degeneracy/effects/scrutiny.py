@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.effects.table import CALIBRATED, MATCHED, VALUE, agreement, primaries
 from degeneracy.studies.study_result import StudyResult
 
@@ -72,6 +73,7 @@ CHECKS: dict[str, Check] = {
 }
 
 
+@ordinary_state()
 def criticisms(study: StudyResult) -> pd.DataFrame:
     """The effects of a study's factor by every check, each against the sign expected of its level.
 
@@ -101,6 +103,7 @@ def criticisms(study: StudyResult) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["check", *table.columns])
 
 
+@ordinary_state()
 def gather(studies: Mapping[str, StudyResult], *, checks: bool = False) -> pd.DataFrame:
     """The primary effects of several studies in one table, as they were measured.
 

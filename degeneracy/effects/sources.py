@@ -8,6 +8,7 @@ carry by themselves. Shares of single sources need not add up to 1: sources act 
 import numpy as np
 import pandas as pd
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.analysis.statistics.contrasts import linear_contrast
 from degeneracy.effects.factor_grid import value_of
 from degeneracy.errors import UserError
@@ -19,6 +20,7 @@ SOURCES = ("initialisation", "data", "noise")
 COLUMNS = ("varies", "level", "measure", "variant", "share", "ci_low", "ci_high", "n_members", "note")
 
 
+@ordinary_state()
 def source_shares(study: StudyResult) -> pd.DataFrame:
     """What is left of each measure's value when only some sources of variability vary.
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.analysis.statistics.contrasts import Effect, bends, joint_p, linear_contrast, trend_weights
 from degeneracy.analysis.statistics.jackknife import Scale, transformed
 from degeneracy.analysis.statistics.verdicts import ALPHA, equivalent, holm, verdict
@@ -96,6 +97,7 @@ class Cell:
     expected: str
 
 
+@ordinary_state()
 def effects(study: StudyResult) -> pd.DataFrame:
     """The effects of all factors on all measures, a row a factor, finding and scale; see `StudyResult.effects`."""
     cells = [cell for factor in study.factors for cell in _of_factor(study, factor)]
@@ -121,6 +123,7 @@ def primaries(study: StudyResult) -> dict[str, tuple[str, str]]:
     return chosen
 
 
+@ordinary_state()
 def convergence(study: StudyResult) -> pd.DataFrame:
     """Each level's primary value beside the share of networks that converged and their final training loss.
 

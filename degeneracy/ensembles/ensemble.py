@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import nn
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.ensembles.member_files import (
     load_member,
     member_pack,
@@ -18,11 +18,12 @@ from degeneracy.ensembles.member_files import (
     public_params,
     save_member,
 )
+from degeneracy.ensembles.modules import ReadModule, read_module
 from degeneracy.errors import UserError
 from degeneracy.files import DamagedFile, digest, read_json, write_json
 from degeneracy.named import build, describe
 from degeneracy.networks import Network, forward
-from degeneracy.networks.cells import CELLS, Cell, Params
+from degeneracy.networks.cells import Cell, Params
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import History, Member, Training, one_thread
 from degeneracy.user_files import user_path
@@ -31,7 +32,6 @@ MAX_SEEDS = 100_000  # more would be a slip of the pen; each is a network to tra
 CONVERGED = ("converged", "given")  # the status of members that measures look at
 FORMAT = 2
 PARTS = ("network", "task", "training")  # of the spec in an ensemble's file
-Module = tuple[nn.RNN | nn.GRU | nn.LSTM, nn.Linear]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -88,6 +88,7 @@ class Ensemble:
         )
         return replace(self, members=moved)
 
+    @ordinary_state()
     def params(self, *, initial: bool = False) -> Params:
         """The parameters with a leading member axis, trained or (`initial`) before training.
 
@@ -106,6 +107,7 @@ class Ensemble:
         ]
         return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
+    @ordinary_state()
     def rollout(self, inputs: ArrayLike | torch.Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
         """Run all members without noise.
 
@@ -159,6 +161,7 @@ class Ensemble:
         return folder
 
     @classmethod
+    @ordinary_state()
     def load(cls, path: str | Path) -> "Ensemble":
         """Read an ensemble that `save` wrote; where it names code (`module:Name`), that module is imported.
 
@@ -186,30 +189,42 @@ class Ensemble:
             raise DamagedFile(file, f"damaged or not an ensemble's file ({error})") from error
 
     @classmethod
-    def from_modules(cls, modules: Sequence[Module]) -> "Ensemble":
+    @ordinary_state()
+    def from_modules(cls, modules: Sequence[Any]) -> "Ensemble":
         """An ensemble of PyTorch modules trained elsewhere, to be used with any task.
 
+        What acts in a module is read (its pruned, normed, parametrised or tied weights) in evaluation mode, so that
+        dropout is off. Each member is then compared with its module on random inputs; the largest difference, as a
+        share of the states' size, is in its `provenance`. The modules are left as they are.
+
         Args:
-            modules: one pair (nn.RNN, nn.GRU or nn.LSTM with one layer; its nn.Linear readout) a member.
+            modules: one pair (nn.RNN, nn.GRU or nn.LSTM with one layer; its nn.Linear readout) per member; either may
+                be a subclass, or wrapped by torch.compile, DataParallel or AveragedModel.
 
         Raises:
-            UserError: a module of another kind, more than one layer, two directions or a projection, or members
-                that differ in kind or size.
+            UserError: a module of another kind, more than one layer, two directions or a projection, half precision,
+                a module that does not run as its weights say (with the largest difference), or members that differ
+                in kind or size.
         """
-        read = [_read_module(k, *_pair(k, given)) for k, given in enumerate(modules)]
+        if not isinstance(modules, Sequence):
+            raise UserError(f"from_modules: a list of pairs is needed, got {type(modules).__name__}")
+        with one_thread():
+            read = [read_module(k, given) for k, given in enumerate(modules)]
         if not read:
             raise UserError("from_modules: no modules given")
-        kinds = {(kind, *(tuple(value.shape) for value in params.values())) for kind, params in read}
+        kinds = {(each.cell, *(tuple(value.shape) for value in each.params.values())) for each in read}
         if len(kinds) > 1:
             raise UserError(
                 "from_modules: the modules differ in kind or size; measure such members with measure_arrays"
             )
-        kind, params = read[0]
-        members = tuple(_given_member(k, params) for k, (_, params) in enumerate(read))
-        return cls(network=Network(hidden_size=params["W_rec"].shape[-1], cell=kind), members=members)
+        first = read[0]
+        return cls(
+            network=Network(hidden_size=first.params["W_rec"].shape[-1], cell=first.cell),
+            members=tuple(_given_member(k, each) for k, each in enumerate(read)),
+        )
 
 
-def _given_member(k: int, params: Params) -> Member:
+def _given_member(k: int, read: ReadModule) -> Member:
     empty = np.empty(0)
     history = History(
         loss=empty.astype(np.float32),
@@ -217,48 +232,9 @@ def _given_member(k: int, params: Params) -> Member:
         learning_rate=empty,
         epoch_loss=empty,
     )
-    return Member(seed=k, status="given", initial={}, final=params, history=history)
-
-
-def _pair(k: int, given: object) -> tuple[Any, Any]:
-    """A recurrent module and its readout."""
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise UserError(
-            f"from_modules: member {k} is a {type(given).__name__}; needed is a pair"
-            " (nn.RNN, nn.GRU or nn.LSTM, nn.Linear)"
-        )
-    return given[0], given[1]
-
-
-def _read_module(k: int, core: nn.Module, readout: nn.Module) -> tuple[str, Params]:
-    """The kind and parameters of one PyTorch module and its readout."""
-    kinds = {nn.RNN: "", nn.GRU: "gru", nn.LSTM: "lstm"}
-    if type(core) not in kinds or not isinstance(core, nn.RNNBase) or not isinstance(readout, nn.Linear):
-        raise UserError(
-            f"from_modules: member {k} is ({type(core).__name__}, {type(readout).__name__});"
-            " needed is (nn.RNN, nn.GRU or nn.LSTM, nn.Linear)"
-        )
-    if core.num_layers != 1 or core.bidirectional or core.proj_size:
-        raise UserError(f"from_modules: member {k} must have one layer, one direction and no projection")
-    if readout.in_features != core.hidden_size:
-        raise UserError(
-            f"from_modules: member {k}'s readout takes {readout.in_features} units of {core.hidden_size}"
-        )
-    kind = kinds[type(core)] or str(getattr(core, "nonlinearity", "tanh"))
-    own = {name: value.detach().cpu().clone() for name, value in core.named_parameters()}
-    into, out = own["weight_ih_l0"], readout.weight.detach().cpu().clone()
-    zeros = into.new_zeros(len(into))
-    biases = [own.get("bias_ih_l0", zeros), own.get("bias_hh_l0", zeros)]
-    names = CELLS[kind].biases
-    out_bias = out.new_zeros(len(out)) if readout.bias is None else readout.bias.detach().cpu().clone()
-    params = {
-        "W_rec": own["weight_hh_l0"],
-        "W_in": into,
-        **(dict(zip(names, biases, strict=True)) if len(names) == 2 else {names[0]: biases[0] + biases[1]}),
-        "W_out": out,
-        "b_out": out_bias,
-    }
-    return kind, params
+    return Member(
+        seed=k, status="given", initial={}, final=read.params, history=history, provenance=read.provenance
+    )
 
 
 def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:

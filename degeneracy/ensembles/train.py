@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tqdm import tqdm
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.ensembles.ensemble import Ensemble, check_seeds
 from degeneracy.errors import UserError
 from degeneracy.networks import Network
@@ -92,6 +93,7 @@ def sweep(
     return _trained(task, network, trainings, seeds, device, jobs, progress)
 
 
+@ordinary_state()
 def _trained(
     task: Task,
     network: Network,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.analysis import MEASURES, Measure, Recording, StepFunction, Variant, Weights
 from degeneracy.analysis.recording import Array
 from degeneracy.errors import UserError, unknown_name
@@ -41,6 +42,7 @@ GIVE = {
 KEYS = (*NUMERIC, "ood_errors", "ood_variants", "cell")
 
 
+@ordinary_state()
 def measure_arrays(
     *,
     states: Members | None = None,

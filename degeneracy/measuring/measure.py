@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.analysis import MEASURES, Measure, Measured, Recording, own_measure
 from degeneracy.analysis.measure import MeasureInParts
 from degeneracy.ensembles.ensemble import Ensemble
@@ -191,6 +192,7 @@ def _apply(
         return what, attempt(partial(function, *arguments))
 
 
+@ordinary_state()
 def measure(
     ensemble: Ensemble,
     task: Task,

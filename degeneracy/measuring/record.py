@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.analysis.recording import Recording, StepFunction, Weights
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.errors import UserError
@@ -25,6 +26,7 @@ from degeneracy.tasks import Task, Trials, closed_loop
 from degeneracy.training import one_thread
 
 
+@ordinary_state()
 def record(ensemble: Ensemble, task: Task, probe: Probe) -> Recording:
     """Record the members of an ensemble, and the same members before training where they are known.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.analysis import MEASURES
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.recording import Array
@@ -142,6 +143,7 @@ class Result:
         return self.measured["fixed_points"].arrays
 
     @property
+    @ordinary_state()
     def table(self) -> pd.DataFrame:
         """One row a finding, tidy; a measure that says nothing here has one row with its reason in `note`."""
         rows = [
@@ -187,6 +189,7 @@ class Result:
         }
 
 
+@ordinary_state()
 def compare(result: Result, other: Result) -> pd.DataFrame:
     """Differences of two conditions, `other` minus `result`, a row a finding that both have.
 

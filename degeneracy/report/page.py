@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jinja2
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.errors import UserError
 from degeneracy.files import write_bytes
 from degeneracy.measuring.results import Result
@@ -20,6 +21,7 @@ from degeneracy.studies.study_result import StudyResult
 _HEAD_BYTES = 4096  # the mark of a report, a PNG or an SVG of ours stands within these
 
 
+@ordinary_state()
 def write_report(study: StudyResult | Result, path: Path, *, jobs: int = 1) -> Path:
     """Write the report of a study or of one condition; its figures stand beside it, as PNG and SVG, in a folder.
 

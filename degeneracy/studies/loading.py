@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.errors import UserError
 from degeneracy.files import advising, digest, exists
 from degeneracy.measuring.measure import build_measures
@@ -16,6 +17,7 @@ from degeneracy.studies.study_result import StudyResult
 from degeneracy.user_files import user_path
 
 
+@ordinary_state()
 def load_run(path: str | Path) -> StudyResult:
     """The results of a finished run, from its directory. They are plain data: no code that its study names is imported.
 
@@ -37,6 +39,7 @@ def repair_advice(root: Path) -> str:
     return f"'degeneracy run STUDY --out {root} --repair' sets it aside and makes it again"
 
 
+@ordinary_state()
 def load_runs(folder: str | Path, names: Iterable[str] = (), *, scale: str = "") -> dict[str, StudyResult]:
     """The results of the finished runs in a folder, such as `runs`.
 
@@ -69,6 +72,7 @@ def load_runs(folder: str | Path, names: Iterable[str] = (), *, scale: str = "")
     return runs
 
 
+@ordinary_state()
 def remeasured(
     path: str | Path, measures: Sequence[str] = (), overrides: Iterable[tuple[str, Any]] = ()
 ) -> Study:

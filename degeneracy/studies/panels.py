@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.analysis import Measure, Measured
 from degeneracy.analysis.dynamics.measures import DSA
 from degeneracy.ensembles.ensemble import Ensemble
@@ -50,6 +51,7 @@ class Way:
     )  # further columns, of the ensemble
 
 
+@ordinary_state()
 def dsa_sensitivity(
     path: str | Path,
     *,
@@ -86,6 +88,7 @@ def dsa_sensitivity(
     return _taken(path, "dsa_sensitivity.csv", ways, jobs=jobs, progress=progress)
 
 
+@ordinary_state()
 def during_training(
     path: str | Path,
     measures: Sequence[str] = ("dsa", "signed_pif", "ood_log_error_sd"),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.analysis import Measured
 from degeneracy.errors import UserError
 from degeneracy.files import advising
@@ -30,6 +31,7 @@ from degeneracy.workers import WorkerEnded, resolve_jobs
 REPAIR = "the same command with --repair (run_study(..., repair=True)) sets it aside and makes it again"
 
 
+@ordinary_state()
 def run_study(
     study: Study | str | Path,
     *,

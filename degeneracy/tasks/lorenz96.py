@@ -9,6 +9,7 @@ import pydantic
 import torch
 from torch import Tensor
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.errors import UserError
 from degeneracy.streams import Streams, generator
 from degeneracy.tasks.task import ClosedLoop, Task, Trials, Variant
@@ -194,6 +195,7 @@ def _orbit(state: Tensor, forcing: float, dt: float, n_steps: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
+@ordinary_state()
 def _attractor(dimensions: int, forcing: float, dt: float) -> Tensor:
     """Runs on the attractor, (run, `N_STARTS` steps, site), float64, transients burned off; a fixed seed.
 
@@ -212,6 +214,7 @@ def _attractor(dimensions: int, forcing: float, dt: float) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@ordinary_state()
 def climate(dimensions: int, forcing: float, dt: float) -> tuple[float, float]:
     """Mean and sd of a site over the attractor; they do not depend on the length of the trials."""
     runs = _attractor(dimensions, forcing, dt)
@@ -219,6 +222,7 @@ def climate(dimensions: int, forcing: float, dt: float) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=8)
+@ordinary_state()
 def _reference_runs(dimensions: int, forcing: float, dt: float, n_steps: int, device: str) -> Tensor:
     """Normalised runs, (run, step, site), float32, long enough for a trial from any of the starts."""
     mean, sd = climate(dimensions, forcing, dt)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from threadpoolctl import threadpool_limits
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.networks import Network, initial_params
 from degeneracy.tasks import Task
@@ -22,6 +23,7 @@ from degeneracy.training.updates import path_for
 from degeneracy.workers import Call, spread
 
 
+@ordinary_state()
 def train_stack(
     task: Task,
     network: Network,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from degeneracy.ambient import ordinary_state
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.measuring.results import Result
 from degeneracy.studies.claims import Claim
@@ -65,6 +66,7 @@ class Tuning:
         return tuning_curve(self)
 
 
+@ordinary_state()
 def tune(
     study: Study | str | Path,
     *,
