@@ -19,7 +19,9 @@ class Weights:
     """The weights of one member, with what its cell's symmetry acts on.
 
     `candidate` is the gate whose rows flip sign with a unit (the candidate of GRU and LSTM; the only gate of a
-    tanh cell). `bias` has one or two rows a gate: `bias[gate, k, unit]`.
+    tanh cell). `bias` has one or two rows a gate: `bias[gate, k, unit]`. Of the gates in `summed_biases` only the sum
+    of the rows acts; it is kept in the first row, with 0 in the others, so that two networks which differ in nothing
+    but how it is split are the same weights.
     """
 
     recurrent: Array  # (gate, post, pre)
@@ -28,6 +30,15 @@ class Weights:
     readout: Array | None = None  # (out, unit)
     candidate: int = 0
     symmetry: str = "signed_permutation"  # a name in `symmetry.SYMMETRIES`
+    summed_biases: tuple[int, ...] = ()  # gates
+
+    def __post_init__(self) -> None:
+        if self.bias is not None and self.summed_biases:
+            bias, gates = np.array(self.bias, dtype=np.float64), list(self.summed_biases)
+            total = bias[gates].sum(axis=1)
+            bias[gates] = 0.0
+            bias[gates, 0] = total
+            object.__setattr__(self, "bias", bias)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from degeneracy.ambient import ordinary_state
 from degeneracy.analysis.weights.symmetry import SYMMETRIES, random_copy
 from degeneracy.checks.claim import require
 from degeneracy.measuring.record import member_weights
-from degeneracy.networks import forward
+from degeneracy.networks import forward, weights_obstacle
 from degeneracy.networks.cells import Cell, Params
 from degeneracy.streams import Streams
 
@@ -66,6 +66,12 @@ def cell_gradient(cell: Cell) -> None:
         require(grad is not None and not grad[1].any(), f"{name}: one member's loss does not reach another")
 
 
+def cell_acting(cell: Cell) -> None:
+    """Every parameter of every gate acts, and `summed_biases` names the gates whose biases act through their sum."""
+    obstacle = weights_obstacle(cell, N_INPUTS, N_UNITS)
+    require(not obstacle, obstacle)
+
+
 def cell_symmetry(cell: Cell) -> None:
     """Relabelling units by the symmetry that the cell names leaves its outputs as they are."""
     params = _params(cell, 0)
@@ -90,6 +96,7 @@ CELL_CLAIMS: dict[str, Callable[[Cell], None]] = {
     "form": cell_form,
     "members": cell_members,
     "gradient": cell_gradient,
+    "acting": cell_acting,
     "symmetry": cell_symmetry,
 }
 

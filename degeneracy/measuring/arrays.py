@@ -305,6 +305,7 @@ def _weights(arrays: Mapping[str, list[Array]], cell: Cell) -> list[Weights]:
                 readout=arrays["readout"][k] if "readout" in arrays else None,
                 candidate=cell.candidate,
                 symmetry=cell.symmetry,
+                summed_biases=cell.summed_biases,
             )
         )
     return found

@@ -19,7 +19,7 @@ from degeneracy.errors import UserError
 from degeneracy.measuring.behaving import Behaving
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.tangents import tangent_kernel
-from degeneracy.networks import draw_noise, forward, input_drive, read_out
+from degeneracy.networks import draw_noise, forward, input_drive, read_out, weights_obstacle
 from degeneracy.networks.cells import Cell, Params
 from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials, closed_loop
@@ -73,6 +73,7 @@ class _Recorder:
         self.cell = ensemble.cell
         self.inputs = self._trials(task.sample, probe.n_trials).inputs
         self.behaving = Behaving.of(ensemble, task, probe)
+        self.no_weights = weights_obstacle(self.cell, task.input_size, ensemble.network.hidden_size)
 
     def _trials(self, sample: Any, n_trials: int) -> Trials:
         """The same probe trials for all members."""
@@ -91,6 +92,8 @@ class _Recorder:
         autonomous = self._autonomous(params, states)
         noisy = self._noisy(params, inputs) if self._has_noise else None
         reasons = {} if noisy else {"noisy_states": "the networks have no noise of their own"}
+        if self.no_weights:
+            reasons |= dict.fromkeys(("weights", "initial_weights"), self.no_weights)
         kick = self.probe.kick * states.square().sum(-1).mean((1, 2)).sqrt().unsqueeze(-1)
         return Recording(
             members=tuple(str(seed) for seed in self.ensemble.seeds),
@@ -98,10 +101,8 @@ class _Recorder:
             autonomous_states=_per_member(self.cell.hidden(autonomous)),
             noisy_states=None if noisy is None else (noisy[0][0], noisy[1][0]),
             noisy_outputs=None if noisy is None else (noisy[0][1], noisy[1][1]),
-            weights=member_weights(self.cell, params),
-            initial_weights=member_weights(self.cell, self.ensemble.params(initial=True))
-            if untrained is not None
-            else None,
+            weights=self._weights(params),
+            initial_weights=None if untrained is None else untrained.weights,
             behavior=self.behaving.variants(params, kick),
             step=step_function(self.cell, params, _visited(states), _constant_inputs(inputs)),
             tangent_kernel=tangent_kernel(self.cell, params, inputs[0]),
@@ -109,6 +110,10 @@ class _Recorder:
             untrained=untrained,
             missing={"prediction_times": "the task has no closed loop", **missing, **reasons},
         )
+
+    def _weights(self, params: Params) -> list[Weights] | None:
+        """What weight measures take; None where it is not what acts."""
+        return None if self.no_weights else member_weights(self.cell, params)
 
     def _prediction_times(self, params: Params) -> Any:
         """How long each member stays near the truth on its own outputs, (member, trial); None without such a loop."""
@@ -202,6 +207,7 @@ def member_weights(cell: Cell, params: Params) -> list[Weights]:
             readout=readout[k],
             candidate=cell.candidate,
             symmetry=cell.symmetry,
+            summed_biases=cell.summed_biases,
         )
         for k in range(n_members)
     ]

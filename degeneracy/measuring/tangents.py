@@ -3,8 +3,8 @@
     K[s, s'] = sum_p  dy_s / dp  dy_s' / dp,   s = (trial, step, output), p all parameters as they act
 
 The recurrent weights have units^2 of them, so their gradients are made in blocks of rows and only K is kept. For the
-cells that are here they follow from what each step's input to the units does to the outputs (one backward pass);
-for a user's own cell they are taken by automatic differentiation of the whole network, which is slower.
+cells of `BY_SIGNALS` they follow from what each step's input to the units does to the outputs (one backward pass);
+for any other cell they are taken by automatic differentiation of the whole network, which is slower.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,8 +18,18 @@ from torch.func import vjp, vmap
 
 from degeneracy.analysis.recording import TangentKernel
 from degeneracy.networks import forward, input_drive, read_out
-from degeneracy.networks.cells import CELLS, Cell, Params
+from degeneracy.networks.cells import (
+    Cell,
+    GRUCell,
+    LeakyTanhCell,
+    LSTMCell,
+    Params,
+    ReluCell,
+    TanhCell,
+)
 
+# The cells, as they are and not as a subclass may step, whose W_rec and second bias act in `cells._recurrent` alone.
+BY_SIGNALS: tuple[type[Cell], ...] = (TanhCell, ReluCell, LeakyTanhCell, GRUCell, LSTMCell)
 SIGNALS = 2**22  # numbers of signals held at once: (sample, time, input to the units) of some members
 ROWS = 2**23  # numbers of gradients held at once: (sample, row of recurrent weights, unit)
 
@@ -54,7 +64,7 @@ def _parts(params: Params, inputs: Tensor, n_steps: int) -> Iterator[Params]:
 
 def _kernel(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> Tensor:
     """(member, sample, sample), samples in the order (trial, step, output)."""
-    if type(cell) not in CELLS.values():
+    if not serves_signals(cell, params):
         return torch.cat(
             [
                 automatic(cell, {name: value[k : k + 1] for name, value in params.items()}, inputs, steps)
@@ -62,6 +72,11 @@ def _kernel(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> Ten
             ]
         )
     return _by_signals(cell, params, inputs, steps)
+
+
+def serves_signals(cell: Cell, params: Params) -> bool:
+    """Whether `_by_signals` serves a cell: one of `BY_SIGNALS`, with these parameters and no other."""
+    return type(cell) in BY_SIGNALS and params.keys() == {"W_rec", "W_in", *cell.biases, "W_out", "b_out"}
 
 
 def automatic(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> Tensor:
@@ -91,8 +106,8 @@ def _each(y: Tensor) -> Tensor:
 def _by_signals(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> Tensor:
     """The kernel from what each step's input to the units does to the outputs.
 
-    In every cell of `CELLS` that input is the drive, W_in x + bias, and W_rec hidden(state), with the second bias where
-    there is one; so a weight's gradient is a sum over steps of products.
+    In every cell of `BY_SIGNALS` that input is the drive, W_in x + bias, and W_rec hidden(state), with the second bias
+    where there is one; so a weight's gradient is a sum over steps of products.
     """
     n_members = len(params["W_rec"])
     x = inputs.expand(n_members, -1, -1, -1)

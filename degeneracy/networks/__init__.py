@@ -1,5 +1,6 @@
 """Networks: cells, and a readout on top, drawn and run for many members at once."""
 
+from degeneracy.networks.acting import weights_obstacle
 from degeneracy.networks.cells import CELLS, Cell, Params
 from degeneracy.networks.network import (
     Network,
@@ -29,4 +30,5 @@ __all__ = [
     "read_out",
     "run_states",
     "scales",
+    "weights_obstacle",
 ]

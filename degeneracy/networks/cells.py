@@ -22,6 +22,8 @@ class Cell(Spec):
 
     `candidate` is the gate that noise enters and whose rows a unit's sign flip acts on; `symmetry` names the
     group under which relabelled weights are the same network (`analysis.weights.symmetry.SYMMETRIES`).
+    `summed_biases` names the gates, by position, whose biases act through their sum alone: what one has more the other
+    may have less, and it is the same network.
     """
 
     name: ClassVar[str]
@@ -31,6 +33,7 @@ class Cell(Spec):
     gates: ClassVar[int] = 1
     candidate: ClassVar[int] = 0
     biases: ClassVar[tuple[str, ...]] = ("bias",)
+    summed_biases: ClassVar[tuple[int, ...]] = ()
     states: ClassVar[int] = 1  # the state is this many blocks of N units; the readout sees `hidden(state)`
 
     @property
@@ -148,7 +151,11 @@ class LeakyTanhCell(Cell):
 
 
 class GRUCell(Cell):
-    """Gated recurrent unit in `torch.nn.GRU`'s form: reset, update and candidate gates, two biases."""
+    """Gated recurrent unit in `torch.nn.GRU`'s form: reset, update and candidate gates, two biases.
+
+    r = sigmoid(W_r x + b_r + U_r h + c_r), z likewise, n = tanh(W_n x + b_n + r (U_n h + c_n)): of the reset and update
+    gates only b + c acts; the candidate's c_n stands inside the product with r, so that both of its biases act.
+    """
 
     name: ClassVar[str] = "gru"
     summary: ClassVar[str] = "gated recurrent unit, equal to torch.nn.GRU"
@@ -157,6 +164,7 @@ class GRUCell(Cell):
     gates: ClassVar[int] = 3
     candidate: ClassVar[int] = 2
     biases: ClassVar[tuple[str, ...]] = ("bias", "bias_rec")
+    summed_biases: ClassVar[tuple[int, ...]] = (0, 1)
 
     def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:
         """The next state."""
@@ -172,7 +180,7 @@ class GRUCell(Cell):
 class LSTMCell(Cell):
     """Long short-term memory in `torch.nn.LSTM`'s form: input, forget, candidate and output gates, two biases.
 
-    The state is [h, c]; the readout sees h.
+    The state is [h, c]; the readout sees h. Of every gate's two biases only the sum acts.
     """
 
     name: ClassVar[str] = "lstm"
@@ -182,6 +190,7 @@ class LSTMCell(Cell):
     gates: ClassVar[int] = 4
     candidate: ClassVar[int] = 2
     biases: ClassVar[tuple[str, ...]] = ("bias", "bias_rec")
+    summed_biases: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)
     states: ClassVar[int] = 2
 
     def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:

@@ -95,7 +95,8 @@ def _stacked_autograd(
         states, outputs = forward(cell, leaves, trials.inputs, noise)
         loss = mean_squared_error(outputs, trials)
         cost = loss + states_penalty(strengths, cell.hidden(states), trials.valid)
-        grads = torch.autograd.grad(cost.sum(), list(leaves.values()))
+        # A user's own cell need not use all of its parameters; those have gradient 0.
+        grads = torch.autograd.grad(cost.sum(), list(leaves.values()), materialize_grads=True)
     return loss.detach(), dict(zip(leaves, grads, strict=True))
 
 

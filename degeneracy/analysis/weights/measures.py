@@ -33,6 +33,7 @@ class PIF(Measure):
     pairwise: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (PERMUTATION,)
     signed: ClassVar[bool] = False
+    revision: ClassVar[int] = 1  # biases that act through their sum alone are summed
     meaning: ClassVar[str] = (
         "how differently units are wired: Frobenius distance of weights after the best permutation of units; "
         "'recurrent' weights alone, 'joint' with input, bias and readout weights, each block over its mean norm"
