@@ -19,7 +19,7 @@ from degeneracy.training.costs import Costs
 from degeneracy.training.coupling import Coupled
 from degeneracy.training.specification import Training
 from degeneracy.training.stack import Member, Stack
-from degeneracy.training.updates import path_for
+from degeneracy.training.updates import checked_path
 from degeneracy.workers import Call, spread
 
 
@@ -47,10 +47,13 @@ def train_stack(
 
     Returns:
         The members in the order of `seeds`. Coupled members end together: once all are under the threshold.
+
+    Raises:
+        UserError: a path that does not serve the cell with these regularisers on the device.
     """
     started = time.perf_counter()
     costs = _costs(task, network, training, len(seeds), device, strengths)
-    name = path_for(network.build_cell(), device, costs.strengths) if path == "auto" else path
+    name = checked_path(path, network.build_cell(), device, costs.strengths)
     drawn = training.stream_seeds("initialisation", seeds)
     initial = initial_params(network, task.input_size, task.output_size, drawn)
     stack = Stack.start(task, network, training, seeds, initial, costs, device)

@@ -12,6 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from degeneracy.errors import UserError
+
+COMPILED_TERMS = ("square", "change")  # of the states, in the order of the costs of `compiled_parts.penalise`
+
 
 @dataclass(frozen=True, kw_only=True)
 class Regulariser:
@@ -19,6 +23,7 @@ class Regulariser:
 
     On weights: functions of W_rec as (member, gate, post, pre). On states: functions of the hidden states (member,
     trial, time, unit), those that the readout sees, and of which steps are part of the trial, (member, trial, time).
+    `compiled` names the term of the compiled gradients that this one is; without one, training takes another path.
     """
 
     summary: str
@@ -26,6 +31,11 @@ class Regulariser:
     on: Literal["weights", "states"]
     penalty: Callable[..., Tensor]  # (member,)
     gradient: Callable[..., Tensor]  # of the shape of the weights or states
+    compiled: Literal["", "square", "change"] = ""  # of `COMPILED_TERMS`
+
+    def __post_init__(self) -> None:
+        if self.on not in ("weights", "states"):  # it would be added nowhere
+            raise UserError(f"Regulariser: on = {self.on!r} is wrong: 'weights' or 'states' is needed")
 
 
 def _nuclear(w: Tensor) -> Tensor:
@@ -114,6 +124,7 @@ REGULARISERS: dict[str, Regulariser] = {
         on="states",
         penalty=_mean_square,
         gradient=_activity_gradient,
+        compiled="square",
     ),
     "temporal_consistency": Regulariser(
         summary="mean over trials, steps and units of the squared change of the hidden state: states move smoothly",
@@ -121,6 +132,7 @@ REGULARISERS: dict[str, Regulariser] = {
         on="states",
         penalty=_change,
         gradient=_change_gradient,
+        compiled="change",
     ),
 }
 

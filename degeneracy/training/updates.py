@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degeneracy.errors import UserError, unknown_name
 from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, Params, ReluCell, TanhCell
 from degeneracy.tasks import Trials
 from degeneracy.training.backpropagation import (
@@ -26,7 +27,7 @@ from degeneracy.training.backpropagation import (
 )
 from degeneracy.training.costs import Costs
 from degeneracy.training.optimisation import NORM, Adam, clip_norms, flatten, views
-from degeneracy.training.regularisers import REGULARISERS, Strengths, on_states
+from degeneracy.training.regularisers import COMPILED_TERMS, REGULARISERS, Strengths, on_states
 
 
 def compiled_gradients(
@@ -57,22 +58,48 @@ PATHS: dict[str, Path] = {
 }
 
 
-def path_for(cell: Cell, device: str = "cpu", strengths: Collection[str] = ()) -> str:
-    """The fastest path that serves a cell on a device: a name in `PATHS`.
-
-    A subclass of a cell has its own step, hence autograd; so has a gated cell with regularisers on states.
+def serves(path: str, cell: Cell, device: str = "cpu", strengths: Collection[str] = ()) -> bool:
+    """Whether a path takes the gradients of a cell with these costs; a subclass of a cell has its own step.
 
     Args:
+        path: a name in `PATHS`. "autograd" serves everything, "bptt" the one-gate cells that are here. "compiled"
+            serves those and the GRU on a CPU, of regularisers on states those that are terms of its own, with
+            one-gate cells alone.
         cell: the cell.
         device: a torch device.
         strengths: names of the regularisers in use.
     """
-    one_gate = serves_bptt(cell)
-    if not one_gate and any(REGULARISERS[name].on == "states" for name in strengths):
-        return "autograd"
-    if torch.device(device).type == "cpu" and type(cell) in _COMPILED and _kernels(cell) is not None:
-        return "compiled"
-    return "bptt" if one_gate else "autograd"
+    if path == "autograd":
+        return True
+    if path == "bptt":
+        return serves_bptt(cell)
+    penalties = [REGULARISERS[name] for name in strengths if REGULARISERS[name].on == "states"]
+    if penalties and not (serves_bptt(cell) and all(penalty.compiled for penalty in penalties)):
+        return False
+    return torch.device(device).type == "cpu" and type(cell) in _COMPILED and _kernels(cell) is not None
+
+
+def path_for(cell: Cell, device: str = "cpu", strengths: Collection[str] = ()) -> str:
+    """The fastest path that serves a cell on a device: a name in `PATHS`; arguments as of `serves`."""
+    return next(path for path in reversed(PATHS) if serves(path, cell, device, strengths))
+
+
+def checked_path(path: str, cell: Cell, device: str, strengths: Collection[str]) -> str:
+    """A path by its name, "auto" for the fastest that serves.
+
+    Raises:
+        UserError: an unknown name, or a path that does not serve.
+    """
+    if path == "auto":
+        return path_for(cell, device, strengths)
+    if path not in PATHS:
+        raise unknown_name("path", path, ("auto", *PATHS))
+    if not serves(path, cell, device, strengths):
+        costs = f" with {', '.join(strengths)}" if strengths else ""
+        raise UserError(
+            f"path '{path}' does not serve cell '{cell.name}'{costs} on device '{device}' (use 'auto')"
+        )
+    return path
 
 
 _COMPILED: dict[type[Cell], str] = {
@@ -163,7 +190,7 @@ class _CompiledMembers:
     def __init__(self, cell: Cell, n_units: int, strengths: Strengths) -> None:
         kernels = _kernels(cell)
         assert kernels is not None
-        assert serves_bptt(cell) or not strengths
+        checked_path("compiled", cell, "cpu", strengths)
         self.kernels: Any = kernels
         self.descend: Any = import_module("degeneracy.training.compiled_parts").descend
         self._unit, self._options = _unit(cell, kernels)
@@ -187,14 +214,14 @@ class _CompiledMembers:
         if not self._strengths:
             return [np.empty((len(valid), 0), np.float32), np.zeros(2, np.float32)]
         counts: dict[str, int] = {
-            "l2_activity": int(np.count_nonzero(valid)),
-            "temporal_consistency": int(np.count_nonzero(valid[:, 1:] & valid[:, :-1])),
+            "square": int(np.count_nonzero(valid)),
+            "change": int(np.count_nonzero(valid[:, 1:] & valid[:, :-1])),
         }
-        strengths = {name: float(self._strengths[name][k]) for name in counts if name in self._strengths}
-        costs = [
-            2 * strengths.get(name, 0.0) / max(count * self._n_units, 1) for name, count in counts.items()
-        ]
-        return [valid.astype(np.float32), np.array(costs, np.float32)]
+        costs = dict.fromkeys(counts, 0.0)
+        for name, strength in self._strengths.items():
+            term = REGULARISERS[name].compiled
+            costs[term] += 2 * float(strength[k]) / max(counts[term] * self._n_units, 1)
+        return [valid.astype(np.float32), np.array([costs[term] for term in COMPILED_TERMS], np.float32)]
 
     def _workspace(self, shape: tuple[int, int, int, int]) -> Any:
         """The arrays to work in, made anew for trials of another shape."""
