@@ -107,6 +107,35 @@ def test_a_cell_of_ones_own_is_differentiated_as_it_is(monkeypatch):
     np.testing.assert_allclose(found, by_differences(Slow(), params, inputs(), [0, 2], [0, 4]), atol=1e-8)
 
 
+class Multiplied(TanhCell):
+    """The step and parameters of a tanh cell, with the product of its own, which no offset enters."""
+
+    name: ClassVar[str] = "multiplied"
+
+    def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:
+        return torch.tanh(drive + torch.matmul(state, params["W_rec"].mT))
+
+
+@pytest.mark.parametrize("kind", [Slow, Multiplied, *CELLS.values()])
+def test_a_registered_cell_takes_the_fast_way_where_that_serves_it_alone(kind, monkeypatch):
+    """Standing in the table says nothing of how a cell steps, nor of which parameters it has."""
+    monkeypatch.setitem(CELLS, kind.name, kind)
+    made, params = network(kind.name)
+    taken = []
+    monkeypatch.setattr(tangents, "_by_signals", lambda *given: taken.append(1) or quick(*given))
+    found = tangent_kernel(made, params, inputs()).kernel([0, 2], [0, 4])
+    np.testing.assert_allclose(found, by_differences(made, params, inputs(), [0, 2], [0, 4]), atol=1e-8)
+    assert bool(taken) == (kind not in (Slow, Multiplied))
+
+
+def test_a_parameter_more_is_not_passed_over():
+    """A known cell with a parameter that it does not have: not served, so that nothing is left out unseen."""
+    made, params = network("tanh")
+    assert tangents.serves_signals(made, params)
+    assert not tangents.serves_signals(made, params | {"rate": params["bias"]})
+    assert not tangents.serves_signals(made, {name: params[name] for name in params if name != "b_out"})
+
+
 def test_units_in_another_order_have_the_same_kernel_and_more_training_steps_another():
     made, params = network("tanh", n=6)
     kernel = tangent_kernel(made, params, inputs())
