@@ -22,6 +22,7 @@ from degeneracy.measuring.measure import (
 )
 from degeneracy.measuring.record import step_function
 from degeneracy.measuring.results import MemberSummary, Result
+from degeneracy.networks import weights_obstacle
 from degeneracy.networks.cells import CELLS, Cell
 from degeneracy.user_files import user_path
 from degeneracy.workers import resolve_jobs
@@ -261,8 +262,9 @@ def _recording(
     if errors is not None:
         for k in range(errors.shape[1]):
             behavior[names[k] if names else f"variant {k + 1}"] = Variant(errors=errors[:, k : k + 1])
+    obstacle = weights_obstacle(cell, 1, arrays["weights"][0].shape[-1]) if "weights" in arrays else ""
     initial = None
-    if "initial_weights" in arrays:
+    if "initial_weights" in arrays and not obstacle:
         initial = _weights({"weights": arrays["initial_weights"]}, cell)
     labels = tuple(str(k) for k in range(n))
     untrained = None
@@ -272,12 +274,14 @@ def _recording(
     return Recording(
         members=labels,
         states=arrays.get("states"),
-        weights=_weights(arrays, cell) if "weights" in arrays else None,
+        weights=_weights(arrays, cell) if "weights" in arrays and not obstacle else None,
         initial_weights=initial,
         behavior=behavior,
         step=step,
         untrained=untrained,
-        missing=GIVE | ({} if step is not None else {"step": reason}),
+        missing=GIVE
+        | ({} if step is not None else {"step": reason})
+        | (dict.fromkeys(("weights", "initial_weights"), obstacle) if obstacle else {}),
     )
 
 

@@ -273,3 +273,18 @@ def test_weights_that_are_not_what_acts_are_not_measured(
     assert recording.weights is recording.initial_weights is None
     assert recording.untrained is not None
     assert recording.untrained.weights is None
+
+
+def test_arrays_of_such_a_cell_are_not_measured_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CELLS, Unconnected.name, Unconnected)
+    rng = np.random.default_rng(0)
+    weights, states = rng.normal(size=(3, N, N)), rng.uniform(-1, 1, size=(3, 4, 9, N))
+    result = dg.measure_arrays(
+        weights=weights,
+        initial_weights=weights,
+        states=states,
+        cell=Unconnected.name,
+        measures=("pif", "procrustes"),
+    )
+    assert set(result.measured) == {"procrustes"}
+    assert result.missing["pif"] == f"needs weights: {OBSTACLES[Unconnected]}"
