@@ -92,17 +92,24 @@ def _checked(k: int, given: object) -> tuple[Any, Any]:
             f"from_modules: member {k} must have one layer, one direction and no projection (num_layers ="
             f" {core.num_layers}, bidirectional = {core.bidirectional}, proj_size = {core.proj_size})"
         )
+    if not _tensors(core) or not _tensors(readout):
+        raise UserError(f"from_modules: member {k} has a module without parameters")
     if readout.in_features != core.hidden_size:
         raise UserError(
             f"from_modules: member {k}'s readout takes {readout.in_features} units of {core.hidden_size}"
         )
-    for parameter in (*core.parameters(), *readout.parameters()):
-        if parameter.dtype not in (torch.float32, torch.float64) or parameter.is_meta:
+    for value in (*_tensors(core), *_tensors(readout)):
+        if value.dtype not in (torch.float32, torch.float64) or value.is_meta:
             raise UserError(
-                f"from_modules: member {k} has parameters in {parameter.dtype} on {parameter.device.type}; needed are"
+                f"from_modules: member {k} has parameters in {value.dtype} on {value.device.type}; needed are"
                 " float32 or float64 with values (module.float())"
             )
     return core, readout
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    """What a module is made of: its parameters, or what stands in their place in a frozen one."""
+    return list(module.parameters()) or [value for value in module.buffers() if value.is_floating_point()]
 
 
 def _unwrapped(module: Any) -> Any:
@@ -133,10 +140,11 @@ def _left_as_they_are(*modules: nn.Module) -> Iterator[None]:
             for module in modules:
                 module.eval()
             yield
+    finally:
+        with torch.no_grad():
             for buffer, content in buffers:
                 if not torch.equal(buffer, content):
                     buffer.copy_(content)
-    finally:
         for part, before in zip(parts, attributes, strict=True):
             _put_back(part, before)
 
@@ -162,14 +170,14 @@ def _put_back(part: nn.Module, attributes: dict[str, tuple[Any, Any]]) -> None:
 
 def _run(k: int, core: Any, readout: Any) -> _Run:
     """Run a module and its readout on random inputs of several sizes, from a stream of their own."""
-    like = next(core.parameters())
+    like = _tensors(core)[0]
     drawn = Streams([0], "from_modules").normal((len(INPUT_SIZES), N_STEPS, core.input_size))[0]
     inputs = (drawn * torch.tensor(INPUT_SIZES)[:, None, None]).to(like)
     try:
         made = core(inputs if core.batch_first else inputs.transpose(0, 1))
         states = made[0] if isinstance(made, tuple | list) else made
         states = states if core.batch_first else states.transpose(0, 1)
-        outputs = readout(states.to(next(readout.parameters())))
+        outputs = readout(states.to(_tensors(readout)[0]))
     except Exception as error:  # of the user's own forward
         reason = next(iter(str(error).splitlines()), "")
         raise UserError(

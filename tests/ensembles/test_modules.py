@@ -109,6 +109,15 @@ def frozen(core: Any, readout: Any) -> Pair:
     return core, readout
 
 
+def buffered(core: Any, readout: Any) -> Pair:
+    """Frozen for good: what were parameters are buffers."""
+    for module in (core, readout):
+        for name, value in list(module.named_parameters()):
+            delattr(module, name)
+            module.register_buffer(name, value.detach())
+    return core, readout
+
+
 def compiled(core: Any, readout: Any) -> Pair:
     return torch.compile(core), torch.compile(readout)
 
@@ -143,6 +152,7 @@ MAKES: dict[str, Callable[[Any, Any], Pair]] = {
     "tied": tied,
     "tied readout": tied_readout,
     "frozen": frozen,
+    "buffered": buffered,
     "compiled": compiled,
     "compiled in place": compiled_in_place,
     "DataParallel": on_several_devices,
@@ -196,6 +206,8 @@ def test_the_modules_are_left_as_they_were(make: str) -> None:
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert torch.get_num_threads() == threads
     # They go on training: gradients reach every parameter.
+    if make == "buffered":  # but for those that have none
+        return
     with torch.compiler.set_stance("force_eager"):
         readout(core(torch.ones(5, 2, N_IN))[0]).square().sum().backward()
     for parameter in core.parameters():
@@ -247,6 +259,14 @@ def test_a_subclass_is_read_in_evaluation_mode_and_forgets_it() -> None:
     np.testing.assert_allclose(ensemble.rollout(inputs.transpose(0, 1))[0][0], expected, atol=1e-5)
 
 
+def test_a_module_that_is_refused_is_left_as_it_was_too() -> None:
+    core, readout = drawn(Counting(N_IN, N), Squashed(N, N_OUT))
+    with pytest.raises(UserError, match="largest difference of its outputs"):
+        Ensemble.from_modules([(core, readout)])
+    assert (core.calls, core.training, readout.training) == (0, True, True)
+    assert not core.last.any()
+
+
 class Doubled(nn.GRU):
     def forward(self, x: Tensor, start: Any = None) -> Any:
         states, end = super().forward(x, start)
@@ -290,6 +310,12 @@ def hooked(core: nn.Module) -> nn.Module:
     return core
 
 
+def bare(core: nn.Module) -> nn.Module:
+    for name, _ in list(core.named_parameters()):
+        delattr(core, name)
+    return core
+
+
 REFUSED: dict[str, tuple[Callable[[], Pair], str]] = {
     "own forward": (
         lambda: (Doubled(N_IN, N), nn.Linear(N, N_OUT)),
@@ -314,6 +340,7 @@ REFUSED: dict[str, tuple[Callable[[], Pair], str]] = {
     ),
     "projection": (lambda: (nn.LSTM(N_IN, N, proj_size=2), nn.Linear(N, N_OUT)), "proj_size = 2"),
     "cell": (lambda: (nn.GRUCell(N_IN, N), nn.Linear(N, N_OUT)), r"is \(GRUCell, Linear\)"),
+    "nothing": (lambda: (bare(nn.GRU(N_IN, N)), nn.Linear(N, N_OUT)), "a module without parameters"),
     "wrapped cell": (
         lambda: (nn.DataParallel(nn.GRUCell(N_IN, N)), nn.Linear(N, N_OUT)),
         r"is \(GRUCell, Linear\)",
