@@ -13,6 +13,7 @@ from degeneracy.training import Member, Training, check_training_memory, resolve
 from degeneracy.workers import resolve_jobs
 
 
+@ordinary_state()
 def train(
     task: Task,
     network: Network,
@@ -44,6 +45,7 @@ def train(
     return ensemble
 
 
+@ordinary_state()
 def sweep(
     task: Task,
     network: Network,
@@ -93,7 +95,6 @@ def sweep(
     return _trained(task, network, trainings, seeds, device, jobs, progress)
 
 
-@ordinary_state()
 def _trained(
     task: Task,
     network: Network,
