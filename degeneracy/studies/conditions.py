@@ -8,8 +8,8 @@ from typing import Any
 
 from degeneracy.analysis import Measure
 from degeneracy.errors import UserError
-from degeneracy.measuring.memory import check_measuring_memory
 from degeneracy.files import digest as full_digest
+from degeneracy.measuring.memory import check_measuring_memory
 from degeneracy.measuring.probe import Probe
 from degeneracy.named import describe
 from degeneracy.networks import Network
