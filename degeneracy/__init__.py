@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from degeneracy.ensembles.ensemble import Ensemble
     from degeneracy.ensembles.train import sweep, train
     from degeneracy.errors import UserError
-    from degeneracy.measuring.arrays import load_arrays, measure_arrays
+    from degeneracy.measuring.array_files import load_arrays
+    from degeneracy.measuring.arrays import measure_arrays
     from degeneracy.measuring.measure import measure
     from degeneracy.measuring.probe import Probe
     from degeneracy.measuring.results import Result, compare
@@ -88,7 +89,7 @@ _HOMES = {
     "MEASURES": "analysis",
     "Measure": "analysis",
     "Recording": "analysis",
-    "load_arrays": "measuring.arrays",
+    "load_arrays": "measuring.array_files",
     "measure_arrays": "measuring.arrays",
     "CELLS": "networks",
     "Cell": "networks",

@@ -3,6 +3,7 @@
 What is compared is the least that a size can take, so that nothing is refused that could be done.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,10 @@ from pathlib import Path
 
 from degeneracy.errors import UserError
 
+CONTAINERS = (  # folder, how much a container may use, how much it uses
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -41,6 +46,15 @@ def in_words(n_bytes: int) -> str:
     while power + 1 < len(UNITS) and n_bytes >= 999.5 * 1000**power:
         power += 1
     return f"{n_bytes / 1000**power:.3g} {UNITS[power]}"
+
+
+def available_memory() -> int:
+    """Bytes of main memory that are free: of the machine, or of the container if that has fewer.
+
+    Where the system does not say how much is free, all that the machine has; where it does not say that either, no
+    limit.
+    """
+    return min(_free_of_machine(), machine_memory(), *_free_of_containers())
 
 
 def machine_memory() -> int:
@@ -97,3 +111,24 @@ def _limit(file: Path) -> Iterator[int]:
         return
     if text.isdecimal():
         yield int(text)
+
+
+def _free_of_machine() -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return sys.maxsize
+
+
+def _free_of_containers() -> list[int]:
+    free = []
+    for folder, most, used in CONTAINERS:
+        with contextlib.suppress(OSError, ValueError, KeyError):  # "max" where there is no limit
+            limit, taken = (int((Path(folder) / name).read_text(encoding="utf-8")) for name in (most, used))
+            listed = (Path(folder) / "memory.stat").read_text(encoding="utf-8").splitlines()
+            details = dict(line.split(maxsplit=1) for line in listed)
+            # Files that the system keeps in memory and gives up when memory is asked for count as used.
+            kept = int(details.get("total_inactive_file") or details["inactive_file"])
+            free.append(max(limit - taken + kept, 0))
+    return free

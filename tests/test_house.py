@@ -30,6 +30,7 @@ FLOORS = (
         "memory",
         "mending",
         "named",
+        "numeric",
         "packs",
         "records",
         "specs",

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
 import pydantic
 
 from degeneracy.analysis.dynamics import shape
@@ -12,6 +11,7 @@ from degeneracy.analysis.measure import Finding, Level, Measure, Measured
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.analysis.statistics import jackknife
 from degeneracy.errors import UserError
+from degeneracy.numeric import real_array
 
 
 class _Own(Measure):
@@ -65,7 +65,7 @@ class _Own(Measure):
                     f"measure '{self.name}': a metric with fit_score needs states, which were not given"
                 )
             return shape.metric_distances(thing, recording.states)
-        value = np.asarray(thing(recording, **(self.model_extra or {})), dtype=np.float64)
+        value = real_array(thing(recording, **(self.model_extra or {})), f"measure '{self.name}'")
         n = len(recording)
         if value.shape not in ((n, n), (n,)):
             raise UserError(

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from degeneracy.numeric import real_array
+
 Array = NDArray[np.float64]
 
 
@@ -21,7 +23,8 @@ class Weights:
     `candidate` is the gate whose rows flip sign with a unit (the candidate of GRU and LSTM; the only gate of a
     tanh cell). `bias` has one or two rows a gate: `bias[gate, k, unit]`. Of the gates in `summed_biases` only the sum
     of the rows acts; it is kept in the first row, with 0 in the others, so that two networks which differ in nothing
-    but how it is split are the same weights.
+    but how it is split are the same weights. All become float64
+    arrays.
     """
 
     recurrent: Array  # (gate, post, pre)
@@ -29,12 +32,21 @@ class Weights:
     bias: Array | None = None  # (gate, k, post)
     readout: Array | None = None  # (out, unit)
     candidate: int = 0
-    symmetry: str = "signed_permutation"  # a name in `symmetry.SYMMETRIES`
+    symmetry: str = "signed_permutation"  # a name in `symmetry.SYMMETRIES`; "" where the cell is not known
     summed_biases: tuple[int, ...] = ()  # gates
 
     def __post_init__(self) -> None:
+        for name, axes in (
+            ("recurrent", ("gate", "post", "pre")),
+            ("input", ("gate", "post", "in")),
+            ("bias", ("gate", "bias", "unit")),
+            ("readout", ("out", "unit")),
+        ):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, real_array(value, f"{name} weights", axes))
         if self.bias is not None and self.summed_biases:
-            bias, gates = np.array(self.bias, dtype=np.float64), list(self.summed_biases)
+            bias, gates = self.bias.copy(), list(self.summed_biases)
             total = bias[gates].sum(axis=1)
             bias[gates] = 0.0
             bias[gates, 0] = total
@@ -106,3 +118,9 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self.members)
+
+    @property
+    def symmetry(self) -> str:
+        """The group under which relabelled weights are the same network; "" where a member's cell is not known."""
+        names = {each.symmetry for each in self.weights or ()}
+        return next(iter(sorted(names)), "")

@@ -42,7 +42,9 @@ def cell_form(cell: Cell) -> None:
     require(
         states.shape == (2, 3, 7, cell.states * N_UNITS), "states are (member, trial, time, states * unit)"
     )
-    require(cell.hidden(states).shape == (2, 3, 7, N_UNITS), "hidden(state) is (..., unit)")
+    hidden, (low, high) = cell.hidden(states), cell.state_range
+    require(hidden.shape == (2, 3, 7, N_UNITS), "hidden(state) is (..., unit)")
+    require(bool(((low <= hidden) & (hidden <= high)).all()), "hidden(state) lies within state_range")
     require(states.isfinite().all() and outputs.isfinite().all(), "states are finite")
 
 

@@ -99,6 +99,8 @@ def _measure_run(
     from degeneracy.studies.running import run_study
     from degeneracy.workers import resolve_jobs
 
+    if args.cell:
+        raise UserError("--cell is for arrays: a run knows the cell of its networks")
     if args.out:
         raise UserError(
             "--out is for arrays: a run is measured where it lies (copy its folder to keep both tables)"
@@ -120,7 +122,7 @@ def _measure_arrays(
 
     out = user_path(args.out) if args.out else Path("runs") / source.stem
     result, report = measure_to_folder(
-        source, out, measures=names, settings=settings, jobs=parse_jobs(args.jobs)
+        source, out, measures=names, cell=args.cell, settings=settings, jobs=parse_jobs(args.jobs)
     )
     print(table_text(result, out / "degeneracy.csv"))
     log.info("Report: %s", report)

@@ -46,10 +46,13 @@ MEASURE = """\
 examples:
   degeneracy measure states.npz --out mine --measures procrustes,cka
   degeneracy measure states.npz --out mine --set options.dsa.rank=20 --set options.dsa.n_delays=10
+  degeneracy measure nets.npz --out mine --cell leaky_tanh --set cell_options.dt_ms=10
   degeneracy measure runs/quickstart --measures dsa,pif --set options.dsa.rank=10
 
 Of arrays: writes degeneracy.csv, distances.npz and report.html into --out, a new or empty folder, or one that
-this command wrote before.
+this command wrote before. No cell is assumed: fixed_points, signed_pif and orthogonal need --cell (or the name of
+a cell as the array "cell"), with the cell's fields as cell_options.FIELD, set or in the file. A cell module:Name is
+code of yours that is imported and run; it can be given with --cell alone, never by a file of arrays.
 
 Of a run: measures its stored networks again, where it lies, and trains nothing. What was measured with the same
 options before is taken over; options.MEASURE.FIELD, probe.FIELD and measures can be set. The run's study.json,
@@ -108,6 +111,12 @@ def build_parser() -> argparse.ArgumentParser:
     measure.add_argument("source", metavar="ARRAYS.npz|RUN_DIR", help="arrays, or a run directory")
     measure.add_argument("--out", metavar="DIR", default="", help="for arrays (default: runs/ARRAYS)")
     measure.add_argument("--measures", metavar="A,B", default="", help="names, or module:Name (default: all)")
+    measure.add_argument(
+        "--cell",
+        metavar="NAME",
+        default="",
+        help="of arrays: the networks' cell, or module:Name (default: unknown)",
+    )
     for command in (run, tune, measure):
         _add_common(command)
     report = add("report", "write the report of a finished run again", REPORT)

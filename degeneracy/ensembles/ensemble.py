@@ -24,6 +24,7 @@ from degeneracy.files import DamagedFile, digest, read_json, write_json
 from degeneracy.named import build, describe
 from degeneracy.networks import Network, forward
 from degeneracy.networks.cells import Cell, Params
+from degeneracy.numeric import real_array
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import History, Member, Training, one_thread
 from degeneracy.user_files import user_path
@@ -121,7 +122,9 @@ class Ensemble:
             UserError: inputs of another shape than the members take, or not finite.
         """
         params = self.params()
-        given = torch.as_tensor(inputs, dtype=params["W_in"].dtype)
+        layouts = ("trial", "time", "in"), ("member", "trial", "time", "in")
+        numbers = real_array(inputs, "rollout: inputs", *layouts)
+        given = torch.from_numpy(numbers.copy()).to(params["W_in"].dtype)
         if given.ndim == 3:
             given = given.unsqueeze(0).expand(len(self), *given.shape)
         size = params["W_in"].shape[-1]

@@ -1,18 +1,23 @@
 """Networks trained elsewhere, given as arrays: the same table, distances and report for what is given."""
 
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
 from degeneracy.ambient import ordinary_state
 from degeneracy.analysis import MEASURES, Measure, Recording, StepFunction, Variant, Weights
 from degeneracy.analysis.recording import Array
-from degeneracy.errors import UserError, unknown_name
+from degeneracy.errors import UserError
+from degeneracy.measuring.array_cells import (
+    GIVE_CELL,
+    ArrayCell,
+    array_cell,
+    check_range,
+    check_step,
+    step_of_arrays,
+)
 from degeneracy.measuring.measure import (
     build_measures,
     lacking,
@@ -20,27 +25,29 @@ from degeneracy.measuring.measure import (
     measures_of,
     split_outcome,
 )
-from degeneracy.measuring.record import step_function
 from degeneracy.measuring.results import MemberSummary, Result
 from degeneracy.networks import weights_obstacle
-from degeneracy.networks.cells import CELLS, Cell
+from degeneracy.networks.cells import Cell
+from degeneracy.numeric import Layout, axis_labels, member_arrays, real_array
 from degeneracy.user_files import user_path
 from degeneracy.workers import resolve_jobs
 
 Members = ArrayLike | Sequence[ArrayLike]  # one array with a leading member axis, or a list of arrays
 
+# One array per member; the other keywords that a file of arrays may hold follow.
 NUMERIC = ("states", "weights", "input_weights", "bias", "readout", "untrained_states", "initial_weights")
 # What to give so that a recording has it.
 GIVE = {
     "states": "not given (states)",
     "weights": "not given (weights)",
+    "symmetry": GIVE_CELL,
     "initial_weights": "not given (initial_weights)",
     "behavior": "not given (ood_errors)",
     "prediction_times": "a closed loop runs the networks themselves",
     "tangent_kernel": "gradients are of the networks themselves",
     "untrained": "not given (untrained_states)",
 }
-KEYS = (*NUMERIC, "ood_errors", "ood_variants", "cell")
+KEYS = (*NUMERIC, "inputs", "ood_errors", "ood_variants", "cell")
 
 
 @ordinary_state()
@@ -53,9 +60,11 @@ def measure_arrays(
     readout: Members | None = None,
     untrained_states: Members | None = None,
     initial_weights: Members | None = None,
+    inputs: ArrayLike | None = None,
     ood_errors: ArrayLike | None = None,
     ood_variants: Sequence[str] = (),
-    cell: str = "tanh",
+    cell: str | Cell | type[Cell] = "",
+    cell_options: Mapping[str, Any] | None = None,
     measures: Iterable[Any] = tuple(MEASURES),
     options: Mapping[str, Mapping[str, Any]] | None = None,
     jobs: int = 1,
@@ -63,7 +72,12 @@ def measure_arrays(
 ) -> Result:
     """Measure networks trained elsewhere from their arrays; what a measure lacks is listed with the reason.
 
-    Where members differ in size, give a list of arrays, one a member, in place of one array.
+    Where members differ in size, give a list of arrays, one a member, in place of one array. Arrays are taken from
+    numpy, torch, pandas, xarray, JAX and others (`numeric.real_array`); where their dimensions have names, these say
+    which axis is which, in any order. Masked and missing values are refused.
+
+    No cell is assumed. Without `cell`, what depends on it has no number: `fixed_points` on the step, `signed_pif` and
+    `orthogonal` on which relabellings of units leave a network the same; `pif` then only reorders units.
 
     Args:
         states: (member, trial, time, unit), the hidden states of all members on the same trials.
@@ -74,9 +88,12 @@ def measure_arrays(
             the recurrent bias of each gate.
         readout: (member, out, unit).
         untrained_states, initial_weights: the same members before training, as reference.
+        inputs: (trial, time, in), the inputs behind the states, the same for all members: with a cell, weights, biases
+            and input weights, the states are checked to follow its step, and `fixed_points` can take the mean input.
         ood_errors: (member, variant), mean squared error of each member on each task variant.
-        ood_variants: their names; "variant 1", ... by default.
-        cell: a name in `CELLS`; says which relabellings of units leave a network the same.
+        ood_variants: their names; those of a table's columns, or "variant 1", ..., by default.
+        cell: of these networks: a name in `CELLS`, a `Cell`, or the user's own as `module:Name` (which is imported).
+        cell_options: the fields of a cell given by name, e.g. {"dt_ms": 10, "tau_ms": 50, "form": "rate"}.
         measures, options, jobs: as for `measure`.
         condition: what to call the ensemble in the table.
 
@@ -85,19 +102,20 @@ def measure_arrays(
 
     Raises:
         UserError: arrays of another rank, members that do not match, values that are not finite, under 2 members,
-            an unknown cell, measure or option, options that the states cannot serve, or data that no measure can
-            say anything about.
+            an unknown cell, measure or option, a cell that cannot have had these states, options that the states
+            cannot serve, or data that no measure can say anything about.
     """
     given = {"states": states, "weights": weights, "input_weights": input_weights, "bias": bias}
     given |= {"readout": readout, "untrained_states": untrained_states, "initial_weights": initial_weights}
-    if cell not in CELLS:
-        raise unknown_name("cell", cell, CELLS)
-    kind = CELLS[cell]()
-    arrays = {name: _members(name, value, kind) for name, value in given.items() if value is not None}
-    errors = None if ood_errors is None else _errors(ood_errors)
+    known = array_cell(cell, cell_options)
+    arrays = {name: _members(name, value, known.cell) for name, value in given.items() if value is not None}
+    errors, variants = (
+        (None, tuple(ood_variants)) if ood_errors is None else _errors(ood_errors, ood_variants)
+    )
     n = _count(arrays, errors)
     built, n_jobs = measures_of(None, build_measures(measures, options)), resolve_jobs(jobs)
-    recording = _recording(arrays, errors, tuple(ood_variants), kind, n)
+    driven = None if inputs is None else _inputs(inputs, arrays)
+    recording = _recording(arrays, driven, errors, variants, known, n)
     asked = [name for name in built if not lacking(built[name], recording)]
     for name in asked:
         _check(built[name], recording)
@@ -108,14 +126,14 @@ def measure_arrays(
     return Result(
         condition=condition,
         spec={
-            "cell": cell,
+            "cell": known.described,
             "shapes": shapes,
             "measures": {k: m.model_dump(mode="json") for k, m in built.items()},
         },
         members=tuple(_summary(k) for k in range(n)),
         measured_members=recording.members,
         levels={name: m.level for name, m in built.items()},
-        measured={name: found[name] for name in built if name in found},
+        measured={name: known.noted(built[name], found[name]) for name in built if name in found},
         missing={name: missing[name] for name in built if name in missing},
     )
 
@@ -127,98 +145,64 @@ def _check(measure: Measure, recording: Recording) -> None:
         measure.check(n_units=n_units, n_steps=n_steps, n_trials=n_trials)
 
 
-def load_arrays(path: str | Path) -> dict[str, Any]:
-    """The arguments of `measure_arrays` from an .npz file with the same names.
-
-    Where members differ in size, `states` is given as `states_0`, `states_1`, ... one array a member; likewise
-    the others. `cell` and `ood_variants` are strings.
-
-    Raises:
-        UserError: no such file, a damaged one, one with Python objects in it, or an unknown name.
-    """
-    try:
-        # Opened here and not by numpy, which leaves a damaged file open.
-        with user_path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            stored = {name: file[name] for name in file.files}
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or 'not an .npz file'}") from error
-    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        objects = isinstance(error, ValueError) and "Object arrays" in str(error)
-        reason = (
-            "it holds Python objects"
-            if objects
-            else "damaged or not an .npz file, as numpy.savez writes them"
-        )
-        raise UserError(f"cannot read {path}: {reason}") from error
-    arguments: dict[str, Any] = {}
-    for name, value in stored.items():
-        base, _, position = name.rpartition("_")
-        if name in KEYS:
-            arguments[name] = value
-        elif base in NUMERIC and position.isdigit():
-            arguments.setdefault(base, {})[int(position)] = value
-        else:
-            raise unknown_name("array", name, KEYS, where=str(path))
-    for name, value in arguments.items():
-        if isinstance(value, dict):
-            if sorted(value) != list(range(len(value))):
-                raise UserError(
-                    f"{path}: {name}_0 to {name}_{max(value)} are needed, one a member; some are missing"
-                )
-            arguments[name] = [value[k] for k in range(len(value))]
-    if "cell" in arguments:
-        arguments["cell"] = str(arguments["cell"])
-    if "ood_variants" in arguments:
-        arguments["ood_variants"] = [str(name) for name in np.atleast_1d(arguments["ood_variants"])]
-    return arguments
+def _layouts(name: str, cell: Cell | None) -> tuple[Layout, ...]:
+    """The axes of one member's array; where no cell is known, those with and without gates."""
+    gated = cell is None or cell.gates > 1
+    plain = cell is None or cell.gates == 1
+    if name in ("states", "untrained_states"):
+        return (("trial", "time", "unit"),)
+    if name == "readout":
+        return (("out", "unit"),)
+    axes = {"bias": ("post",), "input_weights": ("post", "in")}.get(name, ("post", "pre"))
+    both = (("gate", "bias", "post"),) if name == "bias" else ()
+    return (*((axes,) if plain else ()), *((("gate", *axes), *both) if gated else ()))
 
 
-def _members(name: str, value: Members, cell: Cell) -> list[Array]:
+def _members(name: str, value: Members, cell: Cell | None) -> list[Array]:
     """One float64 array a member, of the rank that the name and the cell ask for."""
-    try:
-        arrays = [_real(one) for one in value]  # type: ignore[union-attr]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: numbers are needed, one array a member ({error})") from None
-    gate = ", gate" if cell.gates > 1 else ""
-    wanted = {
-        "states": ("trial, time, unit", (3,)),
-        "untrained_states": ("trial, time, unit", (3,)),
-        "weights": (f"{gate}, post, pre".lstrip(", "), (2 + bool(gate),)),
-        "initial_weights": (f"{gate}, post, pre".lstrip(", "), (2 + bool(gate),)),
-        "input_weights": (f"{gate}, post, in".lstrip(", "), (2 + bool(gate),)),
-        "bias": (f"{gate}, post".lstrip(", "), (1 + bool(gate), 3) if gate else (1,)),
-        "readout": ("out, unit", (2,)),
-    }
-    axes, ranks = wanted[name]
+    layouts = _layouts(name, cell)
+    arrays = member_arrays(value, name, *layouts)
     for k, array in enumerate(arrays):
-        if array.ndim not in ranks or 0 in array.shape:
-            raise UserError(f"{name}: (member, {axes}) is needed; member {k} has shape {array.shape}")
+        if array.ndim not in map(len, layouts) or 0 in array.shape:
+            needed = " or ".join(f"(member, {', '.join(layout)})" for layout in layouts)
+            raise UserError(f"{name}: {needed} is needed; member {k} has shape {array.shape}")
         if not np.isfinite(array).all():
             raise UserError(f"{name}: member {k} holds values that are not finite")
-        if gate and name not in ("states", "untrained_states", "readout") and len(array) != cell.gates:
+        if cell is not None and layouts[0][0] == "gate" and len(array) != cell.gates:
             raise UserError(
                 f"{name}: cell '{cell.name}' has {cell.gates} gates; member {k} has shape {array.shape}"
             )
     return arrays
 
 
-def _real(value: Any) -> Array:
-    """As float64; numpy would drop the imaginary part of complex numbers with a warning."""
-    if np.iscomplexobj(value):
-        raise TypeError("they are complex")
-    return np.asarray(value, dtype=np.float64)
-
-
-def _errors(value: ArrayLike) -> Array:
-    try:
-        errors = _real(value)
-    except (TypeError, ValueError):
-        raise UserError("ood_errors: numbers (member, variant) are needed") from None
+def _errors(value: ArrayLike, names: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
+    """The errors and the names of their variants, those of a table's columns where it has such."""
+    errors = real_array(value, "ood_errors", ("member", "variant"))
     if errors.ndim != 2 or 0 in errors.shape:
         raise UserError(f"ood_errors: (member, variant) is needed, got shape {errors.shape}")
     if not np.isfinite(errors).all() or (errors < 0).any():
         raise UserError("ood_errors: errors that are negative or not finite")
-    return errors
+    named = axis_labels(value, "variant", ("member", "variant"))
+    if named and names and tuple(names) != named:
+        raise UserError(f"ood_variants: {', '.join(names)}, but ood_errors names them {', '.join(named)}")
+    return errors, tuple(names) or named
+
+
+def _inputs(value: ArrayLike, arrays: Mapping[str, list[Array]]) -> Array:
+    """The inputs, which have to fit the states and the input weights, as they are of use with these alone."""
+    inputs = real_array(value, "inputs", ("trial", "time", "in"))
+    if inputs.ndim != 3 or 0 in inputs.shape or not np.isfinite(inputs).all():
+        raise UserError(f"inputs: finite values (trial, time, in) are needed, got shape {inputs.shape}")
+    lacking = [name for name in ("states", "input_weights") if name not in arrays]
+    if lacking:
+        raise UserError(f"inputs: {' and '.join(lacking)} are needed with them")
+    for k, (states, into) in enumerate(zip(arrays["states"], arrays["input_weights"], strict=True)):
+        if (*states.shape[:2], into.shape[-1]) != inputs.shape:
+            raise UserError(
+                f"inputs: member {k} has {states.shape[0]} trials of {states.shape[1]} steps and weights for"
+                f" {into.shape[-1]} inputs; got shape {inputs.shape}"
+            )
+    return inputs
 
 
 def _count(arrays: Mapping[str, list[Array]], errors: Array | None) -> int:
@@ -247,10 +231,21 @@ def _match_units(name: str, values: list[Array], weights: list[Array]) -> None:
             raise UserError(
                 f"{name}: member {k} has {value.shape[axis]} units, its recurrent weights have {weight.shape[-1]}"
             )
+        gates = weight.shape[0] if weight.ndim == 3 else 1
+        gated = {"input_weights": value.ndim == 3, "bias": value.ndim > 1}.get(name, False)
+        if name in ("input_weights", "bias") and (value.shape[0] if gated else 1) != gates:
+            raise UserError(
+                f"{name}: member {k} has shape {value.shape}, its recurrent weights have {gates} gates"
+            )
 
 
 def _recording(
-    arrays: Mapping[str, list[Array]], errors: Array | None, names: tuple[str, ...], cell: Cell, n: int
+    arrays: Mapping[str, list[Array]],
+    inputs: Array | None,
+    errors: Array | None,
+    names: tuple[str, ...],
+    known: ArrayCell,
+    n: int,
 ) -> Recording:
     if errors is None and names:
         raise UserError("ood_variants: names without ood_errors")
@@ -262,19 +257,21 @@ def _recording(
     if errors is not None:
         for k in range(errors.shape[1]):
             behavior[names[k] if names else f"variant {k + 1}"] = Variant(errors=errors[:, k : k + 1])
-    obstacle = weights_obstacle(cell, 1, arrays["weights"][0].shape[-1]) if "weights" in arrays else ""
+    obstacle = ""
+    if "weights" in arrays and known.cell is not None:
+        obstacle = weights_obstacle(known.cell, 1, arrays["weights"][0].shape[-1])
     initial = None
     if "initial_weights" in arrays and not obstacle:
-        initial = _weights({"weights": arrays["initial_weights"]}, cell)
+        initial = _weights({"weights": arrays["initial_weights"]}, known.cell)
     labels = tuple(str(k) for k in range(n))
     untrained = None
     if initial is not None or "untrained_states" in arrays:
         untrained = Recording(members=labels, states=arrays.get("untrained_states"), weights=initial)
-    step, reason = _step(arrays, cell)
+    step, reason = _step(arrays, inputs, known)
     return Recording(
         members=labels,
         states=arrays.get("states"),
-        weights=_weights(arrays, cell) if "weights" in arrays and not obstacle else None,
+        weights=_weights(arrays, known.cell) if "weights" in arrays and not obstacle else None,
         initial_weights=initial,
         behavior=behavior,
         step=step,
@@ -285,20 +282,33 @@ def _recording(
     )
 
 
-def _weights(arrays: Mapping[str, list[Array]], cell: Cell) -> list[Weights]:
+def _step(
+    arrays: Mapping[str, list[Array]], inputs: Array | None, known: ArrayCell
+) -> tuple[StepFunction | None, str]:
+    """The step of the members, of a cell that fits the states; else why it is not known."""
+    for name in ("states", "untrained_states"):
+        if known.cell is not None and name in arrays:
+            check_range(name, arrays[name], known.cell)
+    step, reason = step_of_arrays(arrays, inputs, known)
+    if step is not None and inputs is not None and known.cell is not None:
+        check_step(step, arrays["states"], inputs, known.cell)
+    return step, reason
+
+
+def _weights(arrays: Mapping[str, list[Array]], cell: Cell | None) -> list[Weights]:
     """Weights with a gate axis throughout, and a bias axis (gate, k, unit)."""
 
     def block(name: str, k: int) -> Array | None:
         if name not in arrays:
             return None
         value = arrays[name][k]
-        if cell.gates == 1:
+        if arrays["weights"][k].ndim == 2:
             value = value[None]
         return value[:, None] if name == "bias" and value.ndim == 2 else value
 
     found = []
     for k, recurrent in enumerate(arrays["weights"]):
-        gated = recurrent if cell.gates > 1 else recurrent[None]
+        gated = recurrent if recurrent.ndim == 3 else recurrent[None]
         if gated.shape[1] != gated.shape[2]:
             raise UserError(f"weights: member {k} has shape {recurrent.shape}; post and pre must be equal")
         found.append(
@@ -307,44 +317,12 @@ def _weights(arrays: Mapping[str, list[Array]], cell: Cell) -> list[Weights]:
                 input=block("input_weights", k),
                 bias=block("bias", k),
                 readout=arrays["readout"][k] if "readout" in arrays else None,
-                candidate=cell.candidate,
-                symmetry=cell.symmetry,
-                summed_biases=cell.summed_biases,
+                candidate=0 if cell is None else cell.candidate,
+                symmetry="" if cell is None else cell.symmetry,
+                summed_biases=() if cell is None else cell.summed_biases,
             )
         )
     return found
-
-
-def _step(arrays: Mapping[str, list[Array]], cell: Cell) -> tuple[StepFunction | None, str]:
-    """The step without input, where weights, bias and visited states say what it is; else the reason."""
-    lacking = [name for name in ("weights", "bias", "states") if name not in arrays]
-    if lacking:
-        return None, f"{', '.join(lacking)} not given"
-    if type(cell).model_fields:
-        return (
-            None,
-            f"the options of a cell '{cell.name}' ({', '.join(type(cell).model_fields)}) are not known",
-        )
-    if cell.states > 1:
-        return None, f"the full state of a cell '{cell.name}' is not among the arrays"
-    if len({(w.shape, s.shape) for w, s in zip(arrays["weights"], arrays["states"], strict=True)}) > 1:
-        return None, "the members differ in size"
-    biases = [np.asarray(one) for one in arrays["bias"]]
-    if len(cell.biases) == 2 and biases[0].ndim != 3:
-        return None, f"cell '{cell.name}' needs both biases, (member, gate, 2, post)"
-    stacked = torch.from_numpy(np.stack(biases))
-    n_members, n = stacked.shape[0], stacked.shape[-1]
-    per_bias = stacked.reshape(n_members, cell.gates, -1, n)
-    if per_bias.shape[2] != len(cell.biases):
-        return None, f"cell '{cell.name}' takes {len(cell.biases)} bias a gate"
-    params = {"W_rec": torch.from_numpy(np.stack(arrays["weights"])).reshape(n_members, -1, n)}
-    params["W_in"] = torch.zeros(
-        n_members, cell.gates * n, 1, dtype=torch.float64
-    )  # no input: its weights do not matter
-    for k, name in enumerate(cell.biases):
-        params[name] = per_bias[:, :, k].reshape(n_members, -1)
-    visited = torch.from_numpy(np.stack(arrays["states"])).flatten(1, 2)
-    return step_function(cell, params, visited, torch.zeros(1, 1, dtype=torch.float64)), ""
 
 
 def _summary(k: int) -> MemberSummary:

@@ -5,6 +5,7 @@ biases (member, G*N); the gates' rows stand one below the other, in `torch.nn`'s
 what is here; one's own cell is one subclass of `Cell` in one's own file.
 """
 
+import math
 from abc import abstractmethod
 from typing import ClassVar, Literal
 
@@ -24,6 +25,7 @@ class Cell(Spec):
     group under which relabelled weights are the same network (`analysis.weights.symmetry.SYMMETRIES`).
     `summed_biases` names the gates, by position, whose biases act through their sum alone: what one has more the other
     may have less, and it is the same network.
+    `state_range` is the least and the greatest value that the readout can see, from state 0 and without noise.
     """
 
     name: ClassVar[str]
@@ -34,6 +36,7 @@ class Cell(Spec):
     candidate: ClassVar[int] = 0
     biases: ClassVar[tuple[str, ...]] = ("bias",)
     summed_biases: ClassVar[tuple[int, ...]] = ()
+    state_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     states: ClassVar[int] = 1  # the state is this many blocks of N units; the readout sees `hidden(state)`
 
     @property
@@ -84,6 +87,7 @@ class TanhCell(Cell):
     summary: ClassVar[str] = "vanilla RNN: h_t = tanh(W_rec h_{t-1} + W_in x_t + b)"
     source: ClassVar[str] = "Elman (1990); the cell of Huang et al. (2025), arXiv 2410.03972"
     symmetry: ClassVar[str] = "signed_permutation"
+    state_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:
         """The next state."""
@@ -99,6 +103,7 @@ class ReluCell(Cell):
         "Le, Jaitly & Hinton (2015), arXiv 1504.00941 (here with the common initialisation)"
     )
     symmetry: ClassVar[str] = "scaled_permutation"
+    state_range: ClassVar[tuple[float, float]] = (0.0, math.inf)
 
     def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:
         """The next state."""
@@ -116,6 +121,7 @@ class LeakyTanhCell(Cell):
     summary: ClassVar[str] = "leaky tanh units with time constant tau (rate or current form)"
     source: ClassVar[str] = "Song, Yang & Wang (2016), PLoS Comput Biol 12:e1004792, eqs. 1-5"
     symmetry: ClassVar[str] = "signed_permutation"
+    state_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     dt_ms: float = pydantic.Field(20.0, gt=0, description="time step, ms")
     tau_ms: float = pydantic.Field(100.0, gt=0, description="time constant of the units, ms")
@@ -161,6 +167,7 @@ class GRUCell(Cell):
     summary: ClassVar[str] = "gated recurrent unit, equal to torch.nn.GRU"
     source: ClassVar[str] = "Cho et al. (2014), arXiv 1406.1078, in the form of torch.nn.GRU"
     symmetry: ClassVar[str] = "signed_permutation"
+    state_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     gates: ClassVar[int] = 3
     candidate: ClassVar[int] = 2
     biases: ClassVar[tuple[str, ...]] = ("bias", "bias_rec")
@@ -187,6 +194,7 @@ class LSTMCell(Cell):
     summary: ClassVar[str] = "long short-term memory, equal to torch.nn.LSTM"
     source: ClassVar[str] = "Hochreiter & Schmidhuber (1997), in the form of torch.nn.LSTM"
     symmetry: ClassVar[str] = "signed_permutation"
+    state_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     gates: ClassVar[int] = 4
     candidate: ClassVar[int] = 2
     biases: ClassVar[tuple[str, ...]] = ("bias", "bias_rec")

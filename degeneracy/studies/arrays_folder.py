@@ -1,13 +1,13 @@
 """The folder that `degeneracy measure ARRAYS.npz` writes.
 
-arrays.json                the name of the file measured, measures, options and versions
+arrays.json                the name of the file measured, its networks' cell, measures, options and versions
 degeneracy.csv             the table
 distances.npz              members (labels), and each pairwise distance as MEASURE/VARIANT, (member, member)
 report.html, figures/      the report
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 from degeneracy.analysis import MEASURES
 from degeneracy.errors import UserError
 from degeneracy.files import write_bytes, write_json
-from degeneracy.measuring.arrays import load_arrays, measure_arrays
+from degeneracy.measuring.array_files import load_arrays
+from degeneracy.measuring.arrays import measure_arrays
 from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.results import Result
 from degeneracy.studies.settings import key_parts, override
@@ -32,6 +33,7 @@ def measure_to_folder(
     out: Path,
     *,
     measures: Sequence[str] = (),
+    cell: str = "",
     settings: Iterable[tuple[str, Any]] = (),
     jobs: int = -1,
 ) -> tuple[StudyResult, Path]:
@@ -41,7 +43,8 @@ def measure_to_folder(
         source: an .npz file as `load_arrays` reads it.
         out: a new or empty folder, or one that this function wrote.
         measures: names; all where none are given.
-        settings: (key, value) pairs, of `options` and `measures` only.
+        cell: of the networks, in place of what the file says: a name, or `module:Name`, which is imported.
+        settings: (key, value) pairs, of `options`, `measures` and `cell_options` only.
         jobs: processes, -1 for one a core.
 
     Returns:
@@ -52,16 +55,25 @@ def measure_to_folder(
     """
     source, out, name = user_path(source), user_path(out), path_text(source.stem)
     _check_folder(out)
-    fields: dict[str, Any] = {"measures": tuple(measures) or tuple(MEASURES), "options": {}}
+    fields: dict[str, Any] = {
+        "measures": tuple(measures) or tuple(MEASURES),
+        "options": {},
+        "cell_options": {},
+    }
     for key, value in settings:
         if key_parts(key)[0] not in fields:
-            raise UserError(f"'{key}' cannot be set for arrays: only options and measures can")
+            raise UserError(f"'{key}' cannot be set for arrays: only options, measures and cell_options can")
         override(fields, key, value)
     built = build_measures(fields["measures"], fields["options"])
-    result = measure_arrays(**load_arrays(source), **fields, jobs=jobs, condition=name)
+    if not isinstance(fields["cell_options"], Mapping):
+        raise UserError(f"cell_options = {fields['cell_options']!r} is wrong: write cell_options.FIELD=VALUE")
+    arguments = load_arrays(source) | ({"cell": cell} if cell else {})
+    fields["cell_options"] = {**arguments.pop("cell_options", {}), **fields["cell_options"]}
+    result = measure_arrays(**arguments, **fields, jobs=jobs, condition=name)
     study = StudyResult(name=name, results=(result,), provenance={"degeneracy": __version__})
     used = {name: measure.model_dump(mode="json") for name, measure in built.items()}
-    about = {"format": FORMAT, "source": path_text(source.name), "measures": used, "degeneracy": __version__}
+    about = {"format": FORMAT, "source": path_text(source.name), "cell": result.spec["cell"], "measures": used}
+    about["degeneracy"] = __version__
     write_json(out / "arrays.json", about)
     write_bytes(out / "degeneracy.csv", study.table.to_csv(index=False).encode())
     write_bytes(out / "distances.npz", _distances(result))

@@ -25,6 +25,7 @@ def test_a_reference_without_the_blocks_that_count_is_none() -> None:
         initial_weights=INITIAL,
         bias=BIAS,
         readout=READOUT,
+        cell="tanh",
         measures=["signed_pif"],
         options=options,
     )
@@ -35,7 +36,7 @@ def test_a_reference_without_the_blocks_that_count_is_none() -> None:
     assert "untrained members without their bias, readout weights" in joint["note"]
     # Without those blocks `joint` is the recurrent weights alone, which the initial weights have.
     alone = dg.measure_arrays(
-        weights=WEIGHTS, initial_weights=INITIAL, measures=["signed_pif"], options=options
+        weights=WEIGHTS, initial_weights=INITIAL, cell="tanh", measures=["signed_pif"], options=options
     )
     assert row(alone, "joint/untrained")["reference"] > 0
 
@@ -58,19 +59,25 @@ def test_alignments_of_arrays_need_the_states_before_training() -> None:
 
 
 def test_fixed_points_of_a_cell_with_options_are_not_guessed() -> None:
-    given = {"states": STATES, "weights": WEIGHTS, "bias": BIAS, "measures": ["fixed_points"]}
-    options = {"fixed_points": {"n_starts": 4}}
-    assert not dg.measure_arrays(**given, options=options).missing
-    leaky = dg.measure_arrays(**given, cell="leaky_tanh", options=options)
-    assert "the options of a cell 'leaky_tanh' (dt_ms, tau_ms, form)" in leaky.missing["fixed_points"]
+    given = {"states": np.tanh(STATES), "weights": WEIGHTS, "bias": BIAS, "cell": "leaky_tanh"}
+    given |= {"measures": ["fixed_points", "pif"], "options": {"fixed_points": {"n_starts": 4}}}
+    leaky = dg.measure_arrays(**given, cell_options={"dt_ms": 20.0})
+    assert (
+        "cell 'leaky_tanh' are not known: give cell_options (tau_ms, form)" in leaky.missing["fixed_points"]
+    )
+    options = {"dt_ms": 20.0, "tau_ms": 100.0, "form": "rate"}
+    assert not dg.measure_arrays(**given, cell_options=options).missing
+    current = dg.measure_arrays(**given, cell_options=options | {"form": "current"})
+    assert "the full state of a cell 'leaky_tanh' is not among the arrays" in current.missing["fixed_points"]
 
 
 def test_the_mean_input_is_not_taken_to_be_0() -> None:
     with pytest.raises(UserError, match="input = 'mean' needs the inputs of the task"):
         dg.measure_arrays(
-            states=STATES,
+            states=np.tanh(STATES),
             weights=WEIGHTS,
             bias=BIAS,
+            cell="tanh",
             measures=["fixed_points"],
             options={"fixed_points": {"input": "mean"}},
         )
@@ -136,9 +143,7 @@ def test_members_with_other_trials_cost_the_measures_that_need_the_same_ones() -
 
 
 def test_complex_numbers_are_refused_and_not_cut_to_their_real_part() -> None:
-    with pytest.raises(
-        UserError, match="states: numbers are needed, one array a member \\(they are complex\\)"
-    ):
+    with pytest.raises(UserError, match="states: numbers are needed \\(they are complex\\)"):
         dg.measure_arrays(states=STATES + 1j, measures=["cka"])
     with pytest.raises(UserError, match="ood_errors: numbers"):
         dg.measure_arrays(ood_errors=np.ones((3, 2), complex))

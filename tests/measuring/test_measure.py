@@ -211,11 +211,12 @@ def test_every_need_of_every_measure_is_asked_for(ensemble: dg.Ensemble) -> None
 
     recording = record(ensemble, TASK, PROBE)
     recording = replace(recording, prediction_times=np.ones((3, 6)))  # as a task with a closed loop has them
+    of_no_known_cell = [replace(one, symmetry="") for one in recording.weights or ()]
+    without: dict[str, Any] = {"behavior": {"behavior": {}}, "symmetry": {"weights": of_no_known_cell}}
     for name, measure in build_measures(options=OPTIONS).items():
         assert lacking(measure, recording) == ""
         for need in measure.needs:
-            nothing: Any = {} if need == "behavior" else None
-            poorer = replace(recording, **{need: nothing}, missing={need: "for a reason"})
+            poorer = replace(recording, **without.get(need, {need: None}), missing={need: "for a reason"})
             words = need.replace("_", " ")
             assert lacking(measure, poorer) == f"needs {words}: for a reason"
             found = dict(measure_recording(poorer, {name: measure}))

@@ -13,6 +13,7 @@ from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics import jackknife
 from degeneracy.errors import UserError
+from degeneracy.numeric import real_array
 
 
 def member_errors(errors: ArrayLike) -> Array:
@@ -140,7 +141,7 @@ def _logarithms(errors: ArrayLike) -> Array:
 
 
 def _checked(errors: ArrayLike) -> Array:
-    values = np.asarray(errors, dtype=np.float64)
+    values = real_array(errors, "errors", ("member", "trial"))
     if values.ndim != 2 or 0 in values.shape:
         raise UserError(f"errors: shape (member, trial) is needed, got {values.shape}")
     if not np.isfinite(values).all() or (values < 0).any():
@@ -151,7 +152,8 @@ def _checked(errors: ArrayLike) -> Array:
 
 def _scored(outputs: ArrayLike, mask: ArrayLike) -> Array:
     """The outputs on scored steps, (member, scored step x out)."""
-    values, scored = np.asarray(outputs, dtype=np.float64), np.asarray(mask, dtype=bool)
+    values = real_array(outputs, "outputs", ("member", "trial", "time", "out"))
+    scored = real_array(mask, "mask", ("trial", "time")) != 0
     if values.ndim != 4 or scored.shape != values.shape[1:3]:
         raise UserError(
             f"outputs {values.shape} and mask {scored.shape}: (member, trial, time, out) and (trial, time) are needed"

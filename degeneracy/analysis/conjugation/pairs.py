@@ -21,6 +21,7 @@ from degeneracy.analysis.conjugation import reference
 from degeneracy.analysis.conjugation.starts import Frames, frames, matched_starts, shared_starts
 from degeneracy.analysis.recording import Array
 from degeneracy.errors import UserError, unknown_name
+from degeneracy.numeric import real_array
 
 try:
     from degeneracy.analysis.conjugation import curvature
@@ -109,7 +110,7 @@ def fit_among(
 
     Source: Ostrow et al. 2023, equation 5 (angular form, section 3.2); eigenvalue form: Redman et al. 2023.
     """
-    x, y = (np.asarray(each, dtype=np.float64) for each in (operators_x, operators_y))
+    x, y = (real_array(each, "operators") for each in (operators_x, operators_y))
     _check_pairs(x, y, score, n_starts, max_iter)
     assert len(first) == len(second), "positions of pairs"
     operators, order_x, order_y = _distinct(x, y)

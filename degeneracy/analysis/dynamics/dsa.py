@@ -12,18 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
 from scipy.sparse.linalg import ArpackError, eigsh
 
 from degeneracy.analysis.recording import Array
 from degeneracy.errors import UserError
+from degeneracy.numeric import member_arrays, real_array
 
 # Directions of the embedded states under this share of the largest singular value are rounding: the Gram matrix
 # squares singular values, so float64 resolves them to about 1e-8, and float32 states to about 1e-7.
 RELATIVE_TOLERANCE = 1e-6
 # Ridge on the (orthonormal) delay coordinates, as in dsa-metric: damps directions seen at the last step alone.
 RIDGE = 1e-8
+AXES = ("trial", "time", "unit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class DelayOperators:
     ranks: NDArray[np.int64]  # (member,): directions the data has; the rest of the operator is 0
 
 
-def delay_operator(states: Array, *, rank: int, n_delays: int) -> Array:
+def delay_operator(states: ArrayLike, *, rank: int, n_delays: int) -> Array:
     """The linear operator that carries a network's delay-embedded states one step on.
 
     With H (sample, n_delays * unit) the embedded states, H = V S U^T, and v_t the first `rank` coordinates of V:
@@ -58,18 +60,19 @@ def delay_operator(states: Array, *, rank: int, n_delays: int) -> Array:
     return _fit_operator(states, rank, n_delays, "states")[0]
 
 
-def delay_operators(states: Sequence[Array], *, rank: int, n_delays: int) -> DelayOperators:
+def delay_operators(states: Sequence[ArrayLike], *, rank: int, n_delays: int) -> DelayOperators:
     """The operators of several networks, each as `delay_operator`; `ranks` says whose states span too little."""
-    fitted = [_fit_operator(each, rank, n_delays, f"states of member {k}") for k, each in enumerate(states)]
+    arrays = member_arrays(states, "states", AXES)
+    fitted = [_fit_operator(each, rank, n_delays, f"states of member {k}") for k, each in enumerate(arrays)]
     return DelayOperators(
         operators=np.array([operator for operator, _ in fitted]).reshape(-1, rank, rank),
         ranks=np.array([effective for _, effective in fitted], dtype=np.int64),
     )
 
 
-def _fit_operator(states: Array, rank: int, n_delays: int, where: str) -> tuple[Array, int]:
+def _fit_operator(states: ArrayLike, rank: int, n_delays: int, where: str) -> tuple[Array, int]:
     """The operator and the number of directions it was fitted on."""
-    states = np.asarray(states, dtype=np.float64)
+    states = real_array(states, where, AXES)
     _check_states(states, rank, n_delays, where)
     operator = np.zeros((rank, rank))
     coordinates = _delay_coordinates(states, rank, n_delays)  # (trial, sample, effective rank)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.scaling import near_one
 from degeneracy.errors import UserError, unknown_name
+from degeneracy.numeric import member_arrays
 
 # Directions with a smaller share of the largest singular value are not whitened to full size: states recorded
 # in float32 have rounding at about 1e-7 of it. Relative, so that the units of the states do not matter.
@@ -302,7 +303,7 @@ def _components(sizes: Array, variance: float) -> int:
 
 def _matching(states: Sequence[ArrayLike]) -> list[Array]:
     """Every member's states as (sample, unit), float64."""
-    arrays = [np.asarray(x, dtype=np.float64) for x in states]
+    arrays = member_arrays(states, "states", ("trial", "time", "unit"), ("sample", "unit"))
     for k, x in enumerate(arrays):
         if x.ndim < 2 or 0 in x.shape:
             raise UserError(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from degeneracy.errors import UserError
+from degeneracy.numeric import real_array
 
 
 def kernel_alignment(before: ArrayLike, after: ArrayLike) -> float:
@@ -28,7 +29,7 @@ def kernel_alignment(before: ArrayLike, after: ArrayLike) -> float:
     Source: Liu et al. (2024), How connectivity structure shapes rich and lazy learning in neural circuits, ICLR,
     arXiv 2310.08513.
     """
-    x, y = (np.asarray(each, dtype=np.float64) for each in (before, after))
+    x, y = (real_array(each, "kernel_alignment") for each in (before, after))
     if x.ndim != 2 or x.shape[0] != x.shape[1] or x.shape != y.shape:
         raise UserError(f"kernel_alignment: two kernels alike are needed, got shapes {x.shape} and {y.shape}")
     # Not by BLAS, whose dot product rounds by its number of threads.
@@ -51,7 +52,8 @@ def representation_alignment(before: ArrayLike, after: ArrayLike) -> float:
 
     Source: as `kernel_alignment`.
     """
-    x, y = (np.asarray(each, dtype=np.float64) for each in (before, after))
+    layouts = ("trial", "time", "unit"), ("sample", "unit")
+    x, y = (real_array(each, "representation_alignment", *layouts) for each in (before, after))
     if x.ndim < 2 or x.shape[:-1] != y.shape[:-1]:
         raise UserError(
             f"representation_alignment: states before and after training of shapes {x.shape} and {y.shape}; the same "

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 
 from degeneracy.analysis.recording import Array, Weights
 from degeneracy.errors import UserError
+from degeneracy.numeric import real_array
 
 
 def effective_rank(matrix: ArrayLike) -> float:
@@ -24,7 +25,7 @@ def effective_rank(matrix: ArrayLike) -> float:
 
     Source: Roy & Vetterli (2007), The effective rank: a measure of effective dimensionality, EUSIPCO, definition 1.
     """
-    x = np.asarray(matrix, dtype=np.float64)
+    x = real_array(matrix, "effective_rank")
     if x.ndim != 2 or 0 in x.shape or not np.isfinite(x).all():
         raise UserError(f"effective_rank: a finite matrix (row, column) is needed, got shape {x.shape}")
     sizes = np.linalg.svd(x, compute_uv=False)
@@ -52,7 +53,7 @@ def participation_ratio(states: ArrayLike) -> float:
 
     Source: Gao et al. (2017), A theory of multineuronal dimensionality, dynamics and measurement, bioRxiv 214262.
     """
-    x = np.asarray(states, dtype=np.float64)
+    x = real_array(states, "participation_ratio", ("trial", "time", "unit"), ("sample", "unit"))
     if x.ndim not in (2, 3) or 0 in x.shape or not np.isfinite(x).all():
         raise UserError(
             f"participation_ratio: finite states (trial, time, unit) are needed, got shape {x.shape}"

@@ -21,6 +21,7 @@ from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.jackknife import Scale, influence, rounding, t_quantile, transformed
 from degeneracy.errors import UserError
+from degeneracy.numeric import real_array
 
 SINGULAR = 1e12  # condition number from which a covariance counts as singular
 
@@ -66,7 +67,7 @@ def trend_weights(scores: ArrayLike) -> Array:
     Raises:
         UserError: fewer than 2 different scores.
     """
-    s = np.asarray(scores, dtype=np.float64)
+    s = real_array(scores, "scores")
     if s.ndim != 1 or not np.isfinite(s).all() or len(np.unique(s)) < 2:
         raise UserError(f"contrast: 2 levels or more with different scores are needed; got {s.tolist()}")
     centred = s - s.mean()
@@ -104,7 +105,7 @@ def linear_contrast(
     Raises:
         UserError: labels that are not unique or not one a member, or not as many weights as conditions.
     """
-    c = np.asarray(weights, dtype=np.float64)
+    c = real_array(weights, "weights")
     _check(estimates, labels, c)
     terms = [weight * transformed(np.array(e.value), scale) for weight, e in zip(c, estimates, strict=True)]
     used = [(e, names, weight) for e, names, weight in zip(estimates, labels, c, strict=True) if weight]
@@ -120,7 +121,7 @@ def linear_contrast(
 
 def bends(scores: ArrayLike) -> Array:
     """Contrasts that are 0 on any straight line over scores (level,), orthonormal: (level - 2, level)."""
-    s = np.asarray(scores, dtype=np.float64)
+    s = real_array(scores, "scores")
     return null_space(np.stack([np.ones(len(s)), s - s.mean()])).T
 
 
@@ -149,7 +150,7 @@ def joint_p(
 
     Source: Hotelling (1931), Ann Math Stat 2:360.
     """
-    c = np.atleast_2d(np.asarray(weights, dtype=np.float64))
+    c = np.atleast_2d(real_array(weights, "weights"))
     for row in c:
         _check(estimates, labels, row)
     values = np.array([transformed(np.array(e.value), scale) for e in estimates])

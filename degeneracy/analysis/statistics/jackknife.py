@@ -20,6 +20,7 @@ from scipy.special import betainc, stdtrit
 from degeneracy.analysis.measure import Estimate, Finding
 from degeneracy.analysis.recording import Array
 from degeneracy.errors import UserError
+from degeneracy.numeric import real_array
 
 Scale = Literal["linear", "log"]
 
@@ -56,7 +57,7 @@ def checked_distances(distances: ArrayLike) -> Array:
     Raises:
         UserError: not a square symmetric matrix of 2 members or more.
     """
-    d = np.array(distances, dtype=np.float64)
+    d = real_array(distances, "distances").copy()
     if d.ndim != 2 or d.shape[0] != d.shape[1] or len(d) < 2:
         raise UserError(f"distances: a square matrix of 2 members or more is needed; got shape {d.shape}")
     np.fill_diagonal(d, 0.0)
@@ -289,7 +290,7 @@ def width_against_n(
         (size,) half-widths in the unit of the estimate; on the log scale of the logarithm, so that the
         interval reaches from value / exp(half) to value * exp(half). NaN under 3 members.
     """
-    m = np.asarray(sizes, dtype=np.float64)
+    m = real_array(sizes, "sizes")
     error = standard_error(estimate, scale) * np.sqrt(len(estimate.leave_one_out) / np.maximum(m, 1))
     quantile = stdtrit(np.maximum(m - 1, 1), 0.5 + confidence / 2)
     return np.where(m >= 3, quantile * error, np.nan)
@@ -371,7 +372,7 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
 
 
 def _members(x: ArrayLike, at_least: int) -> Array:
-    values = np.asarray(x, dtype=np.float64)
+    values = real_array(x, "values of members")
     if values.ndim != 1 or len(values) < at_least:
         raise UserError(
             f"one number a member, {at_least} members or more, is needed; got shape {values.shape}"

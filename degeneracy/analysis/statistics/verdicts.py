@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.contrasts import Effect
+from degeneracy.numeric import real_array
 
 Direction = Literal["up", "down", "flat"]
 Verdict = Literal["up", "down", "flat", "unclear"]
@@ -75,7 +76,7 @@ def holm(p_values: ArrayLike) -> Array:
 
     Source: Holm (1979), Scandinavian Journal of Statistics 6:65.
     """
-    p = np.asarray(p_values, dtype=np.float64)
+    p = real_array(p_values, "p_values")
     tested = np.flatnonzero(np.isfinite(p))
     order = tested[np.argsort(p[tested], kind="stable")]
     steps = np.minimum((len(order) - np.arange(len(order))) * p[order], 1.0)

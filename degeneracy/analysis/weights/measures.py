@@ -127,6 +127,7 @@ class SignedPIF(PIF):
     """Frobenius distance of weights after the best permutation and sign flips of units."""
 
     name: ClassVar[str] = "signed_pif"
+    needs: ClassVar[tuple[str, ...]] = ("weights", "symmetry")
     ignores: ClassVar[tuple[str, ...]] = (PERMUTATION, SIGNS)
     signed: ClassVar[bool] = True
     meaning: ClassVar[str] = (
@@ -141,7 +142,7 @@ class Orthogonal(Measure):
 
     name: ClassVar[str] = "orthogonal"
     level: ClassVar[Level] = "weights"
-    needs: ClassVar[tuple[str, ...]] = ("weights",)
+    needs: ClassVar[tuple[str, ...]] = ("weights", "symmetry")
     pairwise: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
     meaning: ClassVar[str] = (

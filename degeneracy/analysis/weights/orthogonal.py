@@ -16,6 +16,7 @@ from degeneracy.analysis.conjugation.pairs import ConjugationFit, fit_among
 from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.recording import Array, Weights
 from degeneracy.analysis.weights.symmetry import normalise_scaling, symmetry_of
+from degeneracy.numeric import real_array
 
 # The gradient of the normalised problem at which a search ends: with 2 starts 3% above the best of 48 on trained
 # networks of 64 units, in a tenth of the time that 1e-7 takes, which ends 1% above it.
@@ -60,7 +61,7 @@ def orthogonal_fit(
 
     Source: Ostrow et al. (2023), equation 5, on weights in place of fitted operators.
     """
-    x, y = np.array(first), np.array(second)
+    x, y = real_array(first, "first"), real_array(second, "second")
     k = np.arange(len(x))
     found = _fit(x, y, k, n_starts, seed, TOLERANCE, STEPS)
     sizes = np.linalg.norm(x, axis=(1, 2)) + np.linalg.norm(y, axis=(1, 2))

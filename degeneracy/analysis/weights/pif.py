@@ -149,7 +149,8 @@ def comparable(x: Weights, y: Weights, *, signed: bool = False) -> str:
     if x.symmetry != y.symmetry or x.candidate != y.candidate:
         return f"networks of different cells ({x.symmetry} and {y.symmetry})"
     if signed and not symmetry_of(x).signs:
-        return f"units may not change sign in a cell of symmetry '{x.symmetry}'"
+        which = f"in a cell of symmetry '{x.symmetry}'" if x.symmetry else "where the cell is not known"
+        return f"units may not change sign {which}"
     for block in BLOCKS:
         a, b = getattr(x, block), getattr(y, block)
         if (a is None) != (b is None):

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from degeneracy.analysis.recording import Array, Weights
 from degeneracy.errors import UserError, unknown_name
+from degeneracy.numeric import real_array
 
 Permutation = NDArray[np.int64]  # (unit,): new unit i is old unit permutation[i]
 Given = TypeVar("Given", Array, None)
@@ -44,11 +45,13 @@ SYMMETRIES: dict[str, Symmetry] = {
 
 
 def symmetry_of(weights: Weights) -> Symmetry:
-    """The symmetry that the weights name.
+    """The symmetry that the weights name; of an unknown cell, permutations, which hold for any.
 
     Raises:
         UserError: the name is not in `SYMMETRIES`.
     """
+    if not weights.symmetry:
+        return SYMMETRIES["permutation"]
     if weights.symmetry not in SYMMETRIES:
         raise unknown_name("symmetry", weights.symmetry, SYMMETRIES, where="Weights")
     return SYMMETRIES[weights.symmetry]
@@ -73,7 +76,7 @@ def transform(
         The transformed weights; blocks that were absent stay absent.
     """
     n = len(permutation)
-    factor = np.ones(n) if signs is None else np.asarray(signs, dtype=np.float64)
+    factor = np.ones(n) if signs is None else real_array(signs, "signs")
     inverse = factor.copy()  # 1 / sign = sign
     if scales is not None:
         factor, inverse = factor * scales, inverse / scales
