@@ -5,7 +5,7 @@ import importlib
 import warnings
 from fractions import Fraction
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -69,7 +69,7 @@ class OnlyDLPack:
 class OnGPU(OnlyArray):
     """As cupy's: numpy's own conversion is refused, and `get` copies to main memory."""
 
-    __cuda_array_interface__: dict[str, Any] = {}
+    __cuda_array_interface__: ClassVar[dict[str, Any]] = {}
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
@@ -157,7 +157,7 @@ def test_sparse_matrices(sparse: Any) -> None:
     np.testing.assert_array_equal([first, second], X[:2])
 
 
-MASKED = np.ma.masked_array(X, mask=X == X[0, 0, 0])
+MASKED = np.ma.masked_array(X, mask=np.isclose(X, X[0, 0, 0]))
 REFUSED = {
     "mask": (MASKED, r"states: \d+ values are masked; complete arrays are needed"),
     "mask on junk": (np.ma.masked_equal([1.0, 1e300], 1e300), "1 values are masked"),

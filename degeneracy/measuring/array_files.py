@@ -4,10 +4,12 @@ The file may come from anywhere and may be damaged or made to do harm. Nothing i
 against each other, the file and the memory that is there before memory is taken.
 """
 
+import errno
 import io
 import math
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +28,9 @@ NOT_NPZ = "damaged or not an .npz file, as numpy.savez writes them"
 OPTIONS = "cell_options"
 MAX_READ = 2**24  # bytes at once; also what a list of members may take: 100,000 of them take 10 MB
 CHUNK = 2**20
+# Records at the end of an archive (APPNOTE.TXT 4.3.14 to 4.3.16).
+END, POINTER, END_64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
+MANY = 0xFFFF
 
 
 def load_arrays(path: str | Path) -> dict[str, Any]:
@@ -120,7 +125,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     except MemoryError:
         raise UserError(f"cannot read {path}: its arrays do not fit in memory") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or NOT_NPZ}") from error
+        damaged = error.errno in (None, errno.EINVAL)  # a place that the archive names and the file has not
+        raise UserError(f"cannot read {path}: {NOT_NPZ if damaged else error.strerror}") from error
     except Exception as error:  # damage makes zipfile, its decompressors and numpy raise a dozen kinds
         raise UserError(f"cannot read {path}: {NOT_NPZ}") from error
 
@@ -155,7 +161,24 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         if name in members:
             raise _Refused(f"'{shown}' is in it twice")
         members[name] = info
+    if len(members) != _count(archive):
+        raise _Refused(NOT_NPZ)
+    if not members:
+        raise _Refused("it holds no arrays")
     return members
+
+
+def _count(archive: zipfile.ZipFile) -> int:
+    """How many members the end of the archive says it has, which zipfile does not look at: some may be lost."""
+    assert isinstance(archive.fp, _Bounded)
+    end = os.fstat(archive.fp.fileno()).st_size - END.size - len(archive.comment)
+    archive.fp.seek(end)
+    signature, *_, count, _, _, _ = END.unpack(archive.fp.read(END.size))
+    if count == MANY:  # then the count stands in a record of its own, which a pointer before the end leads to
+        archive.fp.seek(end - POINTER.size)
+        archive.fp.seek(POINTER.unpack(archive.fp.read(POINTER.size))[2])
+        count = END_64.unpack(archive.fp.read(END_64.size))[7]
+    return int(count) if signature == b"PK\x05\x06" else -1
 
 
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]  # shape, column-major, type
