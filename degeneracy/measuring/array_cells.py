@@ -177,6 +177,8 @@ def check_step(step: StepFunction, states: Sequence[Array], inputs: Array, cell:
     """
     before = np.stack(states)[:, :, :-1].reshape(len(states), -1, states[0].shape[-1])
     after = np.stack(states)[:, :, 1:].reshape(before.shape)
+    if not before.shape[1]:  # trials of one step
+        return
     chosen = np.unique(np.linspace(0, before.shape[1] - 1, min(N_CHECKED, before.shape[1])).astype(int))
     given = torch.from_numpy(inputs[:, 1:].reshape(-1, inputs.shape[-1])[chosen]).expand(len(states), -1, -1)
     with torch.no_grad():
