@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 import degeneracy as dg
 from degeneracy.checks import check_task
@@ -67,6 +68,42 @@ def test_the_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     exec(compile(source, "README", "exec"), {})
     assert (tmp_path / "flipflop" / "report.html").exists()
     assert len(dg.Ensemble.load("flipflop/networks")) == 2
+
+
+def test_the_example_of_ones_own_networks() -> None:
+    """Two `nn.RNN` with their readouts, whose states and weights are given as arrays too."""
+    [source] = [block for block in blocks("python") if "measure_arrays" in block]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        modules = [(torch.nn.RNN(2, 8, batch_first=True), torch.nn.Linear(8, 2)) for _ in range(2)]
+    inputs = torch.randn(24, 15, 2, generator=torch.Generator().manual_seed(0))
+    for large, small in (
+        ("[(rnn, readout), ...]", "modules"),
+        ('"signed_pif"]', '"signed_pif"], options={"dsa": {"rank": 4, "n_delays": 2, "n_starts": 2}}'),
+        (
+            "dg.measure(ensemble, task",
+            'dg.measure(ensemble, task, measures=["cka"], probe=dg.Probe(n_trials=4)',
+        ),
+    ):
+        assert large in source
+        source = source.replace(large, small)
+    scope = {
+        "dg": dg,
+        "modules": modules,
+        "task": dg.tasks.FlipFlop(channels=2, n_steps=10),
+        "states": torch.stack([rnn(inputs)[0] for rnn, _ in modules]),
+        "weights": [rnn.weight_hh_l0 for rnn, _ in modules],
+    }
+    lines = source.splitlines()
+    [k] = [k for k, line in enumerate(lines) if "measure_arrays" in line]
+    exec(compile("\n".join(lines[: k + 1]), "README", "exec"), scope)
+    result = scope["result"]
+    assert not result.missing
+    assert set(result.table["measure"]) == {"dsa", "signed_pif"}
+    assert result.table["value"].notna().all()
+    assert result.spec["cell"] == {"name": "tanh"}
+    exec(compile("\n".join(lines), "README", "exec"), scope)
+    assert scope["result"].condition == "flip_flop"
 
 
 def test_every_link_to_a_file_is_there() -> None:

@@ -72,7 +72,12 @@ def measure_to_folder(
     result = measure_arrays(**arguments, **fields, jobs=jobs, condition=name)
     study = StudyResult(name=name, results=(result,), provenance={"degeneracy": __version__})
     used = {name: measure.model_dump(mode="json") for name, measure in built.items()}
-    about = {"format": FORMAT, "source": path_text(source.name), "cell": result.spec["cell"], "measures": used}
+    about = {
+        "format": FORMAT,
+        "source": path_text(source.name),
+        "cell": result.spec["cell"],
+        "measures": used,
+    }
     about["degeneracy"] = __version__
     write_json(out / "arrays.json", about)
     write_bytes(out / "degeneracy.csv", study.table.to_csv(index=False).encode())

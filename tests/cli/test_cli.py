@@ -291,6 +291,62 @@ def test_measure_arrays(here: Path, no_figures: list[Path], capsys: pytest.Captu
     assert Path("runs/mine/degeneracy.csv").exists()
 
 
+CELL_SOURCE = """
+from degeneracy.networks.cells import TanhCell
+
+
+class Mine(TanhCell):
+    gain: float = 1.0
+"""
+
+
+def test_the_cell_of_arrays(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "states": np.tanh(STATES),
+        "weights": rng.normal(size=(3, 4, 4)),
+        "bias": rng.normal(size=(3, 4)),
+    }
+    np.savez("bare.npz", **arrays)
+    np.savez(
+        "leaky.npz", **arrays, cell="leaky_tanh", **{"cell_options.dt_ms": 10.0, "cell_options.tau_ms": 50.0}
+    )
+    Path("of_mine.py").write_text(CELL_SOURCE, encoding="utf-8")
+    command = [
+        "--measures",
+        "signed_pif,fixed_points",
+        "--set",
+        "options.fixed_points.n_starts=8",
+        "--jobs",
+        "1",
+    ]
+
+    def measured(source: str, *more: str) -> tuple[dict[str, Any], dict[str, str]]:
+        assert main(["measure", source, "--out", "out", *command, *more]) == 0
+        table = pd.read_csv("out/degeneracy.csv")
+        notes = {row["measure"]: str(row["note"]) for row in table.to_dict("records")}
+        return json.loads(Path("out/arrays.json").read_text(encoding="utf-8"))["cell"], notes
+
+    cell, notes = measured("bare.npz")
+    assert cell == "not given"
+    assert all("give cell=" in notes[name] for name in ("signed_pif", "fixed_points"))
+    assert "fixed_points: needs step: the cell is not known: give cell=" in capsys.readouterr().out.replace(
+        "\n    ", " "
+    )
+    cell, notes = measured("bare.npz", "--cell", "tanh")
+    assert cell == {"name": "tanh"}
+    assert all("cell: tanh" in notes[name] for name in ("signed_pif", "fixed_points"))
+    cell, notes = measured("leaky.npz")
+    assert cell == {"name": "leaky_tanh", "dt_ms": 10.0, "tau_ms": 50.0}
+    assert "give cell_options (form)" in notes["fixed_points"]
+    cell, notes = measured("leaky.npz", "--set", "cell_options.form=rate", "--set", "cell_options.dt_ms=20")
+    assert cell == {"name": "leaky_tanh", "dt_ms": 20.0, "tau_ms": 50.0, "form": "rate"}
+    assert "cell: leaky_tanh (dt_ms = 20.0, tau_ms = 50.0, form = rate)" in notes["fixed_points"]
+    cell, notes = measured("bare.npz", "--cell", "of_mine:Mine", "--set", "cell_options.gain=2")
+    assert cell == {"name": "of_mine:Mine", "gain": 2.0}
+    assert len(no_figures) == 5
+
+
 def test_the_report_of_a_run_in_earnest(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez("mine.npz", states=STATES)
     assert main(["measure", "mine.npz", "--out", "out", "--measures", "cka", "--jobs", "1"]) == 0

@@ -87,6 +87,32 @@ MISTAKES = {
         prepare=arrays(states=STATES),
         says=r"'task.n_steps' cannot be set for arrays: only options, measures and cell_options can",
     ),
+    "array's cell": Mistake(
+        command=f"{MEASURE} --cell tnah",
+        prepare=arrays(states=STATES),
+        says=r"unknown cell 'tnah'; did you mean 'tanh'\?",
+    ),
+    "array's other cell": Mistake(
+        command=f"{MEASURE} --cell tanh --measures cka",
+        prepare=arrays(states=STATES),
+        says=r"member 0 reaches -?[\d.]+, and states of a cell 'tanh' are between -1 and 1: these networks",
+    ),
+    "array's code": Mistake(
+        command=MEASURE,
+        prepare=arrays(states=STATES, cell="mine:Cell"),
+        says=r"a.npz: cell 'mine:Cell' names code, .* give --cell mine:Cell",
+    ),
+    "array's options of no cell": Mistake(
+        command=f"{MEASURE} --set cell_options.dt_ms=10",
+        prepare=arrays(states=STATES),
+        says=r"cell_options: dt_ms without a cell",
+    ),
+    "array's options as one": Mistake(
+        command=f"{MEASURE} --cell leaky_tanh --set cell_options=10",
+        prepare=arrays(states=STATES),
+        says=r"cell_options = 10 is wrong: write cell_options.FIELD=VALUE",
+    ),
+    "run's cell": Mistake(command="measure run --cell tanh", says=r"--cell is for arrays: a run knows"),
     "array's folder": Mistake(
         command=MEASURE,
         prepare=lambda folder: (arrays(states=STATES)(folder), a_file("mine/thesis.txt", "dear")(folder)),
