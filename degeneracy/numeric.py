@@ -274,12 +274,12 @@ def _place(axis: str, axes: Sequence[str]) -> int:
 
 def _refuse_missing(name: str, count: int, which: str) -> None:
     if count:
-        raise _missing(name, which, f"{count} ")
+        raise _missing(name, which, f" ({count})")
 
 
 def _missing(name: str, which: str, count: str = "") -> UserError:
     return UserError(
-        f"{name}: {count}values are {which}; complete arrays are needed (leave out the trials or units without)"
+        f"{name}: it has {which} values{count}; complete arrays are needed (leave out the trials or units without)"
     )
 
 

@@ -159,17 +159,17 @@ def test_sparse_matrices(sparse: Any) -> None:
 
 MASKED = np.ma.masked_array(X, mask=np.isclose(X, X[0, 0, 0]))
 REFUSED = {
-    "mask": (MASKED, r"states: \d+ values are masked; complete arrays are needed"),
-    "mask on junk": (np.ma.masked_equal([1.0, 1e300], 1e300), "1 values are masked"),
-    "a mask in a list": ([X[0], MASKED[0]], "values are masked"),
-    "the masked constant": ([1.0, np.ma.masked], "1 values are masked"),
+    "mask": (MASKED, r"states: it has masked values \(\d+\); complete arrays are needed"),
+    "mask on junk": (np.ma.masked_equal([1.0, 1e300], 1e300), r"masked values \(1\)"),
+    "a mask in a list": ([X[0], MASKED[0]], "masked values"),
+    "the masked constant": ([1.0, np.ma.masked], r"masked values \(1\)"),
     "NA": (
         pd.DataFrame({"a": pd.array([1.0, None], dtype="Float64")}),
-        r"1 values are missing \(NA or NaN\)",
+        r"missing \(NA or NaN\) values \(1\)",
     ),
-    "NA of whole numbers": (pd.array([1, None], dtype="Int64"), "1 values are missing"),
-    "NA among objects": (np.array([1.0, pd.NA], dtype=object), "values are missing"),
-    "None": ([1.0, None], "values are missing"),
+    "NA of whole numbers": (pd.array([1, None], dtype="Int64"), r"missing \(NA or NaN\) values \(1\)"),
+    "NA among objects": (np.array([1.0, pd.NA], dtype=object), "it has missing values"),
+    "None": ([1.0, None], "it has missing values"),
     "complex": (X + 1j, r"states: numbers are needed \(they are complex\)"),
     "complex numbers": ([1.0, 2j], "they are complex"),
     "complex tensor": (torch.tensor(X) + 1j, "they are complex"),
@@ -412,7 +412,7 @@ def test_rollout_takes_the_same() -> None:
     named = Named(inputs.transpose(2, 1, 0), "input", "time", "trial")
     for value in (named, torch.tensor(inputs, requires_grad=True), inputs.astype(">f8"), inputs.tolist()):
         np.testing.assert_array_equal(ensemble.rollout(value)[0], expected)
-    with pytest.raises(UserError, match=r"rollout: inputs: 1 values are masked"):
+    with pytest.raises(UserError, match=r"rollout: inputs: it has masked values \(1\)"):
         ensemble.rollout(masked(inputs))
     with pytest.raises(
         UserError, match=r"rollout: inputs: .* needed are \(trial, time, in\) or \(member, trial"
@@ -424,5 +424,5 @@ def test_own_measures_return_numbers() -> None:
     def mine(recording: Any) -> Any:
         return masked(np.ones(len(recording)))
 
-    with pytest.raises(UserError, match="measure 'mine': 1 values are masked"):
+    with pytest.raises(UserError, match="measure 'mine': it has masked values"):
         dg.measure_arrays(states=STATES, measures=[mine])

@@ -19,7 +19,7 @@ RANGE_SLACK = 0.01
 # One step in bfloat16 is off by about 0.4% times the gain of the weights, of a few; another cell by 10% and more.
 STEP_SLACK = 0.03
 N_CHECKED = 4096  # steps of each member, evenly spaced: those of 64 trials or so
-GIVE_CELL = "the cell is not known: give cell=..., as a name, a Cell or module:Name"
+GIVE_CELL = "the cell is not known: give cell=... or --cell (a name, a Cell or module:Name)"
 
 
 @dataclass(frozen=True, kw_only=True)
