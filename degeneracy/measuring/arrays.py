@@ -29,7 +29,6 @@ from degeneracy.measuring.results import MemberSummary, Result
 from degeneracy.networks import weights_obstacle
 from degeneracy.networks.cells import Cell
 from degeneracy.numeric import Layout, axis_labels, member_arrays, real_array
-from degeneracy.user_files import user_path
 from degeneracy.workers import resolve_jobs
 
 Members = ArrayLike | Sequence[ArrayLike]  # one array with a leading member axis, or a list of arrays
