@@ -1,6 +1,6 @@
 """Programs that try to make this package lie or fall over: seeded random mistakes, one after the other.
 
-python -m tests.robustness --long --out results.json   the long form, about 25 minutes on one core
+python -m tests.robustness --long --out results.json   the long form, about 20 minutes on one core
 python -m tests.robustness damage arrays               the short form of two programs, as pytest runs it
 python -m tests.robustness damage --case 1234          one case again, with the traceback where there is one
 

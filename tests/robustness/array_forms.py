@@ -182,7 +182,7 @@ FORMS: dict[str, Form] = {
     "words": _same(lambda x: np.full(x.shape, "x"), REFUSED),
     "dates": _same(lambda x: (8 * x).astype("M8[s]"), REFUSED),
     "durations": _same(lambda x: (8 * x).astype("m8[s]"), REFUSED),
-    "a structured array": _same(lambda x: x.view([("a", "f8")]), REFUSED),
+    "a structured array": _same(lambda x: x.view([("a", "f8")]), EITHER),
     "masked": Form(make=_masked, must=REFUSED),
     "masked members": Form(make=lambda rng, x, dims: _masked(rng, x, dims, apart=True), must=REFUSED),
     "masked nowhere": _same(lambda x: np.ma.masked_array(x, np.zeros(x.shape, bool)), EITHER),

@@ -56,10 +56,10 @@ def some(rng: Rng, values: Any, most: int = 3) -> list[str]:
     return [str(v) for v in rng.choice(listed, size=int(rng.integers(1, most + 1)), replace=False)]
 
 
-def trajectories(rng: Rng, n_members: int = 3, *, n_units: int | None = None) -> Array:
+def trajectories(rng: Rng, n_members: int = 3) -> Array:
     """States (member, trial, time, unit) of size 0.3: smooth, different, inside the range of a tanh cell."""
     n_trials, n_steps = int(rng.integers(4, 9)), int(rng.integers(8, 13))
-    n = n_units or int(rng.integers(3, 7))
+    n = int(rng.integers(3, 7))
     steps = rng.normal(size=(n_members, n_trials, n_steps, n))
     for k in range(1, n_steps):
         steps[:, :, k] += 0.7 * steps[:, :, k - 1]
@@ -67,7 +67,7 @@ def trajectories(rng: Rng, n_members: int = 3, *, n_units: int | None = None) ->
 
 
 def networks(rng: Rng, n_members: int = 3) -> dict[str, Array]:
-    """All that can be given of a tanh network."""
+    """The weights of tanh networks."""
     n, n_in, n_out = int(rng.integers(3, 6)), 2, 2
     return {
         "weights": rng.normal(size=(n_members, n, n)) / np.sqrt(n),
@@ -75,6 +75,17 @@ def networks(rng: Rng, n_members: int = 3) -> dict[str, Array]:
         "bias": 0.1 * rng.normal(size=(n_members, n)),
         "readout": rng.normal(size=(n_members, n_out, n)),
     }
+
+
+def states_of(rng: Rng, given: dict[str, Array]) -> Array:
+    """States that these networks run through, on the same random inputs."""
+    inputs = rng.normal(size=(6, 10, given["input_weights"].shape[-1]))
+    h, states = np.zeros((len(given["bias"]), 6, given["bias"].shape[-1])), []
+    for x in inputs.transpose(1, 0, 2):
+        drive = np.einsum("mui,bi->mbu", given["input_weights"], x) + given["bias"][:, None]
+        h = np.tanh(np.einsum("muv,mbv->mbu", given["weights"], h) + drive)
+        states.append(h)
+    return np.stack(states, axis=2)
 
 
 def ill_formed(result: Result) -> str:
@@ -101,10 +112,10 @@ def judged(answer: Answer, what: str, cause: str, wrong: str = "", must: str = E
     return answer.outcome(what, wrong=wrong, cause=cause)
 
 
-def numbers_without(result: Result, names: Any) -> list[dict[str, Any]]:
-    """The rows of these measures that have a number and no word beside it."""
+def rows_with_numbers(result: Result, names: Any) -> list[dict[str, Any]]:
+    """The rows of these measures that have a number."""
     rows = result.table.to_dict("records")
-    return [row for row in rows if row["measure"] in names and np.isfinite(row["value"]) and not row["note"]]
+    return [row for row in rows if row["measure"] in names and np.isfinite(row["value"])]
 
 
 # --- the kinds
@@ -148,8 +159,8 @@ def surroundings(rng: Rng) -> Outcome:
             made = dg.train(task, network, training, seeds=range(2), jobs=1, progress=False)
             return numbers.of_ensemble(made)
     else:
-        arrays = networks(rng) | {"cell": "tanh"}
-        arrays |= {"states": trajectories(rng, n_units=arrays["bias"].shape[-1])}
+        given = networks(rng)
+        arrays: dict[str, Any] = given | {"cell": "tanh", "states": states_of(rng, given)}
         names = some(rng, (*OF_STATES, *OF_WEIGHTS, "fixed_points"))
         what = f"measuring {', '.join(names)} in {place}"
 
@@ -262,7 +273,7 @@ def degenerate(rng: Rng) -> Outcome:
     answer = attempt(lambda: measured({"states": given}, names))
     wrong = ""
     if isinstance(answer.value, Result) and what in silent:
-        unsaid = numbers_without(answer.value, OF_STATES[:4])
+        unsaid = [row for row in rows_with_numbers(answer.value, OF_STATES[:4]) if not row["note"]]
         wrong = f"{unsaid[0]['measure']} is {unsaid[0]['value']:.3g} without a word" if unsaid else ""
     return judged(answer, f"{what}: {', '.join(names)}", f"{what}", wrong, must)
 
@@ -290,7 +301,7 @@ def behavior(rng: Rng) -> Outcome:
         }
         rows = {(r["measure"], r["variant"]): r["value"] for r in answer.value.table.to_dict("records")}
         for name, value in expected.items():
-            now = rows[name, "variant 2"]
+            now = rows.get((name, "variant 2"), np.nan)
             # Sums of a few numbers in float64.
             if np.isfinite(now) and not np.isclose(now, value, rtol=1e-9, atol=0):
                 wrong = wrong or f"{name} is {now:.6g} in place of {value:.6g}"
@@ -323,11 +334,9 @@ def weights(rng: Rng) -> Outcome:
     wrong, cause = "", f"{name} of weights"
     if isinstance(answer.value, Result):
         if not cell and name in NEEDS_CELL:
-            taken = numbers_without(answer.value, [name])
-            wrong, cause = (
-                f"{name} has a number, and no cell was given" if taken else "",
-                f"{name} without a cell",
-            )
+            cause = f"{name} without a cell"
+            if rows_with_numbers(answer.value, [name]):
+                wrong = f"{name} has a number, and no cell was given"
         elif name in answer.value.distances:
             matrix = answer.value.distances[name]
             size = scale if name == "orthogonal" else np.linalg.norm(given["weights"][0])
@@ -341,27 +350,28 @@ def weights(rng: Rng) -> Outcome:
 
 
 def fixed_points(rng: Rng) -> Outcome:
-    """Networks whose fixed points are known: no recurrence has one, each unit alone with a gain of 2 has three."""
+    """Networks whose fixed points are known: without recurrence one, of a unit that excites itself two are stable."""
     n, bistable = int(rng.integers(1, 3)), rng.random() < 0.5
     w = np.stack([np.eye(n) * (2.0 if bistable else 0.0)] * 2)
     bias = np.zeros((2, n)) if bistable else rng.normal(size=(2, n))
-    states = rng.uniform(-0.9, 0.9, size=(2, 4, 10, n))
-    out_of_range, cell = rng.random() < 0.25, rng.random() < 0.8
+    states = np.empty((2, 4, 10, n))
+    signs = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])[:, :n]  # trials that run to each of the points
+    states[:, :, 0] = signs * rng.uniform(0.2, 0.9, size=(2, 4, n))
+    for k in range(1, 10):
+        states[:, :, k] = np.tanh(states[:, :, k - 1] @ w[0].T + bias[:, None])
+    n_stable, out_of_range, cell = 2**n if bistable else 1, rng.random() < 0.25, rng.random() < 0.8
     given = {"weights": w, "bias": bias, "states": states * (50 if out_of_range else 1)}
     answer = attempt(lambda: measured(given, ["fixed_points"], **({"cell": "tanh"} if cell else {})))
     wrong, cause = "", "fixed points"
     if isinstance(answer.value, Result):
-        taken = numbers_without(answer.value, ["fixed_points"])
+        taken = rows_with_numbers(answer.value, ["fixed_points"])
         rows = {row["variant"]: row["value"] for row in taken}
-        if not cell:
-            wrong, cause = (
-                "they have a number, and no cell was given" if taken else "",
-                "fixed points without a cell",
-            )
-        elif out_of_range:
-            wrong = "states that a tanh cell cannot have were taken for its own" if taken else ""
+        if taken and not cell:
+            wrong, cause = "they have a number, and no cell was given", "fixed points without a cell"
+        elif taken and out_of_range:
+            wrong = "states that a tanh cell cannot have were taken for its own"
             cause = "states outside the cell's range"
-        elif "n_total" in rows and rows["n_total"] != (3**n if bistable else 1):
-            wrong = f"{rows['n_total']:g} in place of {3**n if bistable else 1}"
+        elif rows.get("n_stable", n_stable) != n_stable:
+            wrong = f"{rows['n_stable']:g} stable ones in place of {n_stable}"
     what = f"fixed points of {n} {'bistable ' * bistable}units, cell {'given' if cell else 'not given'}"
     return judged(answer, what + ", states * 50" * out_of_range, cause, wrong)

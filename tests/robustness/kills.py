@@ -52,7 +52,7 @@ class Moment:
     """When and whom a kill meets."""
 
     whom: str  # "all", "the parent" or "a worker"
-    n_files: int  # that were written since the start
+    share: float  # of the bytes that are still to be written
     seconds: float  # after that
     jobs: int
     by_command: bool  # the command line, which draws a report as well, or a script
@@ -62,17 +62,16 @@ class Moment:
         whom = ("all", "the parent", "a worker")[int(rng.choice(3, p=[0.6, 0.2, 0.2]))]
         return cls(
             whom=whom,
-            n_files=int(rng.integers(12)),
-            seconds=float(rng.uniform(0, 0.6)),
+            share=float(rng.uniform(0, 1)) if rng.random() < 0.9 else 0.0,
+            seconds=float(rng.uniform(0, 0.4)),
             jobs=int(rng.integers(1, 3)) if whom == "all" else 2,
             by_command=whom == "a worker" or rng.random() < 0.2,
         )
 
     def __str__(self) -> str:
         how = "command" if self.by_command else "script"
-        return (
-            f"{how} with {self.jobs} jobs, {self.whom} killed {self.seconds:.2f} s after {self.n_files} files"
-        )
+        when = f"{self.seconds:.2f} s after {self.share:.0%} was written"
+        return f"{how} with {self.jobs} jobs, {self.whom} killed {when}"
 
 
 class Start:
@@ -95,12 +94,15 @@ class Start:
         """The processes of the start but its first, those of the operating system's bookkeeping left out."""
         return [pid for pid, words in _group(self.process.pid) if b"LokyProcess" in words]
 
-    def kill(self, moment: Moment) -> list[int]:
-        """Kill when the moment has come; returns the workers that were there then. Nothing where it ended before."""
+    def kill(self, moment: Moment, total: int) -> list[int]:
+        """Kill when the moment has come; returns the workers that were there then, none where it ended before.
+
+        `total` is what a whole run writes, in bytes.
+        """
         there = _written(self.out)
+        enough = there + moment.share * (total - there)
         while self.process.poll() is None:
-            ready = _written(self.out) - there >= moment.n_files
-            if ready and (moment.whom != "a worker" or self.workers()):
+            if _written(self.out) >= enough and (moment.whom != "a worker" or self.workers()):
                 time.sleep(moment.seconds)
                 workers = self.workers()
                 with contextlib.suppress(ProcessLookupError):
@@ -137,8 +139,12 @@ def _group(leader: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _written(out: Path) -> int:
-    """Files that stand under their final names."""
-    return sum(1 for path in out.rglob("*") if path.is_file() and path.suffix != ".part")
+    """Bytes of the run's files."""
+    total = 0
+    for name in _names(out):
+        with contextlib.suppress(OSError):  # a temporary one, gone by now
+            total += (out / name).stat().st_size
+    return total
 
 
 class Kills(Program):
@@ -158,7 +164,7 @@ class Kills(Program):
         self.study = dg.load_study(self.folder / "killed.toml")
         dg.run_study(self.study, out=self.alone, jobs=1, progress=False)
         self.table = (self.alone / "degeneracy.csv").read_bytes()
-        self.numbers = numbers.of_run(self.alone)
+        self.numbers, self.size = numbers.of_run(self.alone), _written(self.alone)
 
     def case(self, rng: np.random.Generator) -> Outcome:
         """Kill once or twice, then let the run end, by itself and at once."""
@@ -168,7 +174,7 @@ class Kills(Program):
         before: dict[str, Any] = {}
         for moment in moments:
             start = Start(self.folder, out, moment)
-            workers, left = start.kill(moment), start.left()
+            workers, left = start.kill(moment, self.size), start.left()
             said = start.said.read_text()
             if left and moment.whom == "the parent":
                 wrong = f"{len(left)} of {len(workers)} workers were there {SECONDS_TO_END:g} s later"
@@ -178,7 +184,7 @@ class Kills(Program):
                 return Outcome(kind=TRACEBACK, what=what, said=fault, cause="a worker killed", trace=said)
             before |= self._trained(out)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            last = Start(self.folder, out, Moment(whom="", n_files=0, seconds=0, jobs=1, by_command=False))
+            last = Start(self.folder, out, Moment(whom="", share=0, seconds=0, jobs=1, by_command=False))
             if last.process.wait(self.seconds) != 0:
                 said = last.said.read_text()
                 line = (said.splitlines() or [""])[-1]
@@ -188,15 +194,12 @@ class Kills(Program):
 
     def _trained(self, out: Path) -> dict[str, Any]:
         """The finished members with how long they took, which tells one that was trained again."""
-        if not (out / "study.json").exists():
-            return {}
-        run = RunDirectory.at(out)
         members = {}
         for condition in self.study.conditions():
-            missing = run.missing_seeds(condition, self.study.seeds)
-            there = [seed for seed in self.study.seeds if seed not in missing]
-            for member in run.load_ensemble(condition, there).members:
-                members[f"{condition.name} {member.seed}"] = dict(member.provenance)
+            for seed in self.study.seeds:
+                with contextlib.suppress(dg.UserError, KeyError):  # not there yet
+                    [member] = RunDirectory.at(out).load_ensemble(condition, [seed]).members
+                    members[f"{condition.name} {seed}"] = dict(member.provenance)
         return members
 
     def _wrong(self, out: Path, before: dict[str, Any]) -> str:

@@ -265,7 +265,7 @@ class RandomStudies(Program):
         wrong, cause = "", ""
         if answer.refusal and snapshot(place) != before:
             wrong, cause = "it was refused, and yet something was written", "written though refused"
-        elif in_file and not other and answer.refusal and how != "UTF-16":
+        elif in_file and not (other or overrides or how == "UTF-16") and answer.refusal:
             wrong, cause = f"a valid study was refused: {answer.refusal}", f"a valid study refused: {how}"
         elif answer.value is not None:
             wrong, cause = _unlike(answer.value, {} if other else fields, dict(overrides))
