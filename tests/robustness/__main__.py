@@ -65,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             tallies.append(run_cases(program, range(args.first, args.first + n), show=print))
     print(_table(tallies))
     if args.out:
-        args.out.write_text(json.dumps({tally.name: tally.plain for tally in tallies}, indent=2) + "\n")
+        args.out.write_text(
+            json.dumps({tally.name: tally.plain for tally in tallies}, indent=2) + "\n", encoding="utf-8"
+        )
     return 1 if any(tally.failed for tally in tallies) else 0
 
 

@@ -41,9 +41,9 @@ def arrays(rng: Rng) -> dict[str, Any]:
     }
 
 
-def saved(rng: Rng, held: dict[str, Any]) -> bytes:
+def saved(rng: Rng, content: dict[str, Any]) -> bytes:
     file = io.BytesIO()
-    (np.savez, np.savez_compressed)[int(rng.integers(2))](file, **held)
+    (np.savez, np.savez_compressed)[int(rng.integers(2))](file, **content)
     return file.getvalue()
 
 
@@ -68,14 +68,14 @@ def zipped(entries: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes
     return file.getvalue()
 
 
-def _in_bytes(rng: Rng, held: dict[str, Any]) -> Archive:
-    how, data = damaged(rng, saved(rng, held))
+def _in_bytes(rng: Rng, content: dict[str, Any]) -> Archive:
+    how, data = damaged(rng, saved(rng, content))
     return how, data, False
 
 
-def _inside(rng: Rng, held: dict[str, Any]) -> Archive:
+def _inside(rng: Rng, content: dict[str, Any]) -> Archive:
     """One entry damaged before it is packed, so that the archive's own checksum is right: a file that was made so."""
-    entries = {f"{name}.npy": npy(value) for name, value in held.items()}
+    entries = {f"{name}.npy": npy(value) for name, value in content.items()}
     name = list(entries)[int(rng.integers(len(entries)))]
     header = entries[name][:128]
     how, changed = damaged(rng, header if rng.random() < 0.5 else entries[name])
@@ -83,15 +83,15 @@ def _inside(rng: Rng, held: dict[str, Any]) -> Archive:
     return f"inside the archive: {how}", zipped(entries), True
 
 
-def _method(rng: Rng, held: dict[str, Any]) -> Archive:
+def _method(rng: Rng, content: dict[str, Any]) -> Archive:
     method = METHODS[int(rng.integers(len(METHODS)))]
-    entries = {f"{name}.npy": npy(value) for name, value in held.items()}
+    entries = {f"{name}.npy": npy(value) for name, value in content.items()}
     return f"compressed by method {method}", zipped(entries, method), False
 
 
-def _entries(rng: Rng, held: dict[str, Any]) -> Archive:
+def _entries(rng: Rng, content: dict[str, Any]) -> Archive:
     """Entries more or fewer, or called otherwise."""
-    entries = {f"{name}.npy": npy(value) for name, value in held.items()}
+    entries = {f"{name}.npy": npy(value) for name, value in content.items()}
     odd = ("../states.npy", "states", "weights_x.npy", "states_-1.npy", "states_99.npy", "notes.txt", "bias/",
            "ü\u2028.npy", "states.npy.npy", "__MACOSX/._states.npy", "cell.npy", "states_٣.npy")  # fmt: skip
     name = odd[int(rng.integers(len(odd)))]
@@ -99,35 +99,39 @@ def _entries(rng: Rng, held: dict[str, Any]) -> Archive:
     return f"with an entry {name!r}", zipped({**entries, name: content}), True
 
 
-def _duplicate(rng: Rng, held: dict[str, Any]) -> Archive:
-    file = io.BytesIO(saved(rng, held))
-    name = next(iter(held))
+def _duplicate(rng: Rng, content: dict[str, Any]) -> Archive:
+    file = io.BytesIO(saved(rng, content))
+    name = next(iter(content))
     with zipfile.ZipFile(file, "a") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is a mistake
-        archive.writestr(f"{name}.npy", npy(np.asarray(held[name])[::-1]))
+        archive.writestr(f"{name}.npy", npy(np.asarray(content[name])[::-1]))
     return "an entry twice", file.getvalue(), False
 
 
-def _objects(rng: Rng, held: dict[str, Any]) -> Archive:
+def _objects(rng: Rng, content: dict[str, Any]) -> Archive:
     file = io.BytesIO()
-    name = list(held)[int(rng.integers(len(held)))]
-    odd = (np.array([None, {}], object), np.array(held[name], object), np.zeros(3, [("a", "f8"), ("b", "O")]))
-    np.savez(file, **{**held, name: odd[int(rng.integers(3))]})
+    name = list(content)[int(rng.integers(len(content)))]
+    odd = (
+        np.array([None, {}], object),
+        np.array(content[name], object),
+        np.zeros(3, [("a", "f8"), ("b", "O")]),
+    )
+    np.savez(file, **{**content, name: odd[int(rng.integers(3))]})
     return "Python objects", file.getvalue(), False
 
 
-def _dtypes(rng: Rng, held: dict[str, Any]) -> Archive:
+def _dtypes(rng: Rng, content: dict[str, Any]) -> Archive:
     """The same numbers in another dtype, or what are no numbers."""
-    name = next(key for key in held if key != "cell")
+    name = next(key for key in content if key != "cell")
     odd = (">f8", "f4", "f2", "c16", "M8[s]", "S3", "U3", "?", "i8", "V8", "m8[s]", "g")
     dtype = odd[int(rng.integers(len(odd)))]
     with np.errstate(all="ignore"):
-        value = np.asarray(held[name])
+        value = np.asarray(content[name])
         value = value.astype(dtype) if dtype != "V8" else value.view(dtype)
-    return f"{name} as {dtype}", saved(rng, {**held, name: value}), True
+    return f"{name} as {dtype}", saved(rng, {**content, name: value}), True
 
 
-def _bomb(rng: Rng, held: dict[str, Any]) -> Archive:
+def _bomb(rng: Rng, content: dict[str, Any]) -> Archive:
     """Much more memory claimed than the file has, or little that grows to much."""
     kind = int(rng.integers(5))
     if kind == 0:
@@ -150,9 +154,9 @@ def _bomb(rng: Rng, held: dict[str, Any]) -> Archive:
     return "a header of negative size", zipped({"states.npy": header_only((-1, 4, 3, 2))}), False
 
 
-def _flags(rng: Rng, held: dict[str, Any]) -> Archive:
+def _flags(rng: Rng, content: dict[str, Any]) -> Archive:
     """What the archive's directory says of an entry: encrypted, another method, other sizes."""
-    data = bytearray(saved(rng, held))
+    data = bytearray(saved(rng, content))
     central, local = data.find(b"PK\x01\x02"), data.find(b"PK\x03\x04")
     kind = int(rng.integers(4))
     if kind == 0:
@@ -168,15 +172,15 @@ def _flags(rng: Rng, held: dict[str, Any]) -> Archive:
     return f"another {'packed' if kind == 2 else 'full'} size claimed", bytes(data), False
 
 
-def _no_archive(rng: Rng, held: dict[str, Any]) -> Archive:
+def _no_archive(rng: Rng, content: dict[str, Any]) -> Archive:
     """Something else under the name."""
     kinds: dict[str, bytes] = {
-        "one .npy": npy(next(iter(held.values()))),
+        "one .npy": npy(next(iter(content.values()))),
         "text": b"1, 2, 3\n",
         "an empty archive": zipped({}),
         "JSON": b"[" * 100_000,
         "a pickle": b"\x80\x04K\x01.",
-        "an archive in an archive": zipped({"states.npz": saved(rng, held)}),
+        "an archive in an archive": zipped({"states.npz": saved(rng, content)}),
         "gzip": b"\x1f\x8b\x08" + rng.bytes(40),
         "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(100),
         "an end without entries": b"PK\x05\x06" + bytes(18),
@@ -211,11 +215,11 @@ class DamagedArchives(Program):
     def case(self, rng: Rng) -> Outcome:
         """Write arrays, damage the file, and read it, by the command line at times."""
         place = Path.cwd()
-        held = arrays(rng)
+        content = arrays(rng)
         kinds, odds = list(KINDS), np.array(list(KINDS.values()))
-        what, data, other = kinds[int(rng.choice(len(kinds), p=odds / odds.sum()))](rng, held)
+        what, data, other = kinds[int(rng.choice(len(kinds), p=odds / odds.sum()))](rng, content)
         file = place / "arrays.npz"
-        file.write_bytes(saved(np.random.default_rng(0), held))
+        file.write_bytes(saved(np.random.default_rng(0), content))
         expected = dg.load_arrays(file)
         file.write_bytes(data)
         if rng.random() < 0.05:

@@ -28,20 +28,20 @@ def shapes(rng: Rng) -> Outcome:
     def shape(most: int) -> tuple[int, ...]:
         return tuple(int(k) for k in rng.choice([0, 1, 2, 2, 3, 3, 3, 4], size=int(rng.integers(most))))
 
-    given: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for key in some(rng, AXES, 4):
         rank = len(AXES[key])
         usual = tuple(3 if axis in ("member", "unit", "post", "pre") else 4 for axis in AXES[key])
         if rng.random() < 0.2:
-            given[key] = [rng.uniform(size=shape(rank)) for _ in range(3)]
+            arrays[key] = [rng.uniform(size=shape(rank)) for _ in range(3)]
         else:
-            given[key] = rng.uniform(size=usual if rng.random() < 0.7 else shape(rank + 2))
+            arrays[key] = rng.uniform(size=usual if rng.random() < 0.7 else shape(rank + 2))
     cell = pick(rng, ("tanh", "gru", "lstm", "relu"))
     names = some(rng, (*OF_STATES[:3], *OF_WEIGHTS, "ood_error_mean", "weight_change"))
-    answer = attempt(lambda: measured(given, names, cell=cell))
+    answer = attempt(lambda: measured(arrays, names, cell=cell))
     said = {
         key: [np.shape(v) for v in value] if isinstance(value, list) else value.shape
-        for key, value in given.items()
+        for key, value in arrays.items()
     }
     return judged(answer, f"{cell}: {said}"[:200], "shapes")
 
@@ -80,8 +80,8 @@ def arguments(rng: Rng) -> Outcome:
 def _subclass(kind: type[nn.RNNBase], *, factor: int) -> nn.RNNBase:
     """A module of a subclass whose states are so many times those of its parent."""
 
-    def forward(self: Any, *given: Any, **more: Any) -> Any:
-        output, last = kind.forward(self, *given, **more)
+    def forward(self: Any, *inputs: Any, **options: Any) -> Any:
+        output, last = kind.forward(self, *inputs, **options)
         return factor * output, last
 
     return type("Mine", (kind,), {"forward": forward})(N_IN, N)
@@ -93,7 +93,7 @@ def _tied(core: nn.RNNBase) -> nn.RNNBase:
 
 
 def _hooked(core: nn.RNNBase) -> nn.RNNBase:
-    core.register_forward_hook(lambda *given: (given[2][0] + 1, given[2][1]))
+    core.register_forward_hook(lambda *call: (call[2][0] + 1, call[2][1]))
     return core
 
 
@@ -181,36 +181,42 @@ def _returning(value: Any) -> Callable[..., Any]:
     return measure
 
 
-def own_measures(rng: Rng) -> Outcome:
-    """The user's function: numbers are taken as they are, a fault of its arithmetic costs its own row only."""
-    n = 3
-    numbers_of_members = rng.normal(size=n)
-    distance = np.abs(np.subtract.outer(numbers_of_members, numbers_of_members))
-    returned = {
-        "a number a member": numbers_of_members,
-        "a list": list(numbers_of_members),
+N_OWN = 3  # members that a user's measure sees
+
+
+def _what_it_returns(values: Any) -> dict[str, Any]:
+    """What a user's measure may return, by what it is; `values` are a number per member."""
+    distance = np.abs(np.subtract.outer(values, values))
+    return {
+        "a number per member": values,
+        "a list": list(values),
+        "a tensor": torch.tensor(values),
         "distances": distance,
-        "a tensor": torch.tensor(numbers_of_members),
-        "NaN": np.full(n, np.nan),
-        "NaN distances": np.full((n, n), np.nan),
+        "NaN": np.full(N_OWN, np.nan),
+        "NaN distances": np.full((N_OWN, N_OWN), np.nan),
         "inf": np.array([0.0, np.inf, 1.0]),
         "one NaN": np.array([0.0, np.nan, 1.0]),
-        "complex": numbers_of_members + 1j,
-        "text": np.array(["x"] * n),
+        "complex": values + 1j,
+        "text": np.array(["x"] * N_OWN),
         "None": None,
         "a number": 3.0,
-        "too few": numbers_of_members[:2],
-        "too many axes": np.zeros((n, n, n)),
-        "no symmetry": rng.uniform(size=(n, n)),
+        "too few": values[:2],
+        "too many axes": np.zeros((N_OWN, N_OWN, N_OWN)),
+        "no symmetry": distance + np.tri(N_OWN, k=-1),
         "negative distances": -distance,
-        "objects": np.array([None] * n, dtype=object),
-        "masked": np.ma.masked_array(numbers_of_members, [True, False, False]),
+        "objects": np.array([None] * N_OWN, dtype=object),
+        "masked": np.ma.masked_array(values, [True, False, False]),
     }
+
+
+def own_measures(rng: Rng) -> Outcome:
+    """The user's function: numbers are taken as they are, a fault of its arithmetic costs its own row only."""
+    values, states = rng.normal(size=N_OWN), trajectories(rng, N_OWN)
+    returned = _what_it_returns(values)
     raised = (ZeroDivisionError("x"), FloatingPointError("x"), OverflowError("x"), np.linalg.LinAlgError("x"))
     fault = rng.random() < 0.3
     what = pick(rng, raised if fault else returned)
     function = _raising(what) if fault else _returning(returned[what])
-    states = trajectories(rng)
     answer = attempt(lambda: measured({"states": states}, [function, "procrustes"]))
     wrong = ""
     if isinstance(answer.value, Result):
@@ -219,12 +225,10 @@ def own_measures(rng: Rng) -> Outcome:
         shared = [key for key in alone if key.startswith("procrustes")]
         wrong = numbers.difference({k: alone[k] for k in shared}, {k: got.get(k) for k in shared})
         value = answer.value.table.set_index("measure")["value"].get("measure", np.nan)
-        if what in ("a number a member", "a list", "a tensor") and value != np.mean(numbers_of_members):
-            wrong = wrong or f"{value} in place of {np.mean(numbers_of_members)}"
-    name = type(what).__name__ if fault else what
-    return judged(
-        answer, f"an own measure: {name}", f"an own measure: {name}", wrong, TAKEN if fault else EITHER
-    )
+        if what in ("a number per member", "a list", "a tensor") and value != np.mean(values):
+            wrong = wrong or f"{value} in place of {np.mean(values)}"
+    name = f"an own measure: {type(what).__name__ if fault else what}"
+    return judged(answer, name, name, wrong, TAKEN if fault else EITHER)
 
 
 ODD_NAMES = (
@@ -236,7 +240,7 @@ ODD_NAMES = (
 def names(rng: Rng) -> Outcome:
     """Labels of conditions and variants that other programs read as commands: the page, at times the figures too."""
     label, variants = pick(rng, ODD_NAMES), [pick(rng, ODD_NAMES) for _ in range(2)]
-    given = {
+    arrays = {
         "states": trajectories(rng),
         "ood_errors": rng.uniform(0.5, 2, size=(3, 2)),
         "ood_variants": variants,
@@ -244,7 +248,7 @@ def names(rng: Rng) -> Outcome:
     drawn = rng.random() < 0.03  # it takes seconds
 
     def whole() -> Result:
-        result = measured(given, ["procrustes", "ood_log_error_sd"], condition=label)
+        result = measured(arrays, ["procrustes", "ood_log_error_sd"], condition=label)
         if drawn:
             result.report("report.html")
         else:

@@ -101,12 +101,14 @@ def _mixed(rng: Rng, x: Array, dims: tuple[str, ...]) -> tuple[Any, Array]:
         lambda a: a.tolist(),
         lambda a: torch.tensor(a, requires_grad=True),
     )
-    given = [makers[int(rng.integers(len(makers)))](one) for one in x]
+    parts = [makers[int(rng.integers(len(makers)))](part) for part in x]
     exact = [
-        one.detach().double().numpy() if isinstance(one, torch.Tensor) else np.asarray(one, dtype=np.float64)
-        for one in given
+        part.detach().double().numpy()
+        if isinstance(part, torch.Tensor)
+        else np.asarray(part, dtype=np.float64)
+        for part in parts
     ]
-    return given, np.stack(exact)
+    return parts, np.stack(exact)
 
 
 def _named(rng: Rng, x: Array, dims: tuple[str, ...]) -> tuple[Any, Array]:
@@ -137,7 +139,7 @@ def _strided(x: Array) -> Array:
 
 
 def _frames(rng: Rng, x: Array, dims: tuple[str, ...]) -> tuple[Any, Array]:
-    return ([pd.DataFrame(one) for one in x] if x.ndim == 3 else pd.Series(list(x))), x
+    return ([pd.DataFrame(part) for part in x] if x.ndim == 3 else pd.Series(list(x))), x
 
 
 def _read_only(x: Array) -> Array:
@@ -189,7 +191,7 @@ FORMS: dict[str, Form] = {
     "named dimensions": Form(make=_named),
     "dimensions of other names": Form(make=_named_oddly),
     "data frames": Form(make=_frames),
-    "an object with __array__": _same(lambda x: [Lazy(one) for one in x], EITHER),
+    "an object with __array__": _same(lambda x: [Lazy(part) for part in x], EITHER),
     "a number": _same(lambda _: 3.0, REFUSED),
     "a text": _same(lambda _: "states.npz", REFUSED),
     "an array of no dimension": _same(lambda _: np.array(3.0), REFUSED),

@@ -77,13 +77,13 @@ def networks(rng: Rng, n_members: int = 3) -> dict[str, Array]:
     }
 
 
-def states_of(rng: Rng, given: dict[str, Array]) -> Array:
+def states_of(rng: Rng, params: dict[str, Array]) -> Array:
     """States that these networks run through, on the same random inputs."""
-    inputs = rng.normal(size=(6, 10, given["input_weights"].shape[-1]))
-    h, states = np.zeros((len(given["bias"]), 6, given["bias"].shape[-1])), []
+    inputs = rng.normal(size=(6, 10, params["input_weights"].shape[-1]))
+    h, states = np.zeros((len(params["bias"]), 6, params["bias"].shape[-1])), []
     for x in inputs.transpose(1, 0, 2):
-        drive = np.einsum("mui,bi->mbu", given["input_weights"], x) + given["bias"][:, None]
-        h = np.tanh(np.einsum("muv,mbv->mbu", given["weights"], h) + drive)
+        drive = np.einsum("mui,bi->mbu", params["input_weights"], x) + params["bias"][:, None]
+        h = np.tanh(np.einsum("muv,mbv->mbu", params["weights"], h) + drive)
         states.append(h)
     return np.stack(states, axis=2)
 
@@ -132,8 +132,8 @@ def forms(rng: Rng) -> Outcome:
     of = {"states": OF_STATES, "weights": OF_WEIGHTS, "ood_errors": ("ood_error_mean", "ood_log_error_sd")}
     key, form, names = pick(rng, arrays), pick(rng, FORMS), some(rng, of[kind], 2)
     what, cell = f"{key} as {form}", {"cell": "tanh"} if kind == "weights" else {}
-    given, exact = FORMS[form].make(rng, arrays[key], AXES[key])
-    answer = attempt(lambda: measured(arrays | {key: given}, names, **cell))
+    container, exact = FORMS[form].make(rng, arrays[key], AXES[key])
+    answer = attempt(lambda: measured(arrays | {key: container}, names, **cell))
     wrong = ""
     if isinstance(answer.value, Result) and FORMS[form].must != REFUSED:
         truth = attempt(lambda: measured(arrays | {key: exact}, names, **cell))
@@ -159,8 +159,8 @@ def surroundings(rng: Rng) -> Outcome:
             made = dg.train(task, network, training, seeds=range(2), jobs=1, progress=False)
             return numbers.of_ensemble(made)
     else:
-        given = networks(rng)
-        arrays: dict[str, Any] = given | {"cell": "tanh", "states": states_of(rng, given)}
+        params = networks(rng)
+        arrays: dict[str, Any] = params | {"cell": "tanh", "states": states_of(rng, params)}
         names = some(rng, (*OF_STATES, *OF_WEIGHTS, "fixed_points"))
         what = f"measuring {', '.join(names)} in {place}"
 
@@ -230,52 +230,44 @@ def scales(rng: Rng) -> Outcome:
     return judged(answer, what, f"{name} {'+ 1e6' if shift else 'scaled'}", wrong)
 
 
+SIZES: dict[str, tuple[Any, ...]] = {
+    "one member": (slice(1),),
+    "no member": (slice(0),),
+    "no trial": (slice(None), slice(0)),
+    "no step": (slice(None), slice(None), slice(0)),
+    "no unit": (..., slice(0)),
+    "one trial": (slice(None), slice(1)),
+    "two trials": (slice(None), slice(2)),
+    "one step": (slice(None), slice(None), slice(1)),
+    "two steps": (slice(None), slice(None), slice(2)),
+    "one unit": (..., slice(1)),
+}
+REFUSED_SIZES = ("one member", "no member", "no trial", "no step", "no unit")
+
+
 def degenerate(rng: Rng) -> Outcome:
     """Members without activity, sizes of one and of nothing, values that are none."""
     x, names = trajectories(rng, int(rng.integers(2, 5))), some(rng, OF_STATES)
-    k = int(rng.integers(len(x)))
+    member, anywhere = x[int(rng.integers(len(x)))], x.ravel()[int(rng.integers(x.size)) :][:1]
     silent = {
-        "a silent member": lambda: x[k].fill(0.0),
-        "a constant member": lambda: x[k].fill(0.7),
-        "a member at rest": lambda: np.copyto(x[k], rng.normal(size=x.shape[-1])),
-        "silent members": lambda: x.fill(0.0),
-        "constant members": lambda: x.fill(0.1),
+        "a silent member": (member, 0.0),
+        "a constant member": (member, 0.7),
+        "a member at rest": (member, rng.normal(size=x.shape[-1])),
+        "silent members": (x, 0.0),
+        "constant members": (x, 0.1),
     }
-    refused = {
-        "NaN": lambda: x.ravel().__setitem__(int(rng.integers(x.size)), np.nan),
-        "inf": lambda: x.ravel().__setitem__(int(rng.integers(x.size)), -np.inf),
-        "all NaN": lambda: x.fill(np.nan),
-    }
-    sizes = {
-        "one member": (slice(1),),
-        "no member": (slice(0),),
-        "no trial": (slice(None), slice(0)),
-        "no step": (slice(None), slice(None), slice(0)),
-        "no unit": (..., slice(0)),
-        "one trial": (slice(None), slice(1)),
-        "two trials": (slice(None), slice(2)),
-        "one step": (slice(None), slice(None), slice(1)),
-        "two steps": (slice(None), slice(None), slice(2)),
-        "one unit": (..., slice(1)),
-        "a silent unit": (slice(None),),
-    }
-    what = pick(rng, (*silent, *refused, *sizes))
-    must, given = EITHER, x
-    if what in silent:
-        silent[what]()
-    elif what in refused:
-        refused[what]()
-        must = REFUSED
-    else:
-        given = x[sizes[what]]
-        x[..., 0] *= what != "a silent unit"
-        must = REFUSED if what.startswith("no ") or what == "one member" else EITHER
-    answer = attempt(lambda: measured({"states": given}, names))
+    none = {"NaN": (anywhere, np.nan), "inf": (anywhere, -np.inf), "all NaN": (x, np.nan)}
+    what = pick(rng, (*silent, *none, *SIZES, "a silent unit"))
+    place, value = (silent | none | {"a silent unit": (x[..., 0], 0.0)}).get(what, (x, x))
+    place[...] = value
+    states = x[SIZES[what]] if what in SIZES else x
+    answer = attempt(lambda: measured({"states": states}, names))
     wrong = ""
     if isinstance(answer.value, Result) and what in silent:
         unsaid = [row for row in rows_with_numbers(answer.value, OF_STATES[:4]) if not row["note"]]
         wrong = f"{unsaid[0]['measure']} is {unsaid[0]['value']:.3g} without a word" if unsaid else ""
-    return judged(answer, f"{what}: {', '.join(names)}", f"{what}", wrong, must)
+    must = REFUSED if what in none or what in REFUSED_SIZES else EITHER
+    return judged(answer, f"{what}: {', '.join(names)}", what, wrong, must)
 
 
 def behavior(rng: Rng) -> Outcome:
@@ -309,28 +301,28 @@ def behavior(rng: Rng) -> Outcome:
     return judged(answer, f"errors of {scale:g} {odd}", f"errors, {odd or 'extreme'}", wrong, must)
 
 
-def relabelled(rng: Rng, given: dict[str, Array], *, signs: bool) -> dict[str, Array]:
+def relabelled(rng: Rng, params: dict[str, Array], *, signs: bool) -> dict[str, Array]:
     """All members' first network once more as their second, with its units in another order (and of other signs)."""
-    given = {name: value.copy() for name, value in given.items()}
-    n = given["bias"].shape[-1]
+    params = {name: value.copy() for name, value in params.items()}
+    n = params["bias"].shape[-1]
     order, sign = rng.permutation(n), rng.choice([-1.0, 1.0], size=n) if signs else np.ones(n)
     change = np.eye(n)[order] * sign[order][:, None]
-    given["weights"][1] = change @ given["weights"][0] @ change.T
-    given["input_weights"][1] = change @ given["input_weights"][0]
-    given["bias"][1] = change @ given["bias"][0]
-    given["readout"][1] = given["readout"][0] @ change.T
-    return given
+    params["weights"][1] = change @ params["weights"][0] @ change.T
+    params["input_weights"][1] = change @ params["input_weights"][0]
+    params["bias"][1] = change @ params["bias"][0]
+    params["readout"][1] = params["readout"][0] @ change.T
+    return params
 
 
 def weights(rng: Rng) -> Outcome:
     """Networks and the same with units relabelled, of any size of weights; with a cell, or without what needs one."""
     name, cell = pick(rng, ("signed_pif", "pif", "orthogonal")), rng.random() < 0.8
-    given = relabelled(rng, networks(rng), signs=name != "pif" and cell)
+    params = relabelled(rng, networks(rng), signs=name != "pif" and cell)
     scale = 10.0 ** int(pick(rng, (-300, -150, -18, 0, 0, 0, 18, 100, 150)))
-    given = {key: value * scale for key, value in given.items()}
+    params = {key: value * scale for key, value in params.items()}
     if rng.random() < 0.3:
-        given = {"weights": given["weights"]}
-    answer = attempt(lambda: measured(given, [name], **({"cell": "tanh"} if cell else {})))
+        params = {"weights": params["weights"]}
+    answer = attempt(lambda: measured(params, [name], **({"cell": "tanh"} if cell else {})))
     wrong, cause = "", f"{name} of weights"
     if isinstance(answer.value, Result):
         if not cell and name in NEEDS_CELL:
@@ -339,7 +331,7 @@ def weights(rng: Rng) -> Outcome:
                 wrong = f"{name} has a number, and no cell was given"
         elif name in answer.value.distances:
             matrix = answer.value.distances[name]
-            size = scale if name == "orthogonal" else np.linalg.norm(given["weights"][0])
+            size = scale if name == "orthogonal" else np.linalg.norm(params["weights"][0])
             if np.isfinite(matrix[0, 1]) and not matrix[0, 1] <= ROUNDING * size:
                 wrong = f"a relabelled copy is {matrix[0, 1]:.3g} apart, another network {matrix[0, 2]:.3g}"
             elif not matrix[0, 2] > 0:
@@ -360,8 +352,8 @@ def fixed_points(rng: Rng) -> Outcome:
     for k in range(1, 10):
         states[:, :, k] = np.tanh(states[:, :, k - 1] @ w[0].T + bias[:, None])
     n_stable, out_of_range, cell = 2**n if bistable else 1, rng.random() < 0.25, rng.random() < 0.8
-    given = {"weights": w, "bias": bias, "states": states * (50 if out_of_range else 1)}
-    answer = attempt(lambda: measured(given, ["fixed_points"], **({"cell": "tanh"} if cell else {})))
+    arrays = {"weights": w, "bias": bias, "states": states * (50 if out_of_range else 1)}
+    answer = attempt(lambda: measured(arrays, ["fixed_points"], **({"cell": "tanh"} if cell else {})))
     wrong, cause = "", "fixed points"
     if isinstance(answer.value, Result):
         taken = rows_with_numbers(answer.value, ["fixed_points"])

@@ -141,39 +141,18 @@ class CommandLines(Program):
 
     name: ClassVar[str] = "commands"
     about: ClassVar[str] = "random command lines"
-    short: ClassVar[int] = 100
+    short: ClassVar[int] = 80
     long: ClassVar[int] = 1_500
     seconds: ClassVar[float] = 10.0
 
     def prepare(self) -> None:
         """A folder with studies, arrays and runs, good and bad ones."""
         here = self.folder / "sandbox"
-        for folder in (here, here / "folder", here / "home"):
-            folder.mkdir()
-        study = STUDY.replace('"0:3"', '"0:2"')
-        texts = {
-            "tiny.toml": study,
-            "ünï code.toml": study,
-            "home/tiny.toml": study,
-            "damaged.toml": study[:200],
-        }
-        texts |= {
-            "scales.toml": study + "[scale.small]\n'task.n_steps' = 8\n",
-            "text.txt": "dear\n",
-            "empty": "",
-        }
-        for name, text in texts.items():
-            (here / name).write_text(text, encoding="utf-8")
-        (here / "latin.toml").write_bytes(study.encode() + "# ü\n".encode("latin-1"))
-        rng = np.random.default_rng(0)
-        arrays = {"states": rng.normal(size=(3, 4, 8, 4)), "ood_errors": rng.uniform(size=(3, 2))}
-        for name in ("a.npz", "a b.npz", "home/a.npz"):
-            np.savez(here / name, **arrays)
-        (here / "damaged.npz").write_bytes((here / "a.npz").read_bytes()[:-40])
+        _write_files(here)
         dg.run_study(dg.load_study(here / "tiny.toml"), out=here / "run", jobs=1, progress=False)
         for name in ("unfinished", "damaged run"):
             shutil.copytree(here / "run", here / name)
-        (here / "damaged run" / "study.json").write_text("{")
+        (here / "damaged run" / "study.json").write_text("{", encoding="utf-8")
         shutil.rmtree(sorted((here / "unfinished" / "conditions").iterdir())[0])
         (here / "link").symlink_to("run")
         (here / "loop").symlink_to("loop")
@@ -210,6 +189,32 @@ class CommandLines(Program):
         elif (place / "~").exists():
             wrong, cause = "a folder called ~ was made", "a folder called ~"
         return answer.outcome(" ".join(words)[:300], wrong=wrong, cause=cause)
+
+
+def _write_files(here: Path) -> None:
+    """Studies and arrays, good ones and bad ones."""
+    for folder in (here, here / "folder", here / "home"):
+        folder.mkdir()
+    study = STUDY.replace('"0:3"', '"0:2"')
+    texts = {
+        "tiny.toml": study,
+        "ünï code.toml": study,
+        "home/tiny.toml": study,
+        "damaged.toml": study[:200],
+    }
+    texts |= {
+        "scales.toml": study + "[scale.small]\n'task.n_steps' = 8\n",
+        "text.txt": "dear\n",
+        "empty": "",
+    }
+    for name, text in texts.items():
+        (here / name).write_text(text, encoding="utf-8")
+    (here / "latin.toml").write_bytes(study.encode() + "# ü\n".encode("latin-1"))
+    rng = np.random.default_rng(0)
+    arrays = {"states": rng.normal(size=(3, 4, 8, 4)), "ood_errors": rng.uniform(size=(3, 2))}
+    for name in ("a.npz", "a b.npz", "home/a.npz"):
+        np.savez(here / name, **arrays)
+    (here / "damaged.npz").write_bytes((here / "a.npz").read_bytes()[:-40])
 
 
 def _copied(source: Path, place: Path) -> None:

@@ -122,7 +122,7 @@ class DamagedRuns(Program):
         for name, content in before.items():
             if not isinstance(content, bytes) or _says_the_same(content, self.files.get(name)):
                 continue
-            if not any(kept.startswith(content) for kept in left):
+            if not any(now_there.startswith(content) for now_there in left):
                 return f"what {name} held is lost"
         return ""
 
@@ -154,17 +154,19 @@ class DamagedRuns(Program):
         return answer if answer.refusal or answer.fault else self._do("load", rng, root)
 
 
-def _says_the_same(content: bytes, own: object) -> bool:
+def _says_the_same(content: bytes, of_the_run: object) -> bool:
     """Whether two files hold the same bytes, or JSON of the same content."""
     try:
-        return content == own or (isinstance(own, bytes) and json.loads(content) == json.loads(own))
+        return content == of_the_run or (
+            isinstance(of_the_run, bytes) and json.loads(content) == json.loads(of_the_run)
+        )
     except (ValueError, RecursionError):
         return False
 
 
 def _fields(changes: list[tuple[str, Any]]) -> dict[str, Any]:
     path = Path("tiny.toml")
-    path.write_text(STUDY)
+    path.write_text(STUDY, encoding="utf-8")
     return dg.load_study(path, changes).model_dump(mode="json")
 
 

@@ -85,7 +85,7 @@ class Start:
             call = f"dg.run_study({str(self.study)!r}, out={str(out)!r}, jobs={moment.jobs}, progress=False)"
             words = ["-c", f"import degeneracy as dg; {call}"]
         self.said = folder / "said.txt"
-        with self.said.open("w") as said:
+        with self.said.open("wb") as said:
             self.process = subprocess.Popen(
                 [sys.executable, *words], stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
             )
@@ -133,7 +133,7 @@ def _group(leader: int) -> Iterator[tuple[int, bytes]]:
     for place in Path("/proc").iterdir():
         if place.name.isdigit():
             with contextlib.suppress(OSError):
-                state, _, group = (place / "stat").read_text().rpartition(")")[2].split()[:3]
+                state, _, group = (place / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[:3]
                 if int(group) == leader and state != "Z":
                     yield int(place.name), (place / "cmdline").read_bytes()
 
@@ -159,7 +159,7 @@ class Kills(Program):
 
     def prepare(self) -> None:
         """A run left alone."""
-        (self.folder / "killed.toml").write_text(STUDY)
+        (self.folder / "killed.toml").write_text(STUDY, encoding="utf-8")
         self.alone = self.folder / "alone"
         self.study = dg.load_study(self.folder / "killed.toml")
         dg.run_study(self.study, out=self.alone, jobs=1, progress=False)
@@ -175,7 +175,7 @@ class Kills(Program):
         for moment in moments:
             start = Start(self.folder, out, moment)
             workers, left = start.kill(moment, self.size), start.left()
-            said = start.said.read_text()
+            said = start.said.read_text(encoding="utf-8", errors="replace")
             if left and moment.whom == "the parent":
                 wrong = f"{len(left)} of {len(workers)} workers were there {SECONDS_TO_END:g} s later"
                 return Outcome(kind=SILENT, what=what, said=wrong, cause="workers outlive their parent")
@@ -186,7 +186,7 @@ class Kills(Program):
         with contextlib.suppress(subprocess.TimeoutExpired):
             last = Start(self.folder, out, Moment(whom="", share=0, seconds=0, jobs=1, by_command=False))
             if last.process.wait(self.seconds) != 0:
-                said = last.said.read_text()
+                said = last.said.read_text(encoding="utf-8", errors="replace")
                 line = (said.splitlines() or [""])[-1]
                 return Outcome(kind=TRACEBACK, what=what, said=line, cause="it does not go on", trace=said)
         wrong = self._wrong(out, before)

@@ -36,7 +36,7 @@ def memory_limit(gigabytes: float) -> Iterator[None]:
     if sys.platform != "linux":  # how much the process has is read from /proc
         yield
         return
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = pages * os.sysconf("SC_PAGE_SIZE") + int(gigabytes * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))

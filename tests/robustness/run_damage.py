@@ -190,7 +190,7 @@ def _nested(rng: Rng, root: Path, relatives: list[Path]) -> str:
     texts = [path for path in files_of(root) if path.suffix == ".json"]
     path = texts[int(rng.integers(len(texts)))]
     deep = ("[" * 100_000, '{"a":' * 100_000, "[" * 100_000 + "]" * 100_000)[int(rng.integers(3))]
-    path.write_text(deep)
+    path.write_text(deep, encoding="utf-8")
     return f"100,000 nested brackets: {path.name}"
 
 

@@ -303,8 +303,8 @@ def _unlike(study: dg.Study, fields: Mapping[str, Any], overrides: Mapping[str, 
         return "it is another once it is stored", "another once stored"
     spec = study.conditions()[0].spec
     for part in ("task", "network", "training"):
-        given = fields.get(part, {})
-        for key, value in given.items() if isinstance(given, Mapping) else ():
+        table = fields.get(part, {})
+        for key, value in table.items() if isinstance(table, Mapping) else ():
             now = spec[part].get(key)
             if f"{part}.{key}" not in overrides and not _says(value, now):
                 return (
@@ -318,12 +318,12 @@ def _unlike(study: dg.Study, fields: Mapping[str, Any], overrides: Mapping[str, 
     return "", ""
 
 
-def _says(given: Any, now: Any) -> bool:
+def _says(told: Any, now: Any) -> bool:
     """Whether a scalar of a file was taken as itself; tables and lists are the specs' own."""
-    if isinstance(given, Mapping | list) or isinstance(now, Mapping | list):
+    if isinstance(told, Mapping | list) or isinstance(now, Mapping | list):
         return True
-    if isinstance(given, str) and not isinstance(now, str):
+    if isinstance(told, str) and not isinstance(now, str):
         with contextlib.suppress(ValueError):
-            return bool(np.isclose(float(given), float(now)))
-        return given.lower() in ("true", "yes", "on", "false", "no", "off") and isinstance(now, bool)
-    return bool(given == now)
+            return bool(np.isclose(float(told), float(now)))
+        return told.lower() in ("true", "yes", "on", "false", "no", "off") and isinstance(now, bool)
+    return bool(told == now)

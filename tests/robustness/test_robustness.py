@@ -59,8 +59,18 @@ class TestWhatIsSeen:
         assert "alone" in numbers.difference({"a": 1}, {"a": 1, "b": 2})
 
     def test_errors(self) -> None:
+        class Said(UserError):
+            """With the lines of its text, whatever its parent makes of them."""
+
+            def __init__(self, text: str) -> None:
+                super().__init__(text)
+                self.text = text
+
+            def __str__(self) -> str:
+                return self.text
+
         def refuse(text: str) -> None:
-            raise UserError(text)
+            raise Said(text)
 
         assert attempt(lambda: refuse("no such file")).outcome("x").kind == REFUSED
         assert attempt(lambda: refuse("no\nsuch file")).outcome("x").kind == TRACEBACK
@@ -102,9 +112,9 @@ class TestWhatIsSeen:
         assert "distance 0 from itself" in ill_formed(result)
 
     def test_files(self, tmp_path: Path) -> None:
-        (tmp_path / "a").write_text("x")
+        (tmp_path / "a").write_text("x", encoding="utf-8")
         before = snapshot(tmp_path)
-        (tmp_path / "a").write_text("y")
+        (tmp_path / "a").write_text("y", encoding="utf-8")
         assert snapshot(tmp_path) != before
 
     @pytest.mark.parametrize("how", BYTES)
@@ -135,7 +145,7 @@ def test_the_command(
     monkeypatch.setattr(PROGRAMS["archives"], "case", lambda *_: Answer().outcome("nothing"))
     out = tmp_path / "results.json"
     assert command.main(["archives", "--cases", "3", "--out", str(out)]) == 0
-    assert json.loads(out.read_text())["archives"] | {"seconds": 0} == {
+    assert json.loads(out.read_text(encoding="utf-8"))["archives"] | {"seconds": 0} == {
         "tried": 3, "refused": 0, "right": 3, "SILENT": 0, "TRACEBACK": 0, "seconds": 0, "causes": [],
     }  # fmt: skip
     monkeypatch.setattr(PROGRAMS["archives"], "case", lambda *_: attempt(lambda: 1 // 0).outcome("a case"))
