@@ -9,7 +9,7 @@ import inspect
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,9 +43,8 @@ RELATIVES = {
     "with fewer members": [("seeds", "0:2")],
     "with other trials": [("probe.seed", 1)],
 }
-SECONDS_OF_A_FIFO = (
-    20  # after which its other end is closed; a reader waits for that long, and is found by it
-)
+# After so long the other end of a fifo is opened and closed: who waits for it is found.
+SECONDS_OF_A_FIFO = 10
 ODDS_OF_ACTIONS = {"load": 0.5, "run": 0.2, "measure": 0.12, "report": 0.08, "repair": 0.1}
 if "repair" not in inspect.signature(dg.run_study).parameters:
     del ODDS_OF_ACTIONS["repair"]
@@ -104,8 +103,10 @@ class DamagedRuns(Program):
             action = ACTIONS[int(rng.choice(len(ACTIONS), p=ODDS))]
         before = snapshot(root) if action in WRITING else {}
         rights = without_rights() if kind == "unreadable" else contextlib.nullcontext()
-        with rights, _writers(root):
+        with rights, _writers(root) as waited:
             answer = self._do(action, rng, root)
+            if waited():
+                answer = Answer(fault="it waited for what may never come", cause="waited for a fifo")
         wrong = ""
         if answer.refusal and before and snapshot(root) != before:
             wrong = "it was refused, and yet files have changed"
@@ -171,18 +172,18 @@ def _fields(changes: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _writers(root: Path) -> Iterator[None]:
-    """Open and close the other end of each fifo after a while: who waits there for ever is found, not waited for.
+def _writers(root: Path) -> Iterator[Callable[[], bool]]:
+    """Open and close the other end of each fifo after a while; yields whether that has had to be done.
 
     A process of its own does so: a library that waits in compiled code lets no thread of this process run.
     """
     fifos = [str(path) for path in root.rglob("*") if path.is_fifo()]
     if not fifos:
-        yield
+        yield lambda: False
         return
     script = f'sleep {SECONDS_OF_A_FIFO}; for f in "$@"; do exec 3<>"$f"; exec 3>&-; done'
     with subprocess.Popen(["sh", "-c", script, "sh", *fifos]) as process:
         try:
-            yield
+            yield lambda: process.poll() is not None
         finally:
             process.kill()
