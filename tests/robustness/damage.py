@@ -48,10 +48,8 @@ SECONDS_OF_A_FIFO = 10
 ODDS_OF_ACTIONS = {"load": 0.5, "run": 0.2, "measure": 0.12, "report": 0.08, "repair": 0.1}
 if "repair" not in inspect.signature(dg.run_study).parameters:
     del ODDS_OF_ACTIONS["repair"]
-ACTIONS, ODDS = (
-    list(ODDS_OF_ACTIONS),
-    np.array(list(ODDS_OF_ACTIONS.values())) / sum(ODDS_OF_ACTIONS.values()),
-)
+ACTIONS, ODDS = list(ODDS_OF_ACTIONS), np.array(list(ODDS_OF_ACTIONS.values()))
+ODDS /= ODDS.sum()
 WRITING = ("run", "measure", "repair")
 # What `repair` has to mend: plain files that hold something else, or are gone.
 MENDABLE = ("in bytes", "in records", "copied over", "swapped", "deleted", "json", "nested")
