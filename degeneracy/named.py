@@ -5,6 +5,7 @@ Ground floor: any room may import it.
 
 import importlib
 import importlib.util
+import inspect
 import logging
 import sys
 import tokenize
@@ -32,6 +33,8 @@ def look_up(kind: str, name: str, table: Mapping[str, Any], base: type = object)
         UserError: a name that is not in the table (says the closest), a module or object that is not there, or one
             of another kind.
     """
+    if not isinstance(name, str):
+        raise UserError(f"{kind} {name!r} is wrong: a name is needed (known: {', '.join(sorted(table))})")
     if name in table:
         return table[name]
     if ":" not in name:
@@ -44,6 +47,9 @@ def look_up(kind: str, name: str, table: Mapping[str, Any], base: type = object)
     found = getattr(module, attribute)
     if base is not object and not (isinstance(found, type) and issubclass(found, base)):
         raise UserError(f"'{name}' is no {kind}: a subclass of degeneracy.{base.__name__} is needed")
+    if inspect.isabstract(found):
+        lacking = ", ".join(sorted(found.__abstractmethods__))
+        raise UserError(f"'{name}' is no whole {kind}: it does not say {lacking}")
     return found
 
 

@@ -6,6 +6,7 @@ Ground floor: any room may import it.
 import codecs
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 from degeneracy.errors import UserError, one_line
@@ -17,6 +18,8 @@ MARKS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+
+MAX_TEXT_BYTES = 1 << 26  # far above what anybody writes; a larger file is not read
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
@@ -66,6 +69,13 @@ def read_text(path: Path) -> str:
         UserError: no such file, one that cannot be read, or one in another encoding; says which and where.
     """
     try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise UserError(f"cannot read {path}: it is a pipe or device; save the text as a file")
+        if status.st_size > MAX_TEXT_BYTES:
+            raise UserError(
+                f"cannot read {path}: it has {status.st_size:,} bytes, which no text of a study has"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error

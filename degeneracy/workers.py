@@ -18,6 +18,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import joblib
@@ -57,13 +58,15 @@ def resolve_jobs(jobs: int) -> int:
     """Number of processes for `jobs` (-1: one a core this process may use).
 
     Raises:
-        UserError: 0 or less than -1.
+        UserError: 0, less than -1, or no whole number.
     """
+    if isinstance(jobs, bool) or not isinstance(jobs, Integral):
+        raise UserError(f"jobs = {jobs!r} is wrong: a number of processes, 1 or more, or -1 for one per core")
     if jobs == -1:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if jobs < 1:
-        raise UserError(f"jobs = {jobs} is wrong: a number of processes, 1 or more, or -1 for one a core")
-    return jobs
+        raise UserError(f"jobs = {jobs!r} is wrong: a number of processes, 1 or more, or -1 for one per core")
+    return int(jobs)
 
 
 def spread(calls: Iterable[Call], *, jobs: int) -> Iterator[Any]:

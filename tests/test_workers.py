@@ -272,7 +272,7 @@ def test_the_number_of_jobs_is_taken_or_one_a_core() -> None:
     assert resolve_jobs(-1) >= 1
 
 
-@pytest.mark.parametrize("jobs", [0, -2])
-def test_impossible_jobs_are_refused(jobs: int) -> None:
-    with pytest.raises(UserError, match=f"jobs = {jobs} is wrong"):
+@pytest.mark.parametrize("jobs", [0, -2, "1", None, 1.5, True])
+def test_impossible_jobs_are_refused(jobs: Any) -> None:
+    with pytest.raises(UserError, match=f"jobs = {jobs!r} is wrong"):
         resolve_jobs(jobs)

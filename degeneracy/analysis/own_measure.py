@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
 import pydantic
 
 from degeneracy.analysis.dynamics import shape
@@ -70,9 +71,30 @@ class _Own(Measure):
         if value.shape not in ((n, n), (n,)):
             raise UserError(
                 f"measure '{self.name}': returned shape {value.shape}; needed is ({n}, {n}), a distance of every "
-                f"pair of members, or ({n},), a number a member"
+                f"pair of members, or ({n},), a number per member"
             )
+        if value.ndim == 2:
+            self._check_distances(value, recording.members)
         return value
+
+    def _check_distances(self, value: Array, members: tuple[str, ...]) -> None:
+        """Refuse what is no distance between members: negative, or another one from b to a than from a to b."""
+        np.fill_diagonal(off := value.copy(), 0.0)
+        largest = np.nanmax(np.abs(off), initial=0.0)
+        if (off < 0).any():
+            a, b = np.argwhere(off < 0)[0]
+            raise UserError(
+                f"measure '{self.name}': the distance of members {members[a]} and {members[b]} is {off[a, b]:.4g};"
+                " a distance is 0 or more (1 - similarity, say)"
+            )
+        # What a sum in another order leaves in single precision, and no difference that anybody means.
+        uneven = np.abs(off - off.T) > 1e-5 * largest
+        if uneven.any():
+            a, b = np.argwhere(uneven)[0]
+            raise UserError(
+                f"measure '{self.name}': members {members[a]} and {members[b]} are {off[a, b]:.4g} apart one way and"
+                f" {off[b, a]:.4g} the other; a distance is the same both ways (take the mean of both, say)"
+            )
 
 
 def own_measure(name: str, thing: Any) -> type[Measure]:

@@ -169,7 +169,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise UserError(f"--set {text}: write KEY=VALUE, e.g. training.learning_rate=3e-3")
     try:
         read = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         read = {}
     if list(read) == ["value"]:
         return key, read["value"]

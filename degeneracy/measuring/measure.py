@@ -48,6 +48,14 @@ def build_measures(
         raise UserError(
             f"measures = '{measures}' is wrong: a list of names is needed, such as ['{measures}']"
         )
+    if not isinstance(measures, Iterable):
+        raise UserError(
+            f"measures = {measures!r} is wrong: a list of names is needed, such as ['dsa', 'pif']"
+        )
+    if options is not None and not isinstance(options, Mapping):
+        raise UserError(
+            f"options = {options!r} is wrong: a table of fields by measure is needed, such as {{'dsa': {{'rank': 10}}}}"
+        )
     given = dict(options or {})
     built: dict[str, Measure] = {}
     for wanted in measures:

@@ -45,7 +45,7 @@ def key_parts(key: str) -> list[str]:
     parts: list[str] = []
     try:
         inner: Any = tomllib.loads(f"{key} = 0")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         inner = {}
     while isinstance(inner, dict) and len(inner) == 1:
         [(part, inner)] = inner.items()

@@ -150,6 +150,8 @@ def load_study(source: str | Path, overrides: Iterable[tuple[str, Any]] = (), *,
         fields: dict[str, Any] = tomllib.loads(read_text(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except RecursionError:
+        raise UserError(f"cannot read {path}: it is nested too deeply for a study") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"cannot read {path}: damaged TOML: {error}") from error
     take_scale(fields, scale, where=str(path))

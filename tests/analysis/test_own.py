@@ -251,6 +251,33 @@ def test_a_measure_that_returns_another_shape_is_said(mine: ModuleType) -> None:
         measure(Recording(members=("0", "1", "2")))
 
 
+@pytest.mark.parametrize(
+    ("distances", "message"),
+    [
+        (
+            [[0, 1, -2], [1, 0, 1], [-2, 1, 0]],
+            "the distance of members a and c is -2; a distance is 0 or more",
+        ),
+        ([[0, 1, 2], [1, 0, 1], [3, 1, 0]], "members a and c are 2 apart one way and 3 the other"),
+    ],
+)
+def test_what_is_no_distance_is_said(distances: list[list[float]], message: str) -> None:
+    def measured(recording: Recording) -> np.ndarray:
+        return np.array(distances)
+
+    measure = build_measures([measured])["measured"]
+    with pytest.raises(UserError, match=message):
+        measure(Recording(members=("a", "b", "c")))
+
+
+def test_distances_may_differ_by_rounding_and_need_no_diagonal() -> None:
+    def measured(recording: Recording) -> np.ndarray:
+        return np.array([[np.nan, 1.0], [1.0 + 1e-7, np.nan]])  # summed in another order, in single precision
+
+    measure = build_measures([measured])["measured"]
+    assert measure(Recording(members=("a", "b"))).findings[0].value.value == pytest.approx(1.0, abs=1e-7)
+
+
 def test_a_mistake_inside_the_users_module_is_shown_as_it_is(folder: Path) -> None:
     (folder / "mine_own.py").write_text("import not_installed_here\nx = 1\n", encoding="utf-8")
     with pytest.raises(ModuleNotFoundError, match="not_installed_here"):

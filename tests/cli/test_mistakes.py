@@ -1,5 +1,6 @@
 """Mistakes on the command line and in study files, one table."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,39 @@ MISTAKES = {
         command="run a.toml",
         prepare=lambda folder: (folder / "a.toml").mkdir(),
         says=r"cannot read a.toml: Is a directory",
+    ),
+    "pipe": Mistake(
+        command="run a.toml",
+        prepare=lambda folder: os.mkfifo(folder / "a.toml"),
+        says=r"cannot read a.toml: it is a pipe or device; save the text as a file",
+    ),
+    "device file": Mistake(
+        command="run /dev/zero", says=r"cannot read /dev/zero: it is a pipe or device; save the text as a file"
+    ),
+    "huge file": Mistake(
+        command="run a.toml",
+        prepare=lambda folder: os.truncate(os.open(folder / "a.toml", os.O_CREAT | os.O_WRONLY), 1 << 27),
+        says=r"cannot read a.toml: it has 134,217,728 bytes, which no text of a study has",
+    ),
+    "nested brackets": Mistake(
+        command=RUN,
+        prepare=a_file("tiny.toml", "a = " + "[" * 100_000 + "]" * 100_000),
+        says=r"cannot read tiny.toml: it is nested too deeply for a study",
+    ),
+    "nested brackets in a setting": Mistake(
+        command=f"{RUN} --set task.n_steps={'[' * 2_000}{']' * 2_000}",
+        prepare=study(),
+        says=r"--set task.n_steps=\[+\]+: the value is no TOML",
+    ),
+    "task by number": Mistake(
+        command=f"{RUN} --set task.name=3",
+        prepare=study(),
+        says=r".*task 3 is wrong: a name is needed \(known: ",
+    ),
+    "task without a body": Mistake(
+        command=f"{RUN} --set task.name=degeneracy:Task",
+        prepare=study(),
+        says=r".*'degeneracy:Task' is no whole task: it does not say chance_loss, ",
     ),
     "truncated TOML": Mistake(
         command=RUN,

@@ -5,7 +5,6 @@ command that refuses leaves every file as it was.
 """
 
 import contextlib
-import inspect
 import json
 import shutil
 import subprocess
@@ -46,8 +45,6 @@ RELATIVES = {
 # After so long the other end of a fifo is opened and closed: who waits for it is found.
 SECONDS_OF_A_FIFO = 10
 ODDS_OF_ACTIONS = {"load": 0.5, "run": 0.2, "measure": 0.12, "report": 0.08, "repair": 0.1}
-if "repair" not in inspect.signature(dg.run_study).parameters:
-    del ODDS_OF_ACTIONS["repair"]
 ACTIONS, ODDS = list(ODDS_OF_ACTIONS), np.array(list(ODDS_OF_ACTIONS.values()))
 ODDS /= ODDS.sum()
 WRITING = ("run", "measure", "repair")
