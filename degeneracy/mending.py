@@ -4,7 +4,7 @@ Ground floor: any room may import it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from degeneracy.files import DamagedFile, set_aside
@@ -12,12 +12,16 @@ from degeneracy.packs import Pack, append_bytes
 from degeneracy.records import Flaw, Identity, Record, read_arrays, read_raw, scan
 
 
-def mend(pack: Pack) -> list[str]:
+def mend(pack: Pack, check: Callable[[Record], None] = lambda _: None) -> list[str]:
     """Set aside every file of a pack that holds anything wrong, its whole records copied to a new file before.
 
     Whoever calls this holds the folder's lock. A torn end, which a killed process leaves, is nothing wrong. Of several
     records that say different things about the same, none is kept. A process that is killed in here loses nothing:
     the next one goes on.
+
+    Args:
+        pack: what to mend.
+        check: raises `DamagedFile` for a record that does not belong here, beside what the pack itself refuses.
 
     Returns:
         What was set aside as what, and why, a line each.
@@ -28,7 +32,7 @@ def mend(pack: Pack) -> list[str]:
     whole: dict[Path, list[Record]] = {}
     wrong: dict[Path, str] = {}
     for path in pack.files():
-        whole[path], reasons = _sorted_out(pack, path)
+        whole[path], reasons = _sorted_out(pack, path, check)
         if reasons:
             wrong[path] = reasons[0]
     for record, reason in _contradictions(whole):
@@ -39,7 +43,7 @@ def mend(pack: Pack) -> list[str]:
     return [f"set {path} aside as {set_aside(path).name}: {reason}" for path, reason in wrong.items()]
 
 
-def _sorted_out(pack: Pack, path: Path) -> tuple[list[Record], list[str]]:
+def _sorted_out(pack: Pack, path: Path, check: Callable[[Record], None]) -> tuple[list[Record], list[str]]:
     """The records of a file that are whole and in their place, and what is wrong with the rest."""
     records: list[Record] = []
     reasons: list[str] = []
@@ -50,6 +54,7 @@ def _sorted_out(pack: Pack, path: Path) -> tuple[list[Record], list[str]]:
                 continue
             try:
                 pack.check_place(found)
+                check(found)
                 read_arrays(found)
                 records.append(found)
             except DamagedFile as error:

@@ -23,13 +23,16 @@ Records are read by their headers, over the payloads: no index is needed, and ea
 they lie in are packs (`packs.py`). Ground floor: any room may import it.
 """
 
+import errno
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -147,11 +150,11 @@ def scan(path: Path, start: int = 0, size: int = -1) -> Iterator[Record | Flaw]:
     """
     with reading(path):
         whole = regular_size(path)
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:  # `_next_data` moves it behind the back of a buffer
             yield from _scan(file, path, start, whole if size < 0 else size)
 
 
-def _scan(file: BinaryIO, path: Path, at: int, size: int) -> Iterator[Record | Flaw]:
+def _scan(file: FileIO, path: Path, at: int, size: int) -> Iterator[Record | Flaw]:
     while at < size:
         file.seek(at)
         found = _record(path, at, size, file)
@@ -162,7 +165,7 @@ def _scan(file: BinaryIO, path: Path, at: int, size: int) -> Iterator[Record | F
         at = found.end if isinstance(found, Record) else _next_start(file, at + 1, size)
 
 
-def _record(path: Path, at: int, size: int, file: BinaryIO) -> Record | Flaw:
+def _record(path: Path, at: int, size: int, file: FileIO) -> Record | Flaw:
     """The record at the file's position, its header checked."""
     start = file.read(_START)
     lengths = _lengths(start)
@@ -204,9 +207,9 @@ def _header(text: bytes) -> dict[str, Any] | None:
     return header if fits else None
 
 
-def _next_start(file: BinaryIO, at: int, size: int) -> int:
+def _next_start(file: FileIO, at: int, size: int) -> int:
     """Where the next beginning of a record lies; `size` where there is none."""
-    while at < size:
+    while (at := _next_data(file, at, size)) < size:
         file.seek(at)
         looked = file.read(min(size - at, _LOOK))
         place = looked.find(MAGIC)
@@ -217,6 +220,16 @@ def _next_start(file: BinaryIO, at: int, size: int) -> int:
             place = looked.find(MAGIC, place + 1)
         at += max(len(looked) - len(MAGIC) + 1, 1)
     return size
+
+
+def _next_data(file: FileIO, at: int, size: int) -> int:
+    """Where bytes were ever written again: the holes of a sparse file hold no record, and may be many GB."""
+    if not hasattr(os, "SEEK_DATA"):
+        return at
+    try:
+        return os.lseek(file.fileno(), at, os.SEEK_DATA)
+    except OSError as error:
+        return size if error.errno == errno.ENXIO else at  # nothing but a hole; or a disk that cannot tell
 
 
 def record_bytes(

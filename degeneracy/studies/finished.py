@@ -35,7 +35,7 @@ from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition, Place
 from degeneracy.studies.keys import examples_key, measured_key
 from degeneracy.studies.measured_records import EXAMPLES, MEASURE, load_examples, load_measured
-from degeneracy.studies.run_directory import FORMAT, RunDirectory, log
+from degeneracy.studies.run_directory import FORMAT, NOT_THE_ONE, RunDirectory, log
 from degeneracy.studies.study import Study
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.version import __version__
@@ -288,9 +288,7 @@ def _result_of(run: RunDirectory, index: Mapping[str, Any]) -> Result:
 
 def _check_same(record: Record, made: str) -> None:
     if record.fingerprint != made:
-        raise DamagedFile(
-            record.path, f"its {record.title} is not the one that the run's results were made of"
-        )
+        raise DamagedFile(record.path, f"its {record.title} {NOT_THE_ONE}")
 
 
 def _provenance(run: RunDirectory, seconds: float) -> dict[str, Any]:

@@ -27,6 +27,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from degeneracy.training import Member
 
 FORMAT = 2
 CONDITIONS = "conditions"
+NOT_THE_ONE = "is not the one that the run's results were made of"
 
 log = logging.getLogger("degeneracy")
 
@@ -57,6 +59,7 @@ class RunDirectory:
     study: Mapping[str, Any]
     places: tuple[Place, ...]  # of its conditions
     claims_at_training: Mapping[str, Any] | None = None  # None: lost with a damaged file
+    made_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # see `_members_of_results`
     _packs: dict[tuple[str, str], Pack] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -93,7 +96,8 @@ class RunDirectory:
                 "claims_at_training": claims,
             }
             write_json(root / "study.json", index)
-        return cls(root=root, study=study, places=places, claims_at_training=claims)
+            made_of = _members_of_results(root)
+        return cls(root=root, study=study, places=places, claims_at_training=claims, made_of=made_of)
 
     @classmethod
     def at(cls, root: Path) -> "RunDirectory":
@@ -107,7 +111,7 @@ class RunDirectory:
             raise UserError(f"{root} is no run directory (it has no study.json)")
         index = read_json(root / "study.json", kind="run", format=FORMAT)
         try:
-            return cls(
+            run = cls(
                 root=root,
                 study=index["study"],
                 places=tuple(Place(**place) for place in index["conditions"]),
@@ -115,6 +119,12 @@ class RunDirectory:
             )
         except (KeyError, TypeError) as error:
             raise DamagedFile(root / "study.json", f"it lacks what such a file has ({error})") from error
+        lying, names = _folders(root), {place.name for place in run.places}
+        if lying and not names & set(lying):
+            raise DamagedFile(
+                root / "study.json", f"it is another run's: {lying[0]} is none of its conditions"
+            )
+        return run
 
     @property
     def results(self) -> dict[str, Any]:
@@ -158,7 +168,8 @@ class RunDirectory:
             repair: set aside what is damaged or misplaced.
 
         Raises:
-            DamagedFile: its spec.json is another condition's, or not what was written.
+            DamagedFile: its spec.json is another condition's, or not what was written; or its members are none of
+            those that the run's results were made of.
         """
         folder = self.folder(condition.place)
         if repair:
@@ -168,6 +179,8 @@ class RunDirectory:
                 clean(folder)
                 if repair:
                     self._mend(condition.place)
+                for record in self.members(condition.place).records().values():
+                    self._check_member(condition.place, record)
                 if exists(folder / "spec.json"):
                     self.check_spec(condition.place)
                 else:
@@ -186,12 +199,23 @@ class RunDirectory:
             raise DamagedFile(file, f"it is not the spec of {place.name}")
 
     def _mend(self, place: Place) -> None:
-        for pack in (self.members(place), self.measured(place)):
-            for line in mend(pack):
-                log.info(line)
+        for line in mend(self.members(place), partial(self._check_member, place)) + mend(
+            self.measured(place)
+        ):
+            log.info(line)
         spec = self.folder(place) / "spec.json"
         if exists(spec):
             set_aside_if_damaged(spec, lambda: self.check_spec(place))
+
+    def _check_member(self, place: Place, record: Record) -> None:
+        """Refuse a member that is another one than that of the run's results.
+
+        Raises:
+            DamagedFile: it is.
+        """
+        made = self.made_of.get(place.name, {}).get(record.header["name"], record.fingerprint)
+        if made != record.fingerprint:
+            raise DamagedFile(record.path, f"its {record.title} {NOT_THE_ONE}")
 
     def member_records(self, place: Place, seeds: Sequence[int]) -> dict[int, Record]:
         """The records of those members that are trained, in the order of `seeds`."""
@@ -237,6 +261,18 @@ def read_results(root: Path) -> dict[str, Any]:
     return read_json(file, kind="results", format=FORMAT) if exists(file) else {}
 
 
+def _members_of_results(root: Path) -> dict[str, dict[str, str]]:
+    """The fingerprints of the members that the run's results were made of, by condition and seed."""
+    conditions = read_results(root).get("conditions", [])
+    try:
+        return {
+            condition["name"]: {str(seed): made for seed, made in condition["members"]}
+            for condition in conditions
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFile(root / "results.json", f"it lacks what such a file has ({error})") from error
+
+
 def _read_spec(file: Path) -> Any:
     return read_json(file, kind="condition", format=FORMAT).get("spec")
 
@@ -265,10 +301,15 @@ def _lying_conditions(root: Path) -> list[str]:
     with contextlib.suppress(DamagedFile):
         if exists(root / "study.json"):
             return [place.name for place in RunDirectory.at(root).places]
-    folders = sorted(path for path in (root / CONDITIONS).glob("*") if path.is_dir())
+    folders = _folders(root)
     if not folders and not exists(root / "study.json"):
         raise UserError(f"{root} is no run directory (it has no study.json and no conditions)")
-    return [path.name for path in folders]
+    return folders
+
+
+def _folders(root: Path) -> list[str]:
+    """The names of the condition folders that lie in a run."""
+    return sorted(path.name for path in (root / CONDITIONS).glob("*") if path.is_dir())
 
 
 def _what_differs(folder: Path, conditions: Sequence[Condition]) -> str:
