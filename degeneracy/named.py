@@ -63,13 +63,14 @@ def _import_own(kind: str, name: str, module_name: str) -> Any:
         raise UserError(
             f"{kind} '{name}' is wrong: write module:Name, as in 'my_{kind}s:Mine' for my_{kind}s.py"
         )
-    if module_name not in sys.modules:
-        log.info("importing the module '%s', which the %s '%s' names", module_name, kind, name)
     here = str(Path.cwd())
     added = here not in sys.path
     if added:
         sys.path.insert(0, here)
     try:
+        # One that is not there is no code to be run, and is an error below.
+        if module_name not in sys.modules and importlib.util.find_spec(module_name.split(".")[0]):
+            log.info("importing the module '%s', which the %s '%s' names", module_name, kind, name)
         return importlib.import_module(module_name)
     except BaseException as error:
         try:

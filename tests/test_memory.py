@@ -6,7 +6,7 @@ import pytest
 
 from degeneracy import memory
 from degeneracy.errors import UserError
-from degeneracy.memory import check_memory, in_words, machine_memory
+from degeneracy.memory import available_memory, check_memory, in_words, machine_memory
 
 
 def test_there_is_some_and_no_more_than_the_machine_has() -> None:
@@ -77,3 +77,18 @@ def test_the_smallest_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine_memory() == 3
     monkeypatch.setattr(memory, "_of_process", lambda: 2)
     assert machine_memory() == 2
+
+
+def test_free_memory_is_a_number_of_bytes() -> None:
+    # No machine that runs these tests has less than 10 MB or more than 1 EB.
+    assert 10**7 < available_memory() < 10**18
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "memory.max").write_text("1000\n", encoding="utf-8")
+    (tmp_path / "memory.current").write_text("900\n", encoding="utf-8")
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 50\n", encoding="utf-8")
+    monkeypatch.setattr("degeneracy.memory.CONTAINERS", ((str(tmp_path), "memory.max", "memory.current"),))
+    assert available_memory() == 150  # 100 are free, and 50 are files kept for later reading
+    (tmp_path / "memory.max").write_text("max\n", encoding="utf-8")
+    assert available_memory() > 10**7

@@ -57,7 +57,8 @@ MISTAKES = {
         says=r"cannot read a.toml: it is a pipe or device; save the text as a file",
     ),
     "device file": Mistake(
-        command="run /dev/zero", says=r"cannot read /dev/zero: it is a pipe or device; save the text as a file"
+        command="run /dev/zero",
+        says=r"cannot read /dev/zero: it is a pipe or device; save the text as a file",
     ),
     "huge file": Mistake(
         command="run a.toml",
@@ -435,7 +436,7 @@ MISTAKES = {
     "foreign study.json": Mistake(
         command=f"{RUN} --out mine",
         prepare=lambda folder: (study()(folder), a_file("mine/study.json", '{"trials": 3}')(folder)),
-        says=r"mine is no run directory of this version",
+        says=r"cannot read mine/study.json: damaged or not a file of this kind \(it has no checksum\)",
     ),
     "file for a folder": Mistake(
         command=f"{RUN} --out mine",
