@@ -119,6 +119,7 @@ class _Feeder(threading.Thread):
         self.results: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.calls = enumerate(calls)
         self.at_work: dict[int, Call] = {}  # handed to a worker, not come back yet
+        self.drawn_all = False
         self.stopped = False
         # Made here, in the caller's thread, whose settings of joblib hold. max_nbytes=None: arrays are copied to the
         # workers, not mapped read-only.
@@ -143,7 +144,7 @@ class _Feeder(threading.Thread):
         try:
             _start_trackers()
             _block_signals()
-            while not self._made_in_pool():
+            while not (self._made_in_pool() and self.drawn_all) and not self.stopped:
                 for number in list(self.at_work):
                     self._make_alone(number)
         except BaseException as error:
@@ -163,7 +164,10 @@ class _Feeder(threading.Thread):
                 self.join(0.05)
 
     def _made_in_pool(self) -> bool:
-        """Make the calls that are left, side by side; False where a worker was ended from outside."""
+        """Make the calls that are left, side by side; False where a worker was ended from outside.
+
+        A pool that broke may hand on, when it is used again, what came back while it broke.
+        """
         drawn = _Drawn(self)
         try:
             for number, value in self.pool(
@@ -181,7 +185,7 @@ class _Feeder(threading.Thread):
             return self.stopped
         finally:
             drawn.end()
-        return True
+        return not self.at_work
 
     def _make_alone(self, number: int) -> None:
         """Make a call once more, in a new process with nothing beside it."""
@@ -201,8 +205,8 @@ class _Feeder(threading.Thread):
             executor.shutdown(wait=True, kill_workers=True)
 
     def _hand_on(self, number: int, value: Any) -> None:
-        del self.at_work[number]
-        self.results.put(("value", value))
+        if self.at_work.pop(number, None) is not None:  # else it was made again alone before this came
+            self.results.put(("value", value))
 
 
 class _Drawn:
@@ -220,7 +224,11 @@ class _Drawn:
         with self.lock:
             if self.ended or self.feeder.stopped:
                 raise StopIteration
-            number, call = next(self.feeder.calls)
+            try:
+                number, call = next(self.feeder.calls)
+            except StopIteration:
+                self.feeder.drawn_all = True
+                raise
             self.feeder.at_work[number] = call
             return number, call
 

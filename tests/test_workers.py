@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from joblib.externals.loky.process_executor import ShutdownExecutorError
+from joblib.externals.loky.process_executor import ShutdownExecutorError, TerminatedWorkerError
 
 from degeneracy import workers
 from degeneracy.errors import UserError
@@ -122,6 +122,34 @@ def test_a_call_whose_worker_is_killed_is_made_again(
     assert values.count(None) == 1
     [said] = [record.getMessage() for record in caplog.records]
     assert said.startswith("A worker process was ended from outside, probably because memory ran out")
+
+
+def test_what_comes_back_late_is_not_handed_on_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that broke hands on, at its next use, what came back meanwhile; and ends before all was drawn."""
+    rounds = iter([[(0, "a")], [(0, "a"), (1, "b"), (2, "c")]])
+
+    class Pool:
+        def __init__(self, **_: Any) -> None:
+            self._backend = None
+
+        def __call__(self, calls: Iterator[Any]) -> Iterator[Any]:
+            done = next(rounds)
+            for _ in zip(range(3), calls, strict=False):
+                pass
+            yield from done
+            if len(done) == 1:
+                raise TerminatedWorkerError("SIGKILL(-9)")
+
+    made: list[int] = []
+
+    def make_alone(self: Any, number: int) -> None:
+        made.append(number)
+        self._hand_on(number, "again")
+
+    monkeypatch.setattr(workers.joblib, "Parallel", Pool)
+    monkeypatch.setattr(workers._Feeder, "_make_alone", make_alone)
+    values = list(spread([Call(pow, (k, 2)) for k in range(3)], jobs=2))
+    assert (sorted(values), made) == (["a", "again", "again"], [1, 2])
 
 
 def test_it_is_made_again_with_nothing_beside_it(tmp_path: Path) -> None:
