@@ -1,5 +1,7 @@
 """Arrays of any size, brought near 1 by powers of two: then no square overflows, and none vanishes."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -22,13 +24,13 @@ def near_one(x: ArrayLike) -> tuple[Array, int]:
     largest = float(np.abs(array).max(initial=0.0))
     if largest == 0.0 or not np.isfinite(largest):
         return array, 0
-    exponent = exponent_of(largest)
+    exponent = 2 * ((int(np.frexp(largest)[1]) - 1) // 2)
     return (np.ldexp(array, -exponent) if exponent else array), exponent
 
 
-def exponent_of(size: float) -> int:
-    """The even exponent e with size / 2^e in [1, 4), of a positive number."""
-    return 2 * ((int(np.frexp(size)[1]) - 1) // 2)
+def common_exponent(arrays: Iterable[ArrayLike]) -> int:
+    """The exponent by which `near_one` would divide arrays that are in one unit; 0 where all of them are 0."""
+    return near_one([float(np.abs(x).max(initial=0.0)) for x in arrays])[1]
 
 
 def norm(x: ArrayLike) -> float:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.recording import Array
+from degeneracy.analysis.scaling import near_one
 from degeneracy.analysis.statistics import jackknife
 from degeneracy.errors import UserError
 from degeneracy.numeric import real_array
@@ -95,11 +96,11 @@ def output_distances(outputs: ArrayLike, mask: ArrayLike) -> Array:
     Raises:
         UserError: shapes that do not fit, no scored step, outputs that are not finite.
     """
-    scored = _scored(outputs, mask)
+    scored, exponent = near_one(_scored(outputs, mask))
     distances = np.zeros((len(scored), len(scored)))
     for i, y in enumerate(scored):  # differences, not a Gram matrix: exact for outputs that are nearly alike
         distances[i, :i] = np.sqrt(np.mean((scored[:i] - y) ** 2, axis=1))
-    return distances + distances.T
+    return np.ldexp(distances + distances.T, exponent)
 
 
 def output_floor(outputs: ArrayLike, repeated: ArrayLike, mask: ArrayLike) -> Array:
@@ -119,7 +120,8 @@ def output_floor(outputs: ArrayLike, repeated: ArrayLike, mask: ArrayLike) -> Ar
     first, second = _scored(outputs, mask), _scored(repeated, mask)
     if first.shape != second.shape:
         raise UserError(f"repeated outputs have shape {np.shape(repeated)}, the outputs {np.shape(outputs)}")
-    return np.sqrt(np.mean((first - second) ** 2, axis=1))
+    difference, exponent = near_one(first - second)
+    return np.ldexp(np.sqrt(np.mean(difference**2, axis=1)), exponent)
 
 
 def _noise_sd(errors: ArrayLike, of_member: Callable[[ArrayLike], Array]) -> Estimate:

@@ -20,6 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from degeneracy.analysis.conjugation import reference
 from degeneracy.analysis.conjugation.starts import Frames, frames, matched_starts, shared_starts
 from degeneracy.analysis.recording import Array
+from degeneracy.analysis.scaling import common_exponent, near_one
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.numeric import real_array
 
@@ -117,7 +118,7 @@ def fit_among(
     one, other = order_x[first], order_y[second]
     one, other = np.minimum(one, other), np.maximum(one, other)
     if score == "wasserstein":
-        spectra = np.linalg.eigvals(operators)
+        spectra = [_spectrum(operator) for operator in operators]
         distance = np.array(
             [_spectral_distance(spectra[i], spectra[j]) for i, j in zip(one, other, strict=True)]
         )
@@ -163,13 +164,34 @@ def _distinct(x: Array, y: Array) -> tuple[Array, NDArray[np.int64], NDArray[np.
     return operators, where[: len(x)], where[len(x) :]
 
 
+def _spectrum(operator: Array) -> NDArray[np.complex128]:
+    scaled, exponent = near_one(operator)
+    return _resized(np.linalg.eigvals(scaled).astype(np.complex128), exponent)
+
+
+def _resized(z: NDArray[np.complex128], exponent: int) -> NDArray[np.complex128]:
+    """z * 2^exponent, exactly."""
+    return np.ldexp(z.real, exponent) + 1j * np.ldexp(z.imag, exponent)
+
+
 def _spectral_distance(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> float:
     """W2 between two operators' eigenvalues, each of weight 1/rank; 0: the same spectrum."""
+    exponent = common_exponent([a.real, a.imag, b.real, b.imag])
+    a, b = _resized(a, -exponent), _resized(b, -exponent)
     cost = np.abs(a[:, None] - b[None, :]) ** 2
-    return float(np.sqrt(cost[linear_sum_assignment(cost)].mean()))
+    return float(np.ldexp(np.sqrt(cost[linear_sum_assignment(cost)].mean()), exponent))
 
 
 Chunk = tuple[NDArray[np.int64], Array, Array, Array]  # pairs, and their distance, spread and convergence
+
+
+def _normalised(operators: Array) -> tuple[Array, Array]:
+    """The operators at norm 1 (0 stays 0), and their norms; of any size, however much smaller than others."""
+    scaled, exponents = np.empty_like(operators), np.empty(len(operators), np.int64)
+    for k, operator in enumerate(operators):
+        scaled[k], exponents[k] = near_one(operator)
+    size = np.linalg.norm(scaled, axis=(1, 2))
+    return scaled / np.where(size == 0, 1, size)[:, None, None], np.ldexp(size, exponents)
 
 
 def _search_compiled(
@@ -183,8 +205,7 @@ def _search_compiled(
     seed: int,
 ) -> Iterator[Chunk]:
     """The pairs of one first operator after those of another: what is prepared for it is let go again."""
-    size = np.linalg.norm(operators, axis=(1, 2))
-    unit = operators / np.where(size == 0, 1, size)[:, None, None]
+    unit, size = _normalised(operators)
     signs, rotations = shared_starts(n_starts, operators.shape[1], seed)
     prepared: Frames = frames(unit)
     for i in np.unique(one):
@@ -213,8 +234,7 @@ def _search_torch(
     seed: int,
 ) -> Iterator[Chunk]:
     """The reference path: all starts of many pairs at once."""
-    size = np.linalg.norm(operators, axis=(1, 2))
-    unit = operators / np.where(size == 0, 1, size)[:, None, None]
+    unit, size = _normalised(operators)
     pairs = max(1, CHUNK_NUMBERS // (n_starts * operators.shape[1] ** 2))
     for start in range(0, len(one), pairs):
         chunk = np.arange(start, min(start + pairs, len(one)))
@@ -241,8 +261,10 @@ def _judge(
         distances = 2 * np.arcsin(np.clip(np.linalg.norm(a[:, None] - aligned, axis=(2, 3)) / 2, 0, 1))
         distances[(size_x == 0) ^ (size_y == 0)] = np.pi / 2
     else:
-        scale_x, scale_y = size_x[:, None, None, None], size_y[:, None, None, None]
+        exponent = np.array([[near_one(pair)[1]] for pair in np.stack([size_x, size_y], axis=1)])
+        scale_x, scale_y = (np.ldexp(size[:, None], -exponent)[..., None, None] for size in (size_x, size_y))
         distances = np.linalg.norm(scale_x * a[:, None] - scale_y * aligned, axis=(2, 3))
+        distances = np.ldexp(distances, exponent)
     best = distances.argmin(axis=1)
     rows = np.arange(len(best))
     return distances[rows, best], np.ptp(distances, axis=1), (slope < tolerance)[rows, best]

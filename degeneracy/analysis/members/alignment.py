@@ -9,6 +9,7 @@ use of what the network took to be alike from the start.
 import numpy as np
 from numpy.typing import ArrayLike
 
+from degeneracy.analysis.scaling import near_one
 from degeneracy.errors import UserError
 from degeneracy.numeric import real_array
 
@@ -29,7 +30,7 @@ def kernel_alignment(before: ArrayLike, after: ArrayLike) -> float:
     Source: Liu et al. (2024), How connectivity structure shapes rich and lazy learning in neural circuits, ICLR,
     arXiv 2310.08513.
     """
-    x, y = (real_array(each, "kernel_alignment") for each in (before, after))
+    x, y = (near_one(real_array(each, "kernel_alignment"))[0] for each in (before, after))
     if x.ndim != 2 or x.shape[0] != x.shape[1] or x.shape != y.shape:
         raise UserError(f"kernel_alignment: two kernels alike are needed, got shapes {x.shape} and {y.shape}")
     # Not by BLAS, whose dot product rounds by its number of threads.
@@ -53,7 +54,7 @@ def representation_alignment(before: ArrayLike, after: ArrayLike) -> float:
     Source: as `kernel_alignment`.
     """
     layouts = ("trial", "time", "unit"), ("sample", "unit")
-    x, y = (real_array(each, "representation_alignment", *layouts) for each in (before, after))
+    x, y = (near_one(real_array(each, "representation_alignment", *layouts))[0] for each in (before, after))
     if x.ndim < 2 or x.shape[:-1] != y.shape[:-1]:
         raise UserError(
             f"representation_alignment: states before and after training of shapes {x.shape} and {y.shape}; the same "

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from degeneracy.analysis.recording import Array, Weights
+from degeneracy.analysis.scaling import near_one
 from degeneracy.errors import UserError
 from degeneracy.numeric import real_array
 
@@ -28,9 +29,12 @@ def effective_rank(matrix: ArrayLike) -> float:
     x = real_array(matrix, "effective_rank")
     if x.ndim != 2 or 0 in x.shape or not np.isfinite(x).all():
         raise UserError(f"effective_rank: a finite matrix (row, column) is needed, got shape {x.shape}")
-    sizes = np.linalg.svd(x, compute_uv=False)
-    shares = sizes[sizes > 0] / max(sizes.sum(), np.finfo(float).tiny)
-    return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
+    sizes = np.linalg.svd(near_one(x)[0], compute_uv=False)
+    sizes = sizes[sizes > 0]
+    if not len(sizes):
+        return 0.0
+    shares = sizes / sizes.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def recurrent_matrix(weights: Weights) -> Array:
@@ -58,7 +62,7 @@ def participation_ratio(states: ArrayLike) -> float:
         raise UserError(
             f"participation_ratio: finite states (trial, time, unit) are needed, got shape {x.shape}"
         )
-    x = x.reshape(-1, x.shape[-1])
+    x, _ = near_one(x.reshape(-1, x.shape[-1]))
     centred = x - x.mean(axis=0)
     rounding = np.finfo(float).eps * max(x.shape) * np.linalg.norm(x)  # left by centring of constant states
     if np.linalg.norm(centred) <= rounding:

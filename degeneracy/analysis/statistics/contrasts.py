@@ -19,6 +19,7 @@ from scipy.special import fdtrc, stdtr
 
 from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.recording import Array
+from degeneracy.analysis.scaling import near_one, norm
 from degeneracy.analysis.statistics.jackknife import Scale, influence, rounding, t_quantile, transformed
 from degeneracy.errors import UserError
 from degeneracy.numeric import real_array
@@ -109,7 +110,7 @@ def linear_contrast(
     _check(estimates, labels, c)
     terms = [weight * transformed(np.array(e.value), scale) for weight, e in zip(c, estimates, strict=True)]
     used = [(e, names, weight) for e, names, weight in zip(estimates, labels, c, strict=True) if weight]
-    error = float(np.linalg.norm(_by_seed(estimates, labels, c[None], scale)))
+    error = norm(_by_seed(estimates, labels, c[None], scale))
     smallest = sum(abs(weight) * rounding(estimate, scale) for estimate, _, weight in used)
     return Effect(
         change=float(np.sum(terms)),
@@ -154,14 +155,18 @@ def joint_p(
     for row in c:
         _check(estimates, labels, row)
     values = np.array([transformed(np.array(e.value), scale) for e in estimates])
-    added = _by_seed(estimates, labels, c, scale)
+    added, exponent = near_one(_by_seed(estimates, labels, c, scale))
     covariance, q, n = added.T @ added, len(c), min(map(len, labels))
     smallest = np.abs(c) @ [rounding(estimate, scale) for estimate in estimates]
-    if n <= q or not np.isfinite(covariance).all() or not (np.sqrt(np.diag(covariance)) > smallest).all():
+    if (
+        n <= q
+        or not np.isfinite(covariance).all()
+        or not (np.ldexp(np.sqrt(np.diag(covariance)), exponent) > smallest).all()
+    ):
         return float("nan")
     if np.linalg.cond(covariance) > SINGULAR:
         return float("nan")
-    d = c @ values
+    d = c @ np.ldexp(values, -exponent)
     t_squared = float(d @ np.linalg.solve(covariance, d))
     return float(fdtrc(q, n - q, t_squared * (n - q) / (q * (n - 1))))
 

@@ -19,6 +19,7 @@ from scipy.special import betainc, stdtrit
 
 from degeneracy.analysis.measure import Estimate, Finding
 from degeneracy.analysis.recording import Array
+from degeneracy.analysis.scaling import common_exponent, near_one, norm
 from degeneracy.errors import UserError
 from degeneracy.numeric import real_array
 
@@ -103,14 +104,14 @@ def member_sd(x: ArrayLike) -> Estimate:
 
     Without member k the sum of squares about the mean falls by n/(n-1) (x_k - mean)^2.
     """
-    values = _members(x, at_least=2)
+    values, exponent = near_one(_members(x, at_least=2))
     n = len(values)
     squares = (values - values.mean()) ** 2
-    value = float(np.sqrt(squares.sum() / (n - 1)))
+    value = float(np.ldexp(np.sqrt(squares.sum() / (n - 1)), exponent))
     if n == 2:
         return Estimate(value=value, leave_one_out=np.full(n, np.nan))
     remaining = np.maximum(squares.sum() - n / (n - 1) * squares, 0.0)  # rounding may leave -1e-17
-    return Estimate(value=value, leave_one_out=np.sqrt(remaining / (n - 2)))
+    return Estimate(value=value, leave_one_out=np.ldexp(np.sqrt(remaining / (n - 2)), exponent))
 
 
 def member_cv(x: ArrayLike) -> Estimate:
@@ -166,7 +167,7 @@ def standard_error(estimate: Estimate, scale: Scale = "linear") -> float:
         In the unit of the estimate; NaN under 3 members, where a leave-one-out value is not finite, and on
         the log scale where one is not positive. 0 means that no member makes a difference.
     """
-    return float(np.linalg.norm(influence(estimate, scale)))
+    return norm(influence(estimate, scale))
 
 
 def interval(estimate: Estimate, scale: Scale = "linear", confidence: float = 0.95) -> tuple[float, float]:
@@ -298,13 +299,14 @@ def width_against_n(
 
 def _half_width(groups: Sequence[Sequence[float]], confidence: float, smallest: float) -> float:
     """Half-width t(df) sqrt(sum of squares) of independent groups of influences."""
-    variances = np.array([np.sum(np.square(group)) for group in groups])
+    exponent = common_exponent(groups)
+    variances = np.array([np.sum(np.ldexp(group, -exponent) ** 2) for group in groups])
     variance = variances.sum()
-    if not np.sqrt(variance) > smallest:
+    if not np.ldexp(np.sqrt(variance), exponent) > smallest:
         return float("nan")
     freedom = np.array([max(len(group) - 1, 1) for group in groups])
     df = variance**2 / np.sum(variances**2 / freedom)
-    return t_quantile(confidence, df) * float(np.sqrt(variance))
+    return t_quantile(confidence, df) * float(np.ldexp(np.sqrt(variance), exponent))
 
 
 def influence(estimate: Estimate, scale: Scale) -> Array:

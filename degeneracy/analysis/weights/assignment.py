@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from degeneracy.analysis.recording import Array
+from degeneracy.analysis.scaling import common_exponent
 from degeneracy.analysis.weights.linear_assignment import Matching, Single, assign, compiled
 from degeneracy.analysis.weights.local_search import polish
 
@@ -40,7 +41,7 @@ class Side:
     left: tuple[Single, ...]  # of each kind, (unit, term * unit), and ...
     right: tuple[Single, ...]  # ... (term, unit, unit): gradient = left_x @ (right_y in the order matched)
     looks: Single  # (unit, feature): what a unit's weights look like, whatever the order of its partners
-    squares: float  # ||X||^2 over all blocks
+    squares: float  # ||X||^2 over all blocks, each divided by one power of two that brings the largest near 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Assignment:
     linear: Array  # (kind, unit, unit): profit of matching x's unit i to y's unit k; kind 0 takes the sign
     linear32: Single
     signed: bool
-    scale: float  # ||X|| ||Y|| over all blocks: the unit of profit
+    scale: float  # ||X|| ||Y|| over all blocks, as in `Side`: the unit of profit
 
 
 @dataclass
@@ -93,6 +94,9 @@ def side(own: Array, other: Array, outside: Sequence[Array], *, signed: bool) ->
         outside: (unit, weight) of each kind of row.
         signed: whether units may change sign.
     """
+    # A matching does not depend on the size of the weights; products of small or large ones have no place in float32.
+    exponent = common_exponent([own, other, *outside])
+    own, other, *outside = (np.ldexp(w, -exponent) for w in (own, other, *outside))
     turned, other_turned = own.transpose(0, 2, 1), other.transpose(0, 2, 1)
     left = [np.concatenate([own, turned, other_turned])]
     right = [np.concatenate([turned, own, other])]

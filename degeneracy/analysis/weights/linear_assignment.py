@@ -20,6 +20,9 @@ except ImportError:  # the reference path
 Single = NDArray[np.float32]
 Matching = NDArray[np.int64]  # (unit,): row i is matched to column matching[i]
 
+# Profits that differ by less than this are all alike, of networks whose weights are near 1 (`assignment.side`): 2^24
+# over it is still a float32.
+LEAST_SPAN = np.float32(2.0**-100)
 BITS = 24  # of a profit: its rounding, 6e-8 of the range of profits, is that of their float32
 SWEEPS, BIDS = 2, 4  # bidding for columns before paths are searched: sweeps, and bids a row in each
 TAKEN = np.int32(2**30)  # more than any reduced cost ...
@@ -35,7 +38,7 @@ def assign(profits: Single, prices: Single) -> Matching:
     """The matching of most profit, to within the rounding of profits to 24 bits of their range.
 
     Args:
-        profits: (unit, unit), row i with column j, finite.
+        profits: (unit, unit), row i with column j, finite; taken as alike where all are within `LEAST_SPAN`.
         prices: (unit,), of columns, in units of profit: those left by a similar matrix make the search short, zeros
             do as well. Changed in place.
 
@@ -96,7 +99,7 @@ def _quantised(profits: Single, cost: NDArray[np.int32]) -> np.float32:
     ends[1] = low ^ ((low >> 31) & np.int32(0x7FFFFFFF))
     top, bottom = ends.view(np.float32)
     span = top - bottom
-    factor = np.float32(2**BITS) / span if span > 0 else np.float32(1)
+    factor = np.float32(2**BITS) / span if span > LEAST_SPAN else np.float32(1)
     for i in range(len(cost)):
         for j in range(len(cost)):
             cost[i, j] = np.int32((top - profits[i, j]) * factor)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from degeneracy.analysis.conjugation.pairs import ConjugationFit, fit_among
 from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.recording import Array, Weights
+from degeneracy.analysis.scaling import norm
 from degeneracy.analysis.weights.symmetry import normalise_scaling, symmetry_of
 from degeneracy.numeric import real_array
 
@@ -64,7 +65,7 @@ def orthogonal_fit(
     x, y = real_array(first, "first"), real_array(second, "second")
     k = np.arange(len(x))
     found = _fit(x, y, k, n_starts, seed, TOLERANCE, STEPS)
-    sizes = np.linalg.norm(x, axis=(1, 2)) + np.linalg.norm(y, axis=(1, 2))
+    sizes = np.array([norm(a) + norm(b) for a, b in zip(x, y, strict=True)])
     near = np.flatnonzero(found.distance < NEAR * sizes)
     if len(near):
         closer = _fit(x, y, near, n_starts, seed, TOLERANCE_NEAR, STEPS_NEAR)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from degeneracy.analysis.recording import Array, Weights
+from degeneracy.analysis.scaling import common_exponent, norm
 from degeneracy.analysis.weights.assignment import Side, assignment, side, solve
 from degeneracy.analysis.weights.symmetry import (
     Permutation,
@@ -140,8 +141,8 @@ def block_scales(weights: Sequence[Weights], variant: Variant) -> dict[str, floa
         raise unknown_name("variant", variant, ("recurrent", "joint"), where="pif")
     canonical = [normalise_scaling(w) if symmetry_of(w).scaling else w for w in weights]
     present = [b for b in BLOCKS if all(getattr(w, b) is not None for w in canonical)]
-    norms = {b: float(np.mean([np.linalg.norm(getattr(w, b)) for w in canonical])) for b in present}
-    return {block: norm for block, norm in norms.items() if norm > 0}
+    norms = {b: float(np.mean([norm(getattr(w, b)) for w in canonical])) for b in present}
+    return {block: size for block, size in norms.items() if size > 0}
 
 
 def comparable(x: Weights, y: Weights, *, signed: bool = False) -> str:
@@ -200,9 +201,8 @@ def weight_change(initial: Weights, final: Weights) -> tuple[float, float]:
     if initial.recurrent.shape != final.recurrent.shape:
         sizes = f"{initial.recurrent.shape} and {final.recurrent.shape}"
         raise UserError(f"weight_change: recurrent weights of different shapes ({sizes})")
-    change = float(np.linalg.norm(final.recurrent - initial.recurrent))
-    norm = float(np.linalg.norm(initial.recurrent))
-    return change, change / norm if norm > 0 else float("nan")
+    change, size = norm(final.recurrent - initial.recurrent), norm(initial.recurrent)
+    return change, change / size if size > 0 else float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,4 +282,7 @@ def _align_canonical(
 
 
 def _distance(x: Weights, y: Weights) -> float:
-    return float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(_arrays(x), _arrays(y), strict=True))))
+    differences = [a - b for a, b in zip(_arrays(x), _arrays(y), strict=True)]
+    exponent = common_exponent(differences)
+    square = sum((np.ldexp(difference, -exponent) ** 2).sum() for difference in differences)
+    return float(np.ldexp(np.sqrt(square), exponent))

@@ -4,6 +4,7 @@ Relabelling hidden units never changes what a network does. An odd activation (t
 sign, a ReLU lets each unit be rescaled. A weight distance has to look past these, and past nothing else.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from degeneracy.analysis.recording import Array, Weights
+from degeneracy.analysis.scaling import common_exponent
 from degeneracy.errors import UserError, unknown_name
 from degeneracy.numeric import real_array
 
+# Weights beyond 2^+-200 are brought near 1 before they are squared.
+LARGE = 200
 Permutation = NDArray[np.int64]  # (unit,): new unit i is old unit permutation[i]
 Given = TypeVar("Given", Array, None)
 
@@ -131,8 +135,13 @@ def normalise_scaling(weights: Weights, *, tolerance: float = 1e-13, max_iter: i
     obstacle = scaling_obstacle(weights)
     if obstacle:
         raise UserError(obstacle)
+    exponent = common_exponent(_blocks(weights).values())
+    if abs(exponent) > LARGE:
+        canonical = normalise_scaling(_resized(weights, -exponent, _blocks(weights)))
+        # Outside weights of one kind alone have norm 1, whatever the size of the others.
+        return _resized(canonical, exponent, _blocks(weights) if _anchored(weights) else ["recurrent"])
     squares, incoming, outgoing = _squares(weights)
-    anchored = bool(incoming.any() and outgoing.any())
+    anchored = _anchored(weights)
     if anchored:
         log_scales = _balance(squares, incoming, outgoing, tolerance, max_iter)
     else:
@@ -151,12 +160,31 @@ def scaling_obstacle(weights: Weights) -> str:
     """
     if weights.recurrent.shape[0] != 1:
         return f"scaling symmetry is for cells with one gate, not {weights.recurrent.shape[0]}"
-    squares, incoming, outgoing = _squares(weights)
+    blocks = _blocks(weights)
+    squares, incoming, outgoing = _squares(_resized(weights, -common_exponent(blocks.values()), blocks))
     graph = squares
     if incoming.any() and outgoing.any():
         graph = np.block([[squares, incoming[:, None]], [outgoing[None, :], np.zeros((1, 1))]])
     parts, _ = connected_components(graph > 0, directed=True, connection="strong")
     return "" if parts == 1 else "scales cannot be normalised: some units have no weights in or none out"
+
+
+def _anchored(weights: Weights) -> bool:
+    """Whether there are weights both from the outside and to it: then F fixes the common factor of all scales."""
+    blocks = _blocks(weights)
+    into = any(blocks[name].any() for name in ("input", "bias") if name in blocks)
+    return into and "readout" in blocks and bool(blocks["readout"].any())
+
+
+def _blocks(weights: Weights) -> dict[str, Array]:
+    """The blocks that are there, by name."""
+    blocks = {name: getattr(weights, name) for name in ("recurrent", "input", "bias", "readout")}
+    return {name: block for name, block in blocks.items() if block is not None}
+
+
+def _resized(weights: Weights, exponent: int, blocks: Iterable[str]) -> Weights:
+    """The weights with some blocks times 2^exponent."""
+    return replace(weights, **{name: np.ldexp(getattr(weights, name), exponent) for name in blocks})
 
 
 def _squares(weights: Weights) -> tuple[Array, Array, Array]:
