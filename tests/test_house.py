@@ -53,7 +53,7 @@ FLOORS = (
 )
 # Within analysis likewise, by its rooms and the files beside them.
 FLOORS_OF_ANALYSIS = (
-    ("recording", "measure", "scaling"),
+    ("activity", "recording", "measure", "scaling"),
     ("statistics",),
     ("conjugation",),
     ("behavior", "dynamics", "members", "weights"),

@@ -13,7 +13,8 @@ from degeneracy.analysis.behavior.measures import (
     OutputDistance,
     ValidPredictionTime,
 )
-from degeneracy.analysis.dynamics.measures import CKA, DSA, SVCCA, FixedPointCensus, Procrustes
+from degeneracy.analysis.dynamics.dsa_measure import DSA
+from degeneracy.analysis.dynamics.measures import CKA, SVCCA, FixedPointCensus, Procrustes
 from degeneracy.analysis.measure import Estimate, Finding, Measure, Measured
 from degeneracy.analysis.members.measures import (
     EffectiveRank,

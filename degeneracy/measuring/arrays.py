@@ -1,6 +1,7 @@
 """Networks trained elsewhere, given as arrays: the same table, distances and report for what is given."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from degeneracy.measuring.array_cells import (
     check_step,
     step_of_arrays,
 )
+from degeneracy.measuring.attempts import Fault, attempt, outcome_of
 from degeneracy.measuring.measure import (
     build_measures,
     lacking,
@@ -101,8 +103,8 @@ def measure_arrays(
 
     Raises:
         UserError: arrays of another rank, members that do not match, values that are not finite, under 2 members,
-            an unknown cell, measure or option, a cell that cannot have had these states, options that the states
-            cannot serve, or data that no measure can say anything about.
+            an unknown cell, measure or option, a cell that cannot have had these states, or data that no measure can
+            say anything about. A measure whose options the states cannot serve has a row with the reason.
     """
     given = {"states": states, "weights": weights, "input_weights": input_weights, "bias": bias}
     given |= {"readout": readout, "untrained_states": untrained_states, "initial_weights": initial_weights}
@@ -116,9 +118,10 @@ def measure_arrays(
     driven = None if inputs is None else _inputs(inputs, arrays)
     recording = _recording(arrays, driven, errors, variants, known, n)
     asked = [name for name in built if not lacking(built[name], recording)]
-    for name in asked:
-        _check(built[name], recording)
-    found, missing = split_outcome(dict(measure_recording(recording, built, jobs=n_jobs)))
+    refused = {name: reason for name in asked if (reason := _unfit(name, built[name], recording))}
+    fitting = {name: measure for name, measure in built.items() if name not in refused}
+    found, missing = split_outcome(dict(measure_recording(recording, fitting, jobs=n_jobs)))
+    missing |= refused
     if asked and not found:  # nothing to report but what is wrong
         raise UserError(missing[asked[0]])
     shapes = {name: [list(one.shape) for one in value] for name, value in arrays.items()}
@@ -137,11 +140,13 @@ def measure_arrays(
     )
 
 
-def _check(measure: Measure, recording: Recording) -> None:
-    """Refuse options that the smallest of the given states cannot serve, before anything is measured."""
-    if recording.states:
-        n_trials, n_steps, n_units = np.min([one.shape for one in recording.states], axis=0).tolist()
-        measure.check(n_units=n_units, n_steps=n_steps, n_trials=n_trials)
+def _unfit(name: str, measure: Measure, recording: Recording) -> str:
+    """Why the smallest of the given states cannot serve a measure's options, "" where they can."""
+    if not recording.states:
+        return ""
+    n_trials, n_steps, n_units = np.min([one.shape for one in recording.states], axis=0).tolist()
+    value = attempt(partial(measure.check, n_units=n_units, n_steps=n_steps, n_trials=n_trials))
+    return str(outcome_of(name, value, len(recording))) if isinstance(value, Fault) else ""
 
 
 def _layouts(name: str, cell: Cell | None) -> tuple[Layout, ...]:

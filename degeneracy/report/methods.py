@@ -18,7 +18,10 @@ ANCHORS = {
     "ood_error_sd": ("the spread that a finite number of trials alone would make", ""),
     "valid_prediction_time": ("of the sd: the spread that a finite number of trials alone would make", ""),
     "output_distance": ("what trial noise alone would make", "the same networks before training"),
-    "dsa": ("each network against itself, on two halves of the trials", "the same networks before training"),
+    "dsa": (
+        "each network against itself, on two halves of the trials, as is an exact copy; none with halves = false",
+        "the same networks before training",
+    ),
     "procrustes": ("0, or two noisy draws of the same network", "the same networks before training"),
     "svcca": ("0, or two noisy draws of the same network", "the same networks before training"),
     "cka": ("0, or two noisy draws of the same network", "the same networks before training"),

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from degeneracy.ambient import ordinary_state
 from degeneracy.analysis import Measure, Measured
-from degeneracy.analysis.dynamics.measures import DSA
+from degeneracy.analysis.dynamics.dsa_measure import DSA
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.errors import UserError
 from degeneracy.files import advising, write_bytes

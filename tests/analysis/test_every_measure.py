@@ -70,6 +70,12 @@ def test_every_measure_keeps_its_claims(name: str, claim: str) -> None:
     MEASURE_CLAIMS[claim](quick(name))
 
 
+def test_dsa_of_all_trials_at_once_keeps_the_claims_of_a_distance() -> None:
+    """Copies in other coordinates at 0, which halves of the trials do not allow."""
+    for claim in MEASURE_CLAIMS.values():
+        claim(quick("dsa").replace(halves=False, n_starts=64))
+
+
 @pytest.mark.parametrize("name", MEASURES)
 def test_every_measure_works_on_noisy_networks(name: str, noisy: Recording) -> None:
     found = quick(name)(noisy)

@@ -109,16 +109,63 @@ def test_a_reference_that_cannot_be_aligned_costs_the_reference_alone() -> None:
     assert "shuffled members: scales cannot be normalised" in found["note"]
 
 
-def test_options_are_checked_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "degeneracy.measuring.arrays.measure_recording", lambda *_, **__: pytest.fail("measured")
-    )
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "dsa: n_delays = 10 is wrong: fewer than the 10 steps"),
+        (
+            {"n_delays": 2, "rank": 9},
+            "dsa: rank = 9 is wrong: at most 8 with 4 units",
+        ),  # 3 trials, 8 steps at a time
+    ],
+)
+def test_options_that_the_states_cannot_serve_cost_their_own_row(options: dict, message: str) -> None:
     states = np.random.default_rng(0).normal(size=(3, 6, 10, 4))
-    with pytest.raises(UserError, match="dsa: n_delays = 10 is wrong: fewer than the 10 steps"):
-        dg.measure_arrays(states=states, measures=["procrustes", "dsa"], options={"dsa": {"n_delays": 10}})
-    # At most 3 trials of 8 steps at a time.
-    with pytest.raises(UserError, match="dsa: rank = 9 is wrong: at most 8 with 4 units"):
-        dg.measure_arrays(states=states, measures=["dsa"], options={"dsa": {"n_delays": 2, "rank": 9}})
+    result = dg.measure_arrays(states=states, measures=["dsa", "procrustes"], options={"dsa": options})
+    assert list(result.measured) == ["procrustes"]
+    assert message in result.missing["dsa"]
+    [row] = result.table[result.table["measure"] == "dsa"].to_dict("records")
+    assert np.isnan(row["value"])
+    assert row["note"] == result.missing["dsa"]
+    with pytest.raises(UserError, match=message):  # nothing else to report
+        dg.measure_arrays(states=states, measures=["dsa", "pif"], options={"dsa": options})
+
+
+def test_a_check_of_the_users_own_that_fails_costs_its_own_row() -> None:
+    class Failing(dg.MEASURES["cka"]):  # type: ignore[name-defined, misc]
+        name = "failing"
+
+        def check(self, *, n_units: int, n_steps: int, n_trials: int) -> None:
+            raise ZeroDivisionError(f"{n_units} {n_steps} {n_trials}")
+
+    result = dg.measure_arrays(states=STATES, measures=["cka", Failing])
+    assert result.missing == {"failing": "ZeroDivisionError: 6 9 6"}
+    assert list(result.measured) == ["cka"]
+
+
+def test_one_long_trial_is_cut_into_blocks_and_the_table_says_so() -> None:
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(3, 1, 403, 4)).cumsum(axis=2) / 20
+    options = {"dsa": {"n_delays": 4, "rank": 4, "n_starts": 4}}
+    result = dg.measure_arrays(states=states, measures=["dsa"], options=options)
+    assert "one trial, cut into 8 blocks of 50 steps, every other one a half" in row(result, "driven")["note"]
+    by_hand = states[:, 0, :400].reshape(3, 8, 50, 4)
+    same = dg.measure_arrays(states=by_hand, measures=["dsa"], options=options)
+    assert np.array_equal(result.distances["dsa"], same.distances["dsa"])
+    assert row(result, "driven")["floor"] == row(same, "driven")["floor"] > 0
+    assert "cut into" not in row(same, "driven")["note"]
+
+
+def test_one_trial_too_short_for_halves_costs_its_own_row() -> None:
+    states = np.random.default_rng(0).normal(size=(3, 1, 20, 4))
+    result = dg.measure_arrays(states=states, measures=["dsa", "participation_ratio"])
+    assert "n_delays = 10 is wrong: fewer than the 10 steps" in result.missing["dsa"]
+    assert "blocks" in result.missing["dsa"]
+    assert list(result.measured) == ["participation_ratio"]
+    whole = {"dsa": {"halves": False, "rank": 3, "n_starts": 4}}
+    assert np.isfinite(
+        row(dg.measure_arrays(states=states, measures=["dsa"], options=whole), "driven")["value"]
+    )
 
 
 def test_the_options_of_a_measure_without_data_do_not_matter() -> None:

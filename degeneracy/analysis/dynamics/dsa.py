@@ -17,6 +17,7 @@ from scipy.linalg import eigh
 from scipy.sparse.linalg import ArpackError, eigsh
 
 from degeneracy.analysis.recording import Array
+from degeneracy.analysis.scaling import near_one
 from degeneracy.errors import UserError
 from degeneracy.numeric import member_arrays, real_array
 
@@ -26,6 +27,10 @@ RELATIVE_TOLERANCE = 1e-6
 # Ridge on the (orthonormal) delay coordinates, as in dsa-metric: damps directions seen at the last step alone.
 RIDGE = 1e-8
 AXES = ("trial", "time", "unit")
+
+
+# Into how many blocks one long trial is cut, where each still has twice the steps that an operator takes at least.
+MOST_BLOCKS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,39 @@ def delay_operators(states: Sequence[ArrayLike], *, rank: int, n_delays: int) ->
         operators=np.array([operator for operator, _ in fitted]).reshape(-1, rank, rank),
         ranks=np.array([effective for _, effective in fitted], dtype=np.int64),
     )
+
+
+def n_blocks(n_steps: int, n_delays: int) -> int:
+    """Into how many blocks a trial is cut to have halves: an even number up to `MOST_BLOCKS`, and 2 at least."""
+    return max(2, min(MOST_BLOCKS, n_steps // (2 * (n_delays + 1))) // 2 * 2)
+
+
+def in_blocks(states: Array, n_delays: int) -> Array:
+    """One trial (1, time, unit) as consecutive blocks (block, time, unit) of equal length; the last steps may be left.
+
+    Raises:
+        UserError: blocks would have no more steps than delays.
+    """
+    time, units = states.shape[1:]
+    blocks = n_blocks(time, n_delays)
+    length = time // blocks
+    if length <= n_delays:
+        raise UserError(
+            f"dsa: one trial of {time} steps gives no halves of more than {n_delays} steps each (n_delays): give more "
+            "trials, fewer delays, or halves = false"
+        )
+    return states[0, : blocks * length].reshape(blocks, length, units)
+
+
+def offset(states: Array) -> float:
+    """How many times their spread the states' mean is: ||mean|| over the root mean squared distance from it.
+
+    Args:
+        states: (trial, time, unit), not all the same.
+    """
+    x, _ = near_one(states.reshape(-1, states.shape[-1]))
+    mean = x.mean(axis=0)
+    return float(np.linalg.norm(mean) / np.sqrt(np.mean(np.sum((x - mean) ** 2, axis=1))))
 
 
 def _fit_operator(states: ArrayLike, rank: int, n_delays: int, where: str) -> tuple[Array, int]:

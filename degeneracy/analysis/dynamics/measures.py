@@ -1,4 +1,4 @@
-"""Measures of dynamics: how states move (DSA), how they are laid out (shape), where they rest (fixed points)."""
+"""Measures of dynamics: how states are laid out (shape), where they rest (fixed points); for DSA see `dsa_measure`."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,8 +9,8 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from degeneracy.analysis.conjugation import pairs
-from degeneracy.analysis.dynamics import dsa, fixed_points, shape
+from degeneracy.analysis.activity import of_active_members
+from degeneracy.analysis.dynamics import fixed_points, shape
 from degeneracy.analysis.measure import (
     PERMUTATION,
     ROTATION,
@@ -23,119 +23,10 @@ from degeneracy.analysis.measure import (
     Measure,
     Measured,
     MeasureInParts,
-    fit_diagnostics,
 )
 from degeneracy.analysis.recording import Array, Recording, StepFunction
 from degeneracy.analysis.statistics import jackknife
 from degeneracy.errors import UserError
-
-
-class DSA(Measure):
-    """Dynamical similarity analysis on two halves of the probe trials."""
-
-    name: ClassVar[str] = "dsa"
-    level: ClassVar[Level] = "dynamics"
-    needs: ClassVar[tuple[str, ...]] = ("states",)
-    unit: ClassVar[str] = "rad"
-    pairwise: ClassVar[bool] = True
-    is_metric: ClassVar[bool] = False  # a minimum found by a search, each member seen in two halves
-    ignores: ClassVar[tuple[str, ...]] = (ROTATION, SCALE, PERMUTATION, SIGNS)
-    meaning: ClassVar[str] = (
-        "how differently states move: angle between linear operators of delay-embedded states, after the best "
-        "orthogonal change of basis; 'driven' on the task, 'autonomous' without input"
-    )
-    zero: ClassVar[str] = "the same linear dynamics up to a change of basis"
-    source: ClassVar[str] = "Ostrow, Eisen, Kozachkov & Fiete (2023), NeurIPS, arXiv 2306.10168"
-
-    rank: int = pydantic.Field(20, ge=1, description="rank of the operators")
-    n_delays: int = pydantic.Field(10, ge=1, description="delays of the embedding")
-    score: Literal["angular", "frobenius", "wasserstein"] = "angular"
-    n_starts: int = pydantic.Field(32, ge=2, description="starts of each fit, of both determinants")
-    autonomous: bool = pydantic.Field(True, description="also measure runs without input")
-    seed: int = pydantic.Field(0, ge=0, description="of the random starts")
-
-    def check(self, *, n_units: int, n_steps: int, n_trials: int) -> None:
-        """Refuse more delays than steps, and a rank that the delayed states or the samples cannot have."""
-        if self.n_delays >= n_steps:
-            raise UserError(
-                f"dsa: n_delays = {self.n_delays} is wrong: fewer than the {n_steps} steps of a trial"
-            )
-        most = min(self.n_delays * n_units, (n_trials // 2) * (n_steps - self.n_delays))
-        if self.rank > most:
-            raise UserError(
-                f"dsa: rank = {self.rank} is wrong: at most {most} with {n_units} units, {self.n_delays} delays and"
-                f" {n_trials} trials of {n_steps} steps, half of them at a time"
-            )
-
-    def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:
-        """The inner products of the delayed states, their coordinates, and the starts of a fit; float64."""
-        samples = n_trials * max(n_steps - self.n_delays + 1, 0)
-        return {
-            f"n_delays = {self.n_delays} of {n_units} units": 8 * (self.n_delays * n_units) ** 2,
-            f"rank = {self.rank} of {samples} samples": 8 * samples * self.rank,
-            f"n_starts = {self.n_starts} of rank = {self.rank}": 8 * self.n_starts * self.rank**2,
-        }
-
-    def __call__(self, recording: Recording) -> Measured:
-        """Pairwise distances of the driven and, where recorded, the autonomous states."""
-        found = {"driven": self._variant(recording, "states")}
-        if self.autonomous and recording.autonomous_states is not None:
-            found["autonomous"] = self._variant(recording, "autonomous_states")
-        return Measured(
-            findings=tuple(
-                Finding(variant=name, value=value, floor=floor, reference=reference, unit=self.unit)
-                for name, (_, value, floor, reference, _) in found.items()
-            ),
-            distances={name: matrix for name, (matrix, *_) in found.items()},
-            diagnostics={
-                f"{name}/{key}": number for name, (*_, fit) in found.items() for key, number in fit.items()
-            },
-        )
-
-    def _variant(
-        self, recording: Recording, which: str
-    ) -> tuple[Array, Estimate, Estimate, Estimate | None, dict[str, float]]:
-        matrix, floor, fit = self._distances(getattr(recording, which))
-        untrained = getattr(recording.untrained, which) if recording.untrained is not None else None
-        reference = None if untrained is None else self._reference(untrained)
-        return matrix, jackknife.pair_mean(matrix), jackknife.member_mean(floor), reference, fit
-
-    def _distances(self, states: Sequence[Array]) -> tuple[Array, Array, dict[str, float]]:
-        """½[d(x_A, y_B) + d(x_B, y_A)] of all pairs, d(x_A, x_B) of all members, and how the fits went."""
-        n = len(states)
-        fit = self._across(states, *np.divmod(np.arange(n * n), n))
-        across = fit.distance.reshape(n, n)
-        matrix = (across + across.T) / 2
-        floor = np.diag(matrix).copy()
-        np.fill_diagonal(matrix, 0.0)
-        return matrix, floor, fit_diagnostics(fit.spread, fit.converged)
-
-    def _reference(self, states: Sequence[Array]) -> Estimate:
-        """The mean over pairs of d(x_A, y_B) alone: which half is whose makes no difference on average."""
-        first, second = np.triu_indices(len(states), k=1)
-        matrix = np.zeros((len(states), len(states)))
-        matrix[first, second] = matrix[second, first] = self._across(states, first, second).distance
-        return jackknife.pair_mean(matrix)
-
-    def _across(
-        self, states: Sequence[Array], first: NDArray[np.int64], second: NDArray[np.int64]
-    ) -> pairs.ConjugationFit:
-        """d(x_A, y_B) of the pairs (first, second), A and B halves of the trials."""
-        if min(len(x) for x in states) < 2:
-            raise UserError("dsa: 2 trials or more are needed, to compare halves")
-        halves = [
-            dsa.delay_operators([x[half::2] for x in states], rank=self.rank, n_delays=self.n_delays)
-            for half in (0, 1)
-        ]
-        return pairs.fit_among(
-            halves[0].operators,
-            halves[1].operators,
-            first,
-            second,
-            score=self.score,
-            n_starts=self.n_starts,
-            seed=self.seed,
-        )
 
 
 class _Shape(Measure):
@@ -152,6 +43,7 @@ class _Shape(Measure):
     def _distances(self, states: Sequence[Array]) -> Array:
         return shape.shape_distances(states, (self.name,), **self._options())[self.name]
 
+    @of_active_members("driven")
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances of the driven states."""
         assert recording.states is not None

@@ -60,6 +60,8 @@ def representation_alignment(before: ArrayLike, after: ArrayLike) -> float:
             f"representation_alignment: states before and after training of shapes {x.shape} and {y.shape}; the same "
             "trials and time steps are needed"
         )
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return float("nan")
     x, y = (each.reshape(-1, each.shape[-1]) for each in (x, y))
     return _cosine(*(float(np.sum((a.T @ b) ** 2)) for a, b in ((x, y), (x, x), (y, y))))
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pydantic
 
+from degeneracy.analysis.activity import NO_ACTIVITY, named, varies
 from degeneracy.analysis.measure import Estimate, Finding, Level, Measure, Measured
 from degeneracy.analysis.members.alignment import kernel_alignment, representation_alignment
 from degeneracy.analysis.members.dimensions import effective_rank, participation_ratio, recurrent_matrix
@@ -25,7 +26,12 @@ STATISTICS: tuple[Statistic, ...] = (
 
 
 class OfMembers(Measure):
-    """Base: mean and sd over members of the number that `numbers` gives for each."""
+    """Base: mean and sd over members of the number that `numbers` gives for each.
+
+    Members for which that is NaN are named, and leave mean and sd without a value: `undefined` says why.
+    """
+
+    undefined: ClassVar[str] = "no such number"
 
     @abstractmethod
     def numbers(self, recording: Recording) -> Array | None:
@@ -36,7 +42,10 @@ class OfMembers(Measure):
         values = self.numbers(recording)
         assert values is not None
         before = None if recording.untrained is None else self.numbers(recording.untrained)
-        note = "" if np.isfinite(values).all() else "a member has no such number"
+        note = self._named(values, recording)
+        before_note = "" if before is None else self._named(before, recording)
+        if before_note:
+            before, note = None, "; ".join(text for text in (note, f"untrained {before_note}") if text)
         findings = [
             Finding(
                 variant=variant,
@@ -48,6 +57,11 @@ class OfMembers(Measure):
             for variant, statistic, scale in STATISTICS
         ]
         return Measured(findings=tuple(findings), arrays={"values": values})
+
+    def _named(self, values: Array, recording: Recording) -> str:
+        """The members without a number, and why; "" where all have one."""
+        without = np.flatnonzero(~np.isfinite(values)).tolist()
+        return f"{named(without, recording.members)}: {self.undefined}" if without else ""
 
 
 class EffectiveRank(OfMembers):
@@ -80,14 +94,16 @@ class ParticipationRatio(OfMembers):
         "in how many dimensions hidden states vary on probe trials, (sum l)^2 / sum l^2 of the covariance's "
         "eigenvalues l: mean and sd over members"
     )
-    zero: ClassVar[str] = "mean: states that do not vary (1: along one line); sd: all members alike"
+    zero: ClassVar[str] = "mean: never (1: along one line); sd: all members alike"
+    undefined: ClassVar[str] = NO_ACTIVITY
+    revision: ClassVar[int] = 1  # a member without activity has no dimension, where it had 0
     source: ClassVar[str] = "Gao et al. (2017), bioRxiv 214262"
 
     def numbers(self, recording: Recording) -> Array | None:
         """The participation ratio of each member's states."""
         if recording.states is None:
             return None
-        return np.array([participation_ratio(x) for x in recording.states])
+        return np.array([participation_ratio(x) if varies(x) else np.nan for x in recording.states])
 
 
 class RepresentationAlignment(OfMembers):
@@ -101,6 +117,8 @@ class RepresentationAlignment(OfMembers):
         "the same trials at start and end, 0 (rich) to 1 (lazy), mean and sd over members"
     )
     zero: ClassVar[str] = "mean: nothing is left of it (1: the same up to rotation and scale); sd: all alike"
+    undefined: ClassVar[str] = f"{NO_ACTIVITY} before or after training"
+    revision: ClassVar[int] = 1  # a member whose states do not vary has none, where its mean had one
     source: ClassVar[str] = "Liu et al. (2024), ICLR, arXiv 2310.08513"
 
     def numbers(self, recording: Recording) -> Array | None:
@@ -112,7 +130,9 @@ class RepresentationAlignment(OfMembers):
             raise UserError("needs the states before training: not given, or not finite")
         assert recording.states is not None
         pairs = zip(before.states, recording.states, strict=True)
-        return np.array([representation_alignment(x, y) for x, y in pairs])
+        return np.array(
+            [representation_alignment(x, y) if varies(x) and varies(y) else np.nan for x, y in pairs]
+        )
 
 
 class KernelAlignment(OfMembers):
@@ -126,6 +146,7 @@ class KernelAlignment(OfMembers):
         "products of the outputs' gradients by all parameters at start and end, 0 (rich) to 1 (lazy), mean and sd"
     )
     zero: ClassVar[str] = "mean: nothing is left of it (1: the same kernel up to scale); sd: all alike"
+    undefined: ClassVar[str] = "no parameter changes the outputs, or by a number that is not finite"
     source: ClassVar[str] = (
         "Liu et al. (2024), ICLR, arXiv 2310.08513; Huang et al. (2025), arXiv 2410.03972; kernel: Jacot, Gabriel & "
         "Hongler (2018), NeurIPS"

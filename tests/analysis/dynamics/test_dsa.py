@@ -6,7 +6,8 @@ import torch
 
 from degeneracy.analysis import MEASURES, Recording
 from degeneracy.analysis.conjugation.pairs import fit_pairs
-from degeneracy.analysis.dynamics.dsa import delay_operator, delay_operators
+from degeneracy.analysis.dynamics.dsa import delay_operator, delay_operators, in_blocks, n_blocks, offset
+from degeneracy.analysis.dynamics.dsa_measure import LARGEST_OFFSET
 from degeneracy.errors import UserError
 
 
@@ -169,3 +170,118 @@ def test_halves_of_the_trials_share_no_trial_and_members_are_compared_across_the
     assert finding.floor.value == pytest.approx(np.diag(across).mean(), abs=1e-5)
     assert finding.floor.leave_one_out == pytest.approx([0.5, 0.4, 0.2], abs=1e-5)
     assert finding.reference.value == pytest.approx(across.T[first, second].mean(), abs=1e-5)
+
+
+def measured(states, **options):
+    recording = Recording(members=tuple("abcdefgh"[: len(states)]), states=states)
+    return MEASURES["dsa"](**{"rank": 6, "n_delays": 3, "n_starts": 8} | options)(recording)
+
+
+def test_exact_copies_are_at_their_floor_and_at_0_where_all_trials_are_compared_at_once():
+    states = [network_states(seed) for seed in (0, 1)]
+    copies = [states[0], states[0].copy(), states[1]]
+    halves, whole = measured(copies), measured(copies, halves=False)
+    floor = halves.findings[0].floor
+    own_floor = 3 * floor.value - 2 * floor.leave_one_out[0]  # of member 0, from means with and without it
+    assert halves.distances["driven"][0, 1] == pytest.approx(own_floor, rel=1e-12)  # the same fit
+    assert own_floor > 0.01
+    assert whole.distances["driven"][0, 1] == 0
+    assert whole.distances["driven"][0, 2] > 0.1
+    [finding] = whole.findings
+    assert finding.floor is None
+    assert "all trials at once: copies are at 0" in finding.note
+
+
+def test_all_trials_at_once_are_the_published_estimator():
+    states = [network_states(seed) for seed in range(3)]
+    untrained = [network_states(seed, gain=0.5) for seed in range(3)]
+    recording = Recording(
+        members=("a", "b", "c"), states=states, untrained=Recording(members=("a", "b", "c"), states=untrained)
+    )
+    options = {"rank": 6, "n_delays": 3, "n_starts": 8}
+    [finding] = MEASURES["dsa"](halves=False, **options)(recording).findings
+    i, j = np.triu_indices(3, 1)
+    for given, value in ((states, finding.value.value), (untrained, finding.reference.value)):
+        operators = delay_operators(given, rank=6, n_delays=3).operators
+        mean = fit_pairs(operators[i], operators[j], n_starts=8).distance.mean()
+        assert mean == pytest.approx(value, rel=1e-12)  # the order in which three numbers are added
+
+
+@pytest.mark.parametrize("halves", [True, False])
+def test_states_whose_mean_swamps_what_moves_have_no_number(halves):
+    """At 1e6 times the spread all operators are that of the mean, and all members 0 apart."""
+    states = [network_states(seed) for seed in range(3)]
+    operators = delay_operators([x + 1e7 for x in states], rank=6, n_delays=3)
+    assert operators.ranks.tolist() == [1, 1, 1], "what would be compared"
+    for moved, far in (
+        ([x + 1e7 for x in states], "members a, b and c"),
+        (
+            [states[0], states[1] + 1e7, states[2]],
+            "member b",
+        ),
+    ):
+        [finding] = measured(moved, halves=halves).findings
+        assert np.isnan(finding.value.value)
+        assert f"times their spread ({far}): their operator would be that of the mean" in finding.note
+    matrix = measured([states[0], states[1] + 1e7, states[2]], halves=halves).distances["driven"]
+    assert matrix[0, 2] == measured([states[0], states[2]], halves=halves).distances["driven"][0, 1]
+    assert np.isnan(matrix[1, [0, 2]]).all()
+
+
+def test_a_mean_that_outweighs_what_moves_is_noted_and_kept():
+    states = [network_states(seed) for seed in range(3)]
+    assert measured(states).findings[0].note == ""
+    moved = [states[0], states[1] + 50.0, states[2]]
+    [finding] = measured(moved).findings
+    assert np.isfinite(finding.value.value)
+    times = max(offset(moved[1][half::2]) for half in (0, 1))
+    assert offset(moved[1] * 2.0**600) == offset(moved[1])
+    assert f"the mean of the states is up to {times:.3g} times their spread (member b)" in finding.note
+
+
+def test_the_offset_of_states_by_hand():
+    # Mean (3, 4), of norm 5; the two points lie 2 from it.
+    assert offset(np.array([[[3.0, 6.0], [3.0, 2.0]]])) == pytest.approx(2.5, rel=1e-15)
+
+
+def test_states_far_off_0_lose_directions_no_sooner_than_they_are_refused():
+    """Up to the largest offset that is measured, each direction of a thousandth of the spread is fitted."""
+    rng = np.random.default_rng(0)
+    shares = np.array([1.0, 0.1, 0.01, 2e-3])
+    base = rng.normal(size=(12, 30, 4)) * shares
+    for times in (1.0, 100.0, LARGEST_OFFSET / 1.5):
+        states = base + times * np.array([0.0, 0.0, 0.0, 1.0])
+        assert offset(states) < LARGEST_OFFSET
+        assert delay_operators([states], rank=4, n_delays=1).ranks.tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "n_delays", "blocks"),
+    [(400, 4, 8), (60, 4, 6), (59, 4, 4), (22, 10, 2), (9, 4, 2), (10_000, 1, 8)],
+)
+def test_one_trial_is_cut_into_an_even_number_of_blocks(n_steps, n_delays, blocks):
+    assert n_blocks(n_steps, n_delays) == blocks
+    states = np.arange(n_steps * 2.0).reshape(1, n_steps, 2)
+    if n_steps // blocks <= n_delays:
+        with pytest.raises(
+            UserError, match=f"of {n_steps} steps gives no halves of more than {n_delays} steps"
+        ):
+            in_blocks(states, n_delays)
+        return
+    cut = in_blocks(states, n_delays)
+    assert cut.shape == (blocks, n_steps // blocks, 2)
+    assert np.array_equal(cut.reshape(-1, 2), states[0, : blocks * (n_steps // blocks)])
+
+
+def test_blocks_of_one_trial_have_the_dynamics_of_all_of_it():
+    """A linear system seen in one long trial: its blocks share one operator, so that the floor is small."""
+    gen = np.random.default_rng(0)
+    angle = 0.4
+    turn = 0.98 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    h = [gen.standard_normal(2)]
+    for _ in range(2000):
+        h.append(turn @ h[-1] + 0.3 * gen.standard_normal(2))
+    other = np.array(h)[::-1] @ np.diag([1.0, 0.2])
+    found = measured([np.array(h)[None], other[None]], rank=2, n_delays=1)
+    assert found.findings[0].floor.value < 0.1
+    assert "8 blocks of 250 steps" in found.findings[0].note

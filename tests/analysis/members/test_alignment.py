@@ -129,5 +129,8 @@ def test_a_member_without_a_kernel_is_said_to_have_no_number():
     before[1] = 0.0
     found = MEASURES["kernel_alignment"]()(learned(before, before))
     assert np.isnan(found.findings[0].value.value)
-    assert found.findings[0].note == "a member has no such number"
+    assert (
+        found.findings[0].note
+        == "member 1: no parameter changes the outputs, or by a number that is not finite"
+    )
     assert found.arrays["values"][[0, 2]] == pytest.approx([1, 1], rel=1e-12)
