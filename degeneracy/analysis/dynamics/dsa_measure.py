@@ -61,8 +61,8 @@ class DSA(Measure):
         "that their mean counts as an eigenvalue 1"
     )
     zero: ClassVar[str] = (
-        "the same linear dynamics up to a change of basis; halves of the trials are compared, so that a copy of a "
-        "network is at the floor, and at 0 with halves = false alone"
+        "the same linear dynamics up to a change of basis; a copy of a network is at the floor, since halves of the "
+        "trials are compared, and at 0 with halves = false"
     )
     source: ClassVar[str] = "Ostrow, Eisen, Kozachkov & Fiete (2023), NeurIPS, arXiv 2306.10168"
 
