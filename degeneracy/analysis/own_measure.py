@@ -11,7 +11,7 @@ from degeneracy.analysis.dynamics import shape
 from degeneracy.analysis.measure import Finding, Level, Measure, Measured
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.analysis.statistics import jackknife
-from degeneracy.errors import UserError
+from degeneracy.errors import UserError, unknown_name
 from degeneracy.numeric import real_array
 
 
@@ -106,9 +106,12 @@ def own_measure(name: str, thing: Any) -> type[Measure]:
             (member,), with an attribute `level` if it is not of dynamics; or an object with `fit_score`.
 
     Raises:
-        UserError: none of these.
+        UserError: none of these, or a `Measure` that needs what no recording has.
     """
     if isinstance(thing, type) and issubclass(thing, Measure):
+        for need in thing.needs:
+            if need not in Recording.__dataclass_fields__:
+                raise unknown_name("need", need, Recording.__dataclass_fields__, where=f"measure '{name}'")
         return thing
     if not (callable(thing) or hasattr(thing, "fit_score")) or isinstance(thing, type):
         raise UserError(

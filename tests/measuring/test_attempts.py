@@ -219,3 +219,12 @@ class Nothing(FaultyInParts):
 def test_parts_may_be_none_and_may_return_nothing(n_parts: int, jobs: int, in_reverse: None) -> None:
     measures = {"nothing": Nothing(fault="", n_parts=n_parts)}
     assert dict(measure_recording(RECORDING, measures, jobs=jobs)) == {"nothing": Measured(findings=())}
+
+
+def test_a_need_that_no_recording_has_is_refused_before_anything_is_measured() -> None:
+    class Misspelt(Faulty):
+        name: ClassVar[str] = "misspelt"
+        needs: ClassVar[tuple[str, ...]] = ("state",)
+
+    with pytest.raises(UserError, match="measure 'Misspelt': unknown need 'state'; did you mean 'states'"):
+        build_measures([Misspelt], {"misspelt": {"fault": ""}})
