@@ -9,7 +9,7 @@ from pathlib import Path
 
 from degeneracy.files import DamagedFile, set_aside
 from degeneracy.packs import Pack, append_bytes
-from degeneracy.records import Flaw, Identity, Record, read_arrays, read_raw, scan
+from degeneracy.records import Flaw, Identity, Record, next_start, read_arrays, read_raw, scan
 
 
 def mend(pack: Pack, check: Callable[[Record], None] = lambda _: None) -> list[str]:
@@ -47,21 +47,43 @@ def _sorted_out(pack: Pack, path: Path, check: Callable[[Record], None]) -> tupl
     """The records of a file that are whole and in their place, and what is wrong with the rest."""
     records: list[Record] = []
     reasons: list[str] = []
+    at = 0
     try:
-        for found in scan(path):
-            if isinstance(found, Flaw):
-                reasons += [] if found.torn else [f"damaged at byte {found.at:,}: {found.reason}"]
-                continue
-            try:
-                pack.check_place(found)
-                check(found)
-                read_arrays(found)
-                records.append(found)
-            except DamagedFile as error:
-                reasons.append(error.reason)
+        while at >= 0:
+            at = _sort_out(pack, path, at, check, records, reasons)
     except DamagedFile as error:
         return [], [error.reason]
     return records, reasons
+
+
+def _sort_out(
+    pack: Pack,
+    path: Path,
+    start: int,
+    check: Callable[[Record], None],
+    records: list[Record],
+    reasons: list[str],
+) -> int:
+    """Add to records and reasons; returns where to go on, -1 at the end of the file."""
+    for found in scan(path, start):
+        if isinstance(found, Flaw):
+            reasons += [] if found.torn else [f"damaged at byte {found.at:,}: {found.reason}"]
+            continue
+        try:
+            pack.check_place(found)
+            check(found)
+        except DamagedFile as error:
+            reasons.append(error.reason)
+            continue
+        try:
+            read_arrays(found)
+            records.append(found)
+        except DamagedFile as error:
+            reasons.append(error.reason)
+            return next_start(
+                path, found.payload_at
+            )  # bytes may be lost: the next record then begins within this
+    return -1
 
 
 def _contradictions(whole: Mapping[Path, Sequence[Record]]) -> Iterator[tuple[Record, str]]:

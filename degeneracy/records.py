@@ -222,6 +222,14 @@ def _next_start(file: FileIO, at: int, size: int) -> int:
     return size
 
 
+def next_start(path: Path, at: int) -> int:
+    """Where in a file the next beginning of a record lies; its size where there is none."""
+    with reading(path):
+        size = regular_size(path)
+        with open(path, "rb", buffering=0) as file:
+            return _next_start(file, at, size)
+
+
 def _next_data(file: FileIO, at: int, size: int) -> int:
     """Where bytes were ever written again: the holes of a sparse file hold no record, and may be many GB."""
     if not hasattr(os, "SEEK_DATA"):
