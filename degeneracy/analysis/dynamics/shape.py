@@ -151,8 +151,8 @@ def shape_distances(
     Raises:
         UserError: as the two-argument functions, or an unknown measure.
     """
-    _check_options(measures, alpha, variance)
-    shapes = [_shape(x, measures, alpha, variance) for x in _matching(states)]
+    check_options(measures, alpha, variance)
+    shapes = [_shape(x, measures, alpha, variance) for x in matching(states)]
     pair_functions: dict[str, Callable[[_Shape, _Shape, Array], float]] = {
         "procrustes": _angle,
         "svcca": _svcca,
@@ -188,7 +188,7 @@ def metric_distances(metric: Any, states: Sequence[ArrayLike]) -> Array:
         raise UserError(
             f"metric: {type(metric).__name__} has no method fit_score(x, y) with x, y of shape (sample, unit)"
         )
-    samples = _matching(states)
+    samples = matching(states)
     distances = np.zeros((len(samples), len(samples)))
     for i, x in enumerate(samples):
         for j in range(i):
@@ -301,8 +301,8 @@ def _components(sizes: Array, variance: float) -> int:
     return int(np.searchsorted(explained, (variance - 1e-12) * explained[-1]) + 1)
 
 
-def _matching(states: Sequence[ArrayLike]) -> list[Array]:
-    """Every member's states as (sample, unit), float64."""
+def matching(states: Sequence[ArrayLike]) -> list[Array]:
+    """Every member's states as (sample, unit), float64, or the error of rows that do not match."""
     arrays = member_arrays(states, "states", ("trial", "time", "unit"), ("sample", "unit"))
     for k, x in enumerate(arrays):
         if x.ndim < 2 or 0 in x.shape:
@@ -319,7 +319,8 @@ def _matching(states: Sequence[ArrayLike]) -> list[Array]:
     return [x.reshape(-1, x.shape[-1]) for x in arrays]
 
 
-def _check_options(measures: Sequence[str], alpha: float, variance: float) -> None:
+def check_options(measures: Sequence[str], alpha: float, variance: float) -> None:
+    """Refuse measures that are not known and options out of range."""
     known = ("procrustes", "svcca", "cka")
     for name in measures:
         if name not in known:

@@ -1,0 +1,268 @@
+"""Procrustes and SVCCA, cross-validated over folds of trials.
+
+Both add up singular values of a cross-covariance C: of the states (Procrustes, alpha = 1), of the states whitened
+(alpha = 0) or partly so, or of their whitened leading components (SVCCA). Whitening, components and directions
+C = U diag(s) V^T come from all folds but one; in the fold left out the same directions have o_r = u_r^T C' v_r, and
+
+    cos = sum sign(o_r) sqrt(s_r |o_r|) / sqrt( sum sqrt(p_r p'_r) sum sqrt(q_r q'_r) ),    sums over folds and r,
+
+p_r = u_r^T Cov(x) u_r and q_r = v_r^T Cov(y) v_r in the training folds, p'_r and q'_r in the one left out. s_r is too
+large by what the directions take from noise, and o_r too small because they did: their product is right to first order
+in units per sample (sum_r s_r o_r is an unbiased estimate of ||C||_F^2), and between unrelated networks as often
+negative as positive. Neither alone is: fitted and judged on one sample, noise is alike; fitted on some trials and
+judged on others, all likeness is shrunk, and a network is away from its rotated copy where samples are fewer than
+units. Norms along the directions of the pair put every copy at exactly 0, at any number of samples, and cos in [-1, 1].
+
+What remains is of second order. With planted likeness of 10 units and 100 independent samples it was under 5% of the
+distance; where dimensions are no fewer than a quarter of the independent samples it can be more, either way.
+
+Source: cross-validated distances, Walther et al. (2016), NeuroImage 137:188; singular values in and out of the sample,
+Benaych-Georges & Nadakuditi (2012), J. Multivariate Analysis 111:120, theorems 2.8 and 2.9; their product is ours.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from degeneracy.analysis.dynamics import shape
+from degeneracy.analysis.recording import Array
+from degeneracy.errors import UserError
+
+# More folds train on more trials, at one SVD per fold and pair: 3 leaves half the bias of 2.
+N_FOLDS = 3
+# Which trials make a fold is drawn, so that no order of conditions among the trials coincides with it.
+SEED = 0
+# Procrustes: share of the variance in trials left out that lies where the training trials vary. Less, and the rotation
+# is not determined by them.
+SPANNED = 0.99
+
+
+# A singular value or variance below this share of the largest is rounding: with what the other folds have along such a
+# direction it would count as much as its square root.
+ROUNDING = 1e-13
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Folded:
+    """One member's states by folds, and what the training on all folds but one makes of them."""
+
+    rows: tuple[Array, ...]  # per fold (trial, time, column), centred; rows^T rows is the fold's covariance
+    maps: tuple[
+        Array, ...
+    ]  # per fold left out (column, direction): what is compared; empty: the columns as such
+    training: tuple[Array, ...]  # per fold left out (direction, direction): covariance in the others
+    held: tuple[Array, ...]  # the same in the fold left out
+    n_directions: int  # of the states, the largest over folds
+
+
+def trial_order(n_trials: int) -> NDArray[np.int64]:
+    """The order of the trials in which folds are blocks."""
+    return np.random.default_rng(SEED).permutation(n_trials)
+
+
+def prepare(
+    trials: Sequence[Array], measure: str, *, alpha: float, variance: float
+) -> Callable[[int, int, int], float]:
+    """The distance of members i and j, j's trials shifted by some places within their folds.
+
+    Args:
+        trials: one per member, (trial, time, unit), in `trial_order`, centred and of norm 1; all 0 for no activity.
+        measure: "procrustes" or "svcca".
+        alpha, variance: as in `shape_by_trials.prepare`.
+
+    Raises:
+        UserError: training trials whose directions do not reach the share `variance` (Procrustes: `SPANNED`) of the
+            variance in the trials left out; two members with as many directions as there are training samples,
+            where all likeness within the sample is by count (SVCCA, and Procrustes with alpha < 1); a member that
+            varies in too few trials.
+    """
+    svcca = measure == "svcca"
+    members = []
+    for k, x in enumerate(trials):
+        try:
+            members.append(_folded(x, svcca, alpha, variance) if x.any() else None)
+        except UserError as error:
+            raise UserError(f"{measure}: member {k}: {error}") from None
+    if svcca or alpha < 1:
+        _check_count(measure, [m for m in members if m is not None], trials[0])
+    farthest = 1.0 if svcca else np.pi / 2
+
+    def distance(i: int, j: int, shift: int) -> float:
+        x, y = members[i], members[j]
+        if x is None or y is None:
+            return 0.0 if x is y else farthest
+        cosine = _cosine(x, y, shift, per_direction=svcca)
+        return max(1.0 - cosine, 0.0) if svcca else float(np.arccos(np.clip(cosine, -1.0, 1.0)))
+
+    return distance
+
+
+def _cosine(x: _Folded, y: _Folded, shift: int, *, per_direction: bool) -> float:
+    """The cosine above; per direction, sums over r are means over the directions of the smaller member."""
+    crosses = [_flat(a).T @ _flat(np.roll(b, shift, axis=0)) for a, b in zip(x.rows, y.rows, strict=True)]
+    total = sum(crosses)
+    overlap = norm_x = norm_y = 0.0
+    for k, held in enumerate(crosses):
+        training = (total - held) / (N_FOLDS - 1)
+        if x.maps:
+            training, held = (x.maps[k].T @ c @ y.maps[k] for c in (training, held))
+        left, s, right = np.linalg.svd(training, full_matrices=not per_direction)
+        r = len(s)
+        weight = 1.0 / r if per_direction else 1.0
+        s = np.where(s > ROUNDING * s[0], s, 0.0)
+        o = np.sum((left[:, :r].T @ held) * right[:r], axis=1)
+        overlap += weight * np.sum(np.sign(o) * np.sqrt(s * np.abs(o)))
+        norm_x += weight * _norm(x, k, left)
+        norm_y += weight * _norm(y, k, right.T)
+    return float(overlap / np.sqrt(norm_x * norm_y))
+
+
+def _norm(x: _Folded, k: int, directions: Array) -> float:
+    """sum_r sqrt(p_r p'_r) along the directions."""
+    training = _variance_along(directions, x.training[k])
+    training = np.where(training > ROUNDING * training.max(), training, 0.0)
+    return float(np.sum(np.sqrt(training * _variance_along(directions, x.held[k]))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Axes:
+    """Principal axes of the states in all folds but one."""
+
+    sizes: Array  # (axis,): singular values, falling
+    vectors: Array  # (column, axis): columns @ vectors are the states along the axes
+    held: Array  # (axis,): variance along each in the fold left out
+    rank: int  # axes that are more than rounding
+
+
+def _folded(x: Array, svcca: bool, alpha: float, variance: float) -> _Folded:
+    rows = tuple(_centred(fold) for fold in np.array_split(x, N_FOLDS))
+    if not all(fold.any() for fold in rows):
+        raise UserError("its states vary in too few trials")
+    share = variance if svcca else SPANNED
+    by_svd = alpha < 1 and not svcca
+    columns, axes = _axes_by_svd(rows) if by_svd else _axes_by_gram(rows)
+    if svcca and any(_n_leading(a, share) > _n_precise(a) for a in axes):
+        columns, axes = _axes_by_svd(rows)
+    numbers = [_n_spanning(a, share) for a in axes]
+    maps: list[Array] = []
+    if svcca:
+        maps = [a.vectors[:, :n] / a.sizes[:n] for a, n in zip(axes, numbers, strict=True)]
+        columns, maps = _fewer_columns(columns, maps)
+    elif by_svd:
+        numbers = [a.rank for a in axes]
+        maps = [a.vectors * _gain(a.sizes, alpha) for a in axes]
+    covariances = [_flat(fold).T @ _flat(fold) for fold in columns]
+    training = [(sum(covariances) - held) / (N_FOLDS - 1) for held in covariances]
+    return _Folded(
+        rows=columns,
+        maps=tuple(maps),
+        training=tuple(_mapped(training, maps)),
+        held=tuple(_mapped(covariances, maps)),
+        n_directions=max(numbers),
+    )
+
+
+def _mapped(covariances: list[Array], maps: list[Array]) -> list[Array]:
+    return [m.T @ c @ m for c, m in zip(covariances, maps, strict=True)] if maps else covariances
+
+
+def _axes_by_gram(rows: tuple[Array, ...]) -> tuple[tuple[Array, ...], list[_Axes]]:
+    """The columns are the units; rounding is 1e-16 over the square of an axis' share of the largest."""
+    covariances = np.stack([_flat(fold).T @ _flat(fold) for fold in rows])
+    axes = []
+    for held in covariances:
+        squares, vectors = np.linalg.eigh((covariances.sum(axis=0) - held) / (N_FOLDS - 1))
+        squares, vectors = np.maximum(squares[::-1], 0.0), vectors[:, ::-1]
+        rank = int(np.sum(squares > ROUNDING * squares[0]))
+        axes.append(
+            _Axes(sizes=np.sqrt(squares), vectors=vectors, held=_variance_along(vectors, held), rank=rank)
+        )
+    return rows, axes
+
+
+def _axes_by_svd(rows: tuple[Array, ...]) -> tuple[tuple[Array, ...], list[_Axes]]:
+    """The columns are the left singular vectors of all trials, in which small directions are as precise as large."""
+    flat = np.concatenate([_flat(fold) for fold in rows])
+    left, sizes, _ = np.linalg.svd(flat, full_matrices=False)
+    rounding = np.finfo(float).eps * max(flat.shape)
+    left, sizes = left[:, sizes > rounding * sizes[0]], sizes[sizes > rounding * sizes[0]]
+    parts = np.split(left, np.cumsum([len(_flat(fold)) for fold in rows])[:-1])
+    axes = []
+    for k, part in enumerate(parts):
+        training = np.concatenate([other for j, other in enumerate(parts) if j != k]) * sizes
+        _, s, right = np.linalg.svd(training / np.sqrt(N_FOLDS - 1), full_matrices=False)
+        vectors = sizes[:, None] * right.T
+        held = _variance_along(vectors, part.T @ part)
+        axes.append(_Axes(sizes=s, vectors=vectors, held=held, rank=int(np.sum(s > rounding * s[0]))))
+    columns = tuple(p.reshape(*fold.shape[:2], -1) for p, fold in zip(parts, rows, strict=True))
+    return columns, axes
+
+
+def _variance_along(vectors: Array, covariance: Array) -> Array:
+    return np.maximum(np.sum(vectors * (covariance @ vectors), axis=0), 0.0)
+
+
+def _gain(sizes: Array, alpha: float) -> Array:
+    """alpha + (1 - alpha)/s, directions of nearly no variance not whitened to full size."""
+    return alpha + (1.0 - alpha) / np.maximum(sizes, shape.WHITENING_FLOOR * sizes[0])
+
+
+def _n_leading(axes: _Axes, share: float) -> int:
+    """The fewest axes of the training trials that hold a share of the variance in the trials left out."""
+    explained = np.cumsum(axes.held)
+    # 1e-12: rounding of the sum, so that a share of 1 keeps what can be told from 0 and no more.
+    return int(np.searchsorted(explained, (share - 1e-12) * explained[-1]) + 1)
+
+
+def _n_precise(axes: _Axes) -> int:
+    """How many axes the Gram matrix gives with enough digits."""
+    return int(np.sum(axes.sizes > shape.GRAM_FLOOR * axes.sizes[0]))
+
+
+def _n_spanning(axes: _Axes, share: float) -> int:
+    """As `_n_leading`, refusing axes along which the training trials do not vary."""
+    n = _n_leading(axes, share)
+    if n > axes.rank:
+        lost = 1.0 - axes.held[: axes.rank].sum() / axes.held.sum()
+        raise UserError(
+            f"two thirds of the trials do not vary in the directions of {lost:.2g} of the variance in the others,"
+            f" {1.0 - share:.2g} at most is possible: more trials are needed"
+        )
+    return n
+
+
+def _check_count(measure: str, members: Sequence[_Folded], x: Array) -> None:
+    """Refuse two members with more directions than training samples, whose likeness is 1 by count alone."""
+    n_samples = (len(x) - -(-len(x) // N_FOLDS)) * x.shape[1] - (N_FOLDS - 1)  # less one mean per fold
+    largest = sorted(m.n_directions for m in members)[-2:]
+    if sum(largest) > n_samples:
+        raise UserError(
+            f"{measure}: members of {' and '.join(map(str, largest))} directions are alike by count alone in the"
+            f" {n_samples} samples of two thirds of the trials: more trials are needed"
+        )
+
+
+def _fewer_columns(rows: tuple[Array, ...], maps: list[Array]) -> tuple[tuple[Array, ...], list[Array]]:
+    """The same directions from an orthonormal basis of all of them, where that has fewer columns."""
+    if not maps or sum(m.shape[1] for m in maps) >= rows[0].shape[-1]:
+        return rows, maps
+    basis, coordinates = np.linalg.qr(np.concatenate(maps, axis=1))
+    borders = np.cumsum([m.shape[1] for m in maps])[:-1]
+    return tuple(fold @ basis for fold in rows), np.split(coordinates, borders, axis=1)
+
+
+def _centred(fold: Array) -> Array:
+    """Rows whose rows^T rows is the covariance, without bias though the mean is that of a few trials.
+
+    The mean of R trials takes 1/R of the variance between trials with it; the trials' means are stretched for it.
+    """
+    n_trials, n_steps = fold.shape[:2]
+    means = fold.mean(axis=1, keepdims=True)
+    between = means - means.mean(axis=0)
+    return (fold - means + np.sqrt(n_trials / (n_trials - 1)) * between) / np.sqrt(n_trials * n_steps)
+
+
+def _flat(rows: Array) -> Array:
+    return rows.reshape(-1, rows.shape[-1])
