@@ -51,7 +51,8 @@ def record(ensemble: Ensemble, task: Task, probe: Probe) -> Recording:
         untrained = recorder.record(initial=True, untrained=None, missing={})
         if not all(np.isfinite(one).all() for one in untrained.states or ()):
             # Rectified units before training may grow without bound: then they are no reference.
-            untrained = replace(untrained, states=None, autonomous_states=None)
+            why = {**untrained.missing, "states": "their states are not finite"}
+            untrained = replace(untrained, states=None, autonomous_states=None, missing=why)
         return recorder.record(initial=False, untrained=untrained, missing={})
 
 

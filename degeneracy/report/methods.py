@@ -12,6 +12,10 @@ from degeneracy.studies.settings import dotted
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import TASKS
 
+SHAPE_ANCHORS = (
+    "0, or two noisy draws of the same network",
+    "the same networks before training; where they were not given, the trained ones with their trials shuffled",
+)
 # What the floor and the reference of each measure are.
 ANCHORS = {
     "ood_log_error_sd": ("the spread that a finite number of trials alone would make", ""),
@@ -22,9 +26,9 @@ ANCHORS = {
         "each network against itself, on two halves of the trials, as is an exact copy; none with halves = false",
         "the same networks before training",
     ),
-    "procrustes": ("0, or two noisy draws of the same network", "the same networks before training"),
-    "svcca": ("0, or two noisy draws of the same network", "the same networks before training"),
-    "cka": ("0, or two noisy draws of the same network", "the same networks before training"),
+    "procrustes": SHAPE_ANCHORS,
+    "svcca": SHAPE_ANCHORS,
+    "cka": SHAPE_ANCHORS,
     "pif": (
         "what the alignment leaves of a copy with its units reordered",
         "the trained weights, entries shuffled",

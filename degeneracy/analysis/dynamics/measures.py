@@ -10,7 +10,7 @@ import pydantic
 from numpy.typing import NDArray
 
 from degeneracy.analysis.activity import of_active_members
-from degeneracy.analysis.dynamics import fixed_points, shape
+from degeneracy.analysis.dynamics import fixed_points, shape_by_trials
 from degeneracy.analysis.measure import (
     PERMUTATION,
     ROTATION,
@@ -35,35 +35,61 @@ class _Shape(Measure):
     level: ClassVar[Level] = "dynamics"
     needs: ClassVar[tuple[str, ...]] = ("states",)
     pairwise: ClassVar[bool] = True
+    is_metric: ClassVar[bool] = False  # estimates across trials break the triangle inequality by chance
     ignores: ClassVar[tuple[str, ...]] = (ROTATION, TRANSLATION, SCALE, PERMUTATION, SIGNS)
 
-    def _options(self) -> dict[str, float]:
-        return dict(self)
+    estimator: Literal["cross_validated", "plain"] = pydantic.Field(
+        "cross_validated",
+        description="cross_validated: across trials, not set by the number of samples; plain: as published, "
+        "finds few samples of noise alike",
+    )
 
-    def _distances(self, states: Sequence[Array]) -> Array:
-        return shape.shape_distances(states, (self.name,), **self._options())[self.name]
+    def _options(self) -> dict[str, float]:
+        return {name: value for name, value in self if name != "estimator"}
+
+    def _prepared(self, states: Sequence[Array]) -> shape_by_trials.Pairs:
+        prepare = shape_by_trials.prepare if self.estimator == "cross_validated" else shape_by_trials.plain
+        return prepare(states, self.name, **self._options())
 
     @of_active_members("driven")
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances of the driven states."""
         assert recording.states is not None
-        matrix = self._distances(recording.states)
+        prepared = self._prepared(recording.states)
+        matrix = shape_by_trials.distances(prepared)
         floor = jackknife.constant(0.0, len(recording))
         if recording.noisy_states is not None:
             draws = zip(*recording.noisy_states, strict=True)
-            floor = jackknife.member_mean(np.array([self._distances(pair)[0, 1] for pair in draws]))
-        untrained = recording.untrained
-        reference = None
-        if untrained is not None and untrained.states is not None:
-            reference = jackknife.pair_mean(self._distances(untrained.states))
+            apart = [shape_by_trials.distances(self._prepared(pair))[0, 1] for pair in draws]
+            floor = jackknife.member_mean(np.array(apart))
+        reference, note = self._reference(recording, prepared)
+        notes = [shape_by_trials.scatter_note(prepared), note]
         finding = Finding(
             variant="driven",
             value=jackknife.pair_mean(matrix),
             floor=floor,
             reference=reference,
             unit=self.unit,
+            note="; ".join(each for each in notes if each),
         )
         return Measured(findings=(finding,), distances={"driven": matrix})
+
+    def _reference(
+        self, recording: Recording, prepared: shape_by_trials.Pairs
+    ) -> tuple[Estimate | None, str]:
+        """Of the untrained networks; where none were given, of trials that do not match."""
+        untrained = recording.untrained
+        if untrained is not None and untrained.states is not None:
+            try:
+                return jackknife.pair_mean(shape_by_trials.distances(self._prepared(untrained.states))), ""
+            except UserError as error:  # no reason to have no value
+                return None, f"untrained networks: {error}"
+        if untrained is not None and "states" in untrained.missing:
+            return None, f"untrained networks: {untrained.missing['states']}"
+        if not prepared.shifts:
+            return None, ""
+        shuffled = shape_by_trials.shuffled_distances(prepared)
+        return jackknife.pair_mean(shuffled), "reference: the same networks, their trials shuffled"
 
 
 class Procrustes(_Shape):
@@ -71,8 +97,9 @@ class Procrustes(_Shape):
 
     name: ClassVar[str] = "procrustes"
     unit: ClassVar[str] = "rad"
-    is_metric: ClassVar[bool] = True
-    meaning: ClassVar[str] = "how differently states are laid out: angle after the best rotation, 0 to pi/2"
+    meaning: ClassVar[str] = (
+        "how differently states are laid out: angle after the best rotation; unrelated: pi/2 on average"
+    )
     zero: ClassVar[str] = "the same trajectories up to rotation, translation and scale"
     source: ClassVar[str] = (
         "Williams, Kunz, Kornblith & Linderman (2021), NeurIPS, arXiv 2110.14739, eqs. 3-7"
@@ -86,7 +113,7 @@ class SVCCA(_Shape):
 
     name: ClassVar[str] = "svcca"
     meaning: ClassVar[str] = (
-        "1 - mean canonical correlation of the states' leading principal components, 0 to 1"
+        "1 - mean canonical correlation of the states' leading principal components; unrelated: 1 on average"
     )
     zero: ClassVar[str] = "the leading subspaces are linear maps of one another"
     source: ClassVar[str] = "Raghu, Gilmer, Yosinski & Sohl-Dickstein (2017), NeurIPS, arXiv 1706.05806"
@@ -98,7 +125,7 @@ class CKA(_Shape):
     """1 - linear centred kernel alignment."""
 
     name: ClassVar[str] = "cka"
-    meaning: ClassVar[str] = "1 - linear centred kernel alignment of the states, 0 to 1"
+    meaning: ClassVar[str] = "1 - linear centred kernel alignment of the states; unrelated: 1 on average"
     zero: ClassVar[str] = "the same trajectories up to rotation, translation and scale"
     source: ClassVar[str] = "Kornblith, Norouzi, Lee & Hinton (2019), ICML, arXiv 1905.00414"
 

@@ -28,17 +28,22 @@ MIN_TRIALS = 2 * shape_folds.N_FOLDS
 # standard deviation of so many is good to a fifth.
 N_SCATTER = 12
 UNRELATED = {"procrustes": np.pi / 2, "svcca": 1.0, "cka": 1.0}
+# Scatter above this share of the distance of unrelated networks is noted: an ensemble of 5 members, 10 pairs, then
+# has a standard error of about 1.5% from the choice of trials.
+NOTED_SCATTER = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """The members of an ensemble, prepared so that each pair is cheap; see `prepare`."""
+    """The members of an ensemble, prepared so that each pair is cheap; see `prepare` and `plain`."""
 
+    measure: str
     n_members: int
     n_trials: int
-    unrelated: float  # the distance of independent networks
-    same: frozenset[tuple[int, int]]  # pairs (i, j), j < i, of equal states
-    distance: Callable[[int, int, int], float]  # of member i and member j, j's trials shifted by some places
+    shifts: range  # by how many places trials can be moved round so that none meets itself
+    matched: Callable[[], Array]  # (member, member): distances of all pairs
+    shifted: Callable[[int, int, int], float]  # of member i and member j, whose trials are moved round
+    unbiased: bool
 
 
 def prepare(
@@ -60,28 +65,50 @@ def prepare(
     """
     shape.check_options((measure,), alpha, variance)
     matching = shape.matching(states)
-    first = np.shape(states[0])
-    n_trials, n_steps = first[0], int(np.prod(first[1:-1]))
+    n_trials = len(np.asarray(states[0]))
     if n_trials < MIN_TRIALS:
         raise UserError(
             f"{measure}: {MIN_TRIALS} trials or more are needed to tell likeness from chance, got {n_trials}"
             " (estimator = 'plain' takes any number, but finds few samples of noise alike)"
         )
     order = shape_folds.trial_order(n_trials)
-    trials = [_unit_scale(x).reshape(n_trials, n_steps, -1)[order] for x in matching]
-    same = frozenset(
-        (i, j) for j, i in combinations(range(len(trials)), 2) if _equal(matching[i], matching[j])
-    )
+    trials = [_unit_scale(x).reshape(n_trials, -1, x.shape[1])[order] for x in matching]
     if measure == "cka":
-        distance = shape_hsic.prepare(trials)
+        shifted = shape_hsic.prepare(trials)
     else:
-        distance = shape_folds.prepare(trials, measure, alpha=alpha, variance=variance)
+        shifted = shape_folds.prepare(trials, measure, alpha=alpha, variance=variance)
+
+    def pair(i: int, j: int) -> float:
+        same = np.array_equal(matching[i][:1], matching[j][:1]) and np.array_equal(matching[i], matching[j])
+        return 0.0 if same else shifted(i, j, 0)  # exactly 0, where rounding would leave 1e-8 of an angle
+
     return Pairs(
+        measure=measure,
         n_members=len(trials),
         n_trials=n_trials,
-        unrelated=UNRELATED[measure],
-        same=same,
-        distance=distance,
+        shifts=range(1, n_trials // shape_folds.N_FOLDS),  # within the smallest fold
+        matched=lambda: _all_pairs(len(trials), pair),
+        shifted=shifted,
+        unbiased=True,
+    )
+
+
+def plain(states: Sequence[ArrayLike], measure: str, **options: float) -> Pairs:
+    """As `prepare`, of the plain measure as published; options and errors of `shape.shape_distances`."""
+    n_trials = len(np.asarray(states[0]))
+
+    def shifted(i: int, j: int, by: int) -> float:
+        both = [states[i], np.roll(np.asarray(states[j]), by, axis=0)]
+        return float(shape.shape_distances(both, (measure,), **options)[measure][0, 1])
+
+    return Pairs(
+        measure=measure,
+        n_members=len(states),
+        n_trials=n_trials,
+        shifts=range(1, n_trials),
+        matched=lambda: shape.shape_distances(states, (measure,), **options)[measure],
+        shifted=shifted,
+        unbiased=False,
     )
 
 
@@ -93,29 +120,40 @@ def distances(pairs: Pairs) -> Array:
         without unit. 0 means the same (SVCCA: the smaller of the leading spaces lies within the other). Unrelated
         members are at pi/2 or 1 on average, and above it by chance as often as below.
     """
-    return _all_pairs(pairs, 0)
+    return pairs.matched()
 
 
 def shuffled_distances(pairs: Pairs) -> Array:
     """The same of trials that do not match: each trial of one member against another trial of the other.
 
-    What is left is what all trials have in common, such as a time course; a reference where untrained networks are
-    not at hand. The shuffling is one fixed derangement for all pairs.
+    What is left is what all trials have in common, such as a time course, and for the plain estimator what noise has
+    in common on few samples. The shuffling is the same for all pairs. Needs a pair's trials to have another order:
+    `Pairs.shifts` is not empty.
     """
-    return _all_pairs(pairs, 1)
+    return _all_pairs(pairs.n_members, lambda i, j: pairs.shifted(i, j, 1))
 
 
 def scatter(pairs: Pairs) -> float:
     """Standard deviation over pairs of members whose trials are shuffled, in the unit of the distance.
 
-    How far unrelated networks scatter by the choice of trials alone; it falls as one over the square root of the
-    number of trials.
+    How far the distance of unrelated networks is off by the choice of trials alone; it falls as one over the square
+    root of the number of trials.
     """
-    shifts = range(1, pairs.n_trials // shape_folds.N_FOLDS)  # within the smallest fold
-    drawn = (
-        (i, j, k) for k in shifts for i in range(pairs.n_members) for j in range(pairs.n_members) if i != j
+    members = range(pairs.n_members)
+    drawn = ((i, j, by) for by in pairs.shifts for i in members for j in members if i != j)
+    return float(np.std([pairs.shifted(*each) for each in islice(drawn, N_SCATTER)], ddof=1))
+
+
+def scatter_note(pairs: Pairs) -> str:
+    """What the number of trials leaves open, where that is much; empty for the plain estimator, off by more."""
+    if not pairs.unbiased:
+        return ""
+    size = scatter(pairs)
+    if size <= NOTED_SCATTER * UNRELATED[pairs.measure]:
+        return ""
+    return (
+        f"{pairs.n_trials} trials are few: a pair of unrelated networks is off by {size:.2g} (sd), by chance"
     )
-    return float(np.std([pairs.distance(*one) for one in islice(drawn, N_SCATTER)], ddof=1))
 
 
 def cross_validated_distances(
@@ -125,25 +163,27 @@ def cross_validated_distances(
     return distances(prepare(states, measure, alpha=alpha, variance=variance))
 
 
-def _all_pairs(pairs: Pairs, shift: int) -> Array:
-    matrix = np.zeros((pairs.n_members, pairs.n_members))
-    for j, i in combinations(range(pairs.n_members), 2):
-        if shift or (i, j) not in pairs.same:
-            matrix[i, j] = matrix[j, i] = pairs.distance(j, i, shift)
+def _all_pairs(n_members: int, distance: Callable[[int, int], float]) -> Array:
+    matrix = np.zeros((n_members, n_members))
+    for i, j in combinations(range(n_members), 2):
+        matrix[i, j] = matrix[j, i] = distance(i, j)
     return matrix
 
 
 def _unit_scale(x: Array) -> Array:
     """Centred, of total variance 1; all 0 where states are constant but for rounding. Squares do not overflow."""
-    peak = np.abs(x).max()
-    scaled = x / peak if peak > 0 else x
-    centred = scaled - scaled.mean(axis=0)
-    size = np.abs(centred).max()
+    peak = _peak(x)
+    if peak == 0:
+        return x
+    centred = x / peak
+    centred -= centred.mean(axis=0)
+    size = _peak(centred)
     if size <= np.finfo(float).eps * max(x.shape):  # left by centring
         return np.zeros_like(x)
     centred /= size
-    return centred * (np.sqrt(len(x)) / np.linalg.norm(centred))
+    centred *= np.sqrt(len(x)) / np.linalg.norm(centred)
+    return centred
 
 
-def _equal(x: Array, y: Array) -> bool:
-    return np.array_equal(x[:1], y[:1]) and np.array_equal(x, y)
+def _peak(x: Array) -> float:
+    return float(max(x.max(), -x.min()))

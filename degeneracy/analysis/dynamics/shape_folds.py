@@ -49,12 +49,10 @@ class _Folded:
     """One member's states by folds, and what the training on all folds but one makes of them."""
 
     rows: tuple[Array, ...]  # per fold (trial, time, column), centred; rows^T rows is the fold's covariance
-    maps: tuple[
-        Array, ...
-    ]  # per fold left out (column, direction): what is compared; empty: the columns as such
-    training: tuple[Array, ...]  # per fold left out (direction, direction): covariance in the others
-    held: tuple[Array, ...]  # the same in the fold left out
-    n_directions: int  # of the states, the largest over folds
+    maps: Array | None  # (fold left out, column, direction): what is compared; None: the columns as such
+    training: Array  # (fold left out, direction, direction): covariance in the others
+    held: Array  # the same in the fold left out
+    n_directions: int  # in which the states vary
 
 
 def trial_order(n_trials: int) -> NDArray[np.int64]:
@@ -100,30 +98,30 @@ def prepare(
 
 
 def _cosine(x: _Folded, y: _Folded, shift: int, *, per_direction: bool) -> float:
-    """The cosine above; per direction, sums over r are means over the directions of the smaller member."""
-    crosses = [_flat(a).T @ _flat(np.roll(b, shift, axis=0)) for a, b in zip(x.rows, y.rows, strict=True)]
-    total = sum(crosses)
-    overlap = norm_x = norm_y = 0.0
-    for k, held in enumerate(crosses):
-        training = (total - held) / (N_FOLDS - 1)
-        if x.maps:
-            training, held = (x.maps[k].T @ c @ y.maps[k] for c in (training, held))
-        left, s, right = np.linalg.svd(training, full_matrices=not per_direction)
-        r = len(s)
-        weight = 1.0 / r if per_direction else 1.0
-        s = np.where(s > ROUNDING * s[0], s, 0.0)
-        o = np.sum((left[:, :r].T @ held) * right[:r], axis=1)
-        overlap += weight * np.sum(np.sign(o) * np.sqrt(s * np.abs(o)))
-        norm_x += weight * _norm(x, k, left)
-        norm_y += weight * _norm(y, k, right.T)
-    return float(overlap / np.sqrt(norm_x * norm_y))
+    """The cosine above; per direction, its norms are along as many directions as the smaller member has."""
+    others = [np.roll(rows, shift, axis=0) for rows in y.rows] if shift else y.rows
+    held = np.stack([_flat(a).T @ _flat(b) for a, b in zip(x.rows, others, strict=True)])
+    training = _training(held)
+    if x.maps is not None and y.maps is not None:
+        held, training = (x.maps.mT @ each @ y.maps for each in (held, training))
+    left, s, right = np.linalg.svd(training, full_matrices=not per_direction)
+    s = np.where(s > ROUNDING * s[:, :1], s, 0.0)
+    n = s.shape[1]
+    o = np.sum((left[:, :, :n].mT @ held) * right[:, :n], axis=2)
+    overlap = np.sum(np.sign(o) * np.sqrt(s * np.abs(o)))
+    return float(overlap / np.sqrt(_norm(x, left) * _norm(y, right.mT)))
 
 
-def _norm(x: _Folded, k: int, directions: Array) -> float:
-    """sum_r sqrt(p_r p'_r) along the directions."""
-    training = _variance_along(directions, x.training[k])
-    training = np.where(training > ROUNDING * training.max(), training, 0.0)
-    return float(np.sum(np.sqrt(training * _variance_along(directions, x.held[k]))))
+def _norm(x: _Folded, directions: Array) -> float:
+    """sum sqrt(p_r p'_r) along the directions of all folds, (fold, direction, r)."""
+    training, held = (_variance_along(directions, each) for each in (x.training, x.held))
+    training = np.where(training > ROUNDING * training.max(axis=1, keepdims=True), training, 0.0)
+    return float(np.sum(np.sqrt(training * held)))
+
+
+def _training(held: Array) -> Array:
+    """The mean over all folds but one of what each fold has, for each fold left out."""
+    return (held.sum(axis=0) - held) / (N_FOLDS - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,35 +143,26 @@ def _folded(x: Array, svcca: bool, alpha: float, variance: float) -> _Folded:
     columns, axes = _axes_by_svd(rows) if by_svd else _axes_by_gram(rows)
     if svcca and any(_n_leading(a, share) > _n_precise(a) for a in axes):
         columns, axes = _axes_by_svd(rows)
-    numbers = [_n_spanning(a, share) for a in axes]
-    maps: list[Array] = []
+    n = max(_n_spanning(a, share) for a in axes)
+    maps = None
     if svcca:
-        maps = [a.vectors[:, :n] / a.sizes[:n] for a, n in zip(axes, numbers, strict=True)]
-        columns, maps = _fewer_columns(columns, maps)
+        columns, maps = _fewer_columns(columns, np.stack([a.vectors[:, :n] / a.sizes[:n] for a in axes]))
     elif by_svd:
-        numbers = [a.rank for a in axes]
-        maps = [a.vectors * _gain(a.sizes, alpha) for a in axes]
-    covariances = [_flat(fold).T @ _flat(fold) for fold in columns]
-    training = [(sum(covariances) - held) / (N_FOLDS - 1) for held in covariances]
-    return _Folded(
-        rows=columns,
-        maps=tuple(maps),
-        training=tuple(_mapped(training, maps)),
-        held=tuple(_mapped(covariances, maps)),
-        n_directions=max(numbers),
-    )
-
-
-def _mapped(covariances: list[Array], maps: list[Array]) -> list[Array]:
-    return [m.T @ c @ m for c, m in zip(covariances, maps, strict=True)] if maps else covariances
+        n = max(a.rank for a in axes)
+        maps = np.stack([a.vectors * _gain(a.sizes, alpha) for a in axes])
+    held = np.stack([_flat(fold).T @ _flat(fold) for fold in columns])
+    training = _training(held)
+    if maps is not None:
+        held, training = (maps.mT @ each @ maps for each in (held, training))
+    return _Folded(rows=columns, maps=maps, training=training, held=held, n_directions=n)
 
 
 def _axes_by_gram(rows: tuple[Array, ...]) -> tuple[tuple[Array, ...], list[_Axes]]:
     """The columns are the units; rounding is 1e-16 over the square of an axis' share of the largest."""
     covariances = np.stack([_flat(fold).T @ _flat(fold) for fold in rows])
     axes = []
-    for held in covariances:
-        squares, vectors = np.linalg.eigh((covariances.sum(axis=0) - held) / (N_FOLDS - 1))
+    for training, held in zip(_training(covariances), covariances, strict=True):
+        squares, vectors = np.linalg.eigh(training)
         squares, vectors = np.maximum(squares[::-1], 0.0), vectors[:, ::-1]
         rank = int(np.sum(squares > ROUNDING * squares[0]))
         axes.append(
@@ -201,7 +190,8 @@ def _axes_by_svd(rows: tuple[Array, ...]) -> tuple[tuple[Array, ...], list[_Axes
 
 
 def _variance_along(vectors: Array, covariance: Array) -> Array:
-    return np.maximum(np.sum(vectors * (covariance @ vectors), axis=0), 0.0)
+    """Per column of the vectors; both may be stacks."""
+    return np.maximum(np.sum(vectors * (covariance @ vectors), axis=-2), 0.0)
 
 
 def _gain(sizes: Array, alpha: float) -> Array:
@@ -244,13 +234,13 @@ def _check_count(measure: str, members: Sequence[_Folded], x: Array) -> None:
         )
 
 
-def _fewer_columns(rows: tuple[Array, ...], maps: list[Array]) -> tuple[tuple[Array, ...], list[Array]]:
+def _fewer_columns(rows: tuple[Array, ...], maps: Array) -> tuple[tuple[Array, ...], Array]:
     """The same directions from an orthonormal basis of all of them, where that has fewer columns."""
-    if not maps or sum(m.shape[1] for m in maps) >= rows[0].shape[-1]:
+    n_folds, n_columns, n = maps.shape
+    if n_folds * n >= n_columns:
         return rows, maps
-    basis, coordinates = np.linalg.qr(np.concatenate(maps, axis=1))
-    borders = np.cumsum([m.shape[1] for m in maps])[:-1]
-    return tuple(fold @ basis for fold in rows), np.split(coordinates, borders, axis=1)
+    basis, coordinates = np.linalg.qr(np.concatenate(list(maps), axis=1))
+    return tuple(fold @ basis for fold in rows), np.stack(np.split(coordinates, n_folds, axis=1))
 
 
 def _centred(fold: Array) -> Array:
