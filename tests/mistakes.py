@@ -23,7 +23,7 @@ network = { hidden_size = 8 }
 training = { batch_size = 8, steps_per_epoch = 2, max_epochs = 5, patience = 1 }
 probe = { n_trials = 8 }
 """
-STATES = np.random.default_rng(0).normal(size=(3, 4, 10, 5))  # (member, trial, time, unit)
+STATES = np.random.default_rng(0).normal(size=(3, 6, 10, 5))  # (member, trial, time, unit)
 
 
 @dataclass(frozen=True, kw_only=True)

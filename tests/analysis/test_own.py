@@ -198,10 +198,10 @@ def test_own_measures_stand_beside_the_listed_ones(mine: ModuleType) -> None:
     ensemble = trained(mine.Accumulate(threshold=50.0), dg.Network(hidden_size=5))
     given = ["procrustes", mine.Spread, mine.final_state, "mine_own:state_distance", mine.metric]
     options = {"spread": {"factor": 3.0}, "final_state": {"scale": 2.0}}
-    result = dg.measure(ensemble, ensemble.task, measures=given, options=options, probe=dg.Probe(n_trials=4))
+    result = dg.measure(ensemble, ensemble.task, measures=given, options=options, probe=dg.Probe(n_trials=6))
     assert list(result.measured) == ["procrustes", "spread", "final_state", "state_distance", "AtNetrep"]
     np.testing.assert_allclose(result.distances["spread"], 3 * result.distances["state_distance"])
-    states, _ = ensemble.rollout(ensemble.task.sample(dg.Streams([0], "probe"), 4).inputs[0])
+    states, _ = ensemble.rollout(ensemble.task.sample(dg.Streams([0], "probe"), 6).inputs[0])
     sizes = np.sqrt((states.astype(float) ** 2).mean((1, 2, 3)))
     np.testing.assert_allclose(result.distances["state_distance"][0, 1], abs(sizes[0] - sizes[1]), rtol=1e-9)
     last = 2 * np.linalg.norm(states[:, :, -1].astype(float), axis=(1, 2))
@@ -299,7 +299,7 @@ hidden_size = 5
 cell = "mine_own:SoftSign"
 
 [probe]
-n_trials = 4
+n_trials = 6
 
 [options.spread]
 factor = 2.0

@@ -75,7 +75,7 @@ MISTAKES = {
     "trials": Mistake(
         command=f"{MEASURE} --measures procrustes",
         prepare=arrays(states_0=STATES[0], states_1=STATES[1][:3]),
-        says=r"states of member 1 have rows \(3, 10\), those of member 0 \(4, 10\)",
+        says=r"states of member 1 have rows \(3, 10\), those of member 0 \(6, 10\)",
     ),
     "array's measure": Mistake(
         command=f"{MEASURE} --measures procrusts",

@@ -92,7 +92,7 @@ def test_options_reach_the_measure(ensemble: dg.Ensemble) -> None:
         ensemble, TASK, measures=["procrustes"], options={"procrustes": {"alpha": 0.0}}, probe=PROBE
     )
     assert not np.allclose(angle.distances["procrustes"], linear.distances["procrustes"])
-    assert linear.spec["measures"] == {"procrustes": {"alpha": 0.0}}
+    assert linear.spec["measures"] == {"procrustes": {"estimator": "cross_validated", "alpha": 0.0}}
     assert linear.spec["probe"]["n_trials"] == 6
 
 

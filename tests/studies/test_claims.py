@@ -67,7 +67,7 @@ def test_the_variants_that_are_known_beforehand_are_those_that_are_measured() ->
     ensemble = dg.train(task, dg.Network(hidden_size=5), training, seeds=range(2), jobs=1, progress=False)
     options = {"dsa": {"rank": 2, "n_delays": 2, "n_starts": 2}}
     found = dg.measure(
-        ensemble, task, measures=list(VARIANTS), options=options, probe=dg.Probe(n_trials=4)
+        ensemble, task, measures=list(VARIANTS), options=options, probe=dg.Probe(n_trials=6)
     ).measured
     for name, known in VARIANTS.items():
         assert tuple(sorted(f.variant for f in found[name].findings)) == tuple(sorted(known)), name

@@ -135,14 +135,14 @@ def test_time_is_counted_from_the_first_prediction_of_a_prediction(
 def test_where_there_is_no_loop_it_is_listed_only_if_asked_for() -> None:
     flip_flop = dg.tasks.FlipFlop(channels=4, n_steps=12)
     asked = dg.measure(
-        untrained(), flip_flop, measures=["valid_prediction_time", "cka"], probe=Probe(n_trials=4)
+        untrained(), flip_flop, measures=["valid_prediction_time", "cka"], probe=Probe(n_trials=6)
     )
     assert asked.missing == {"valid_prediction_time": "needs prediction times: the task has no closed loop"}
     options = {"dsa": {"n_delays": 2, "rank": 3, "n_starts": 2}, "pif": {"n_restarts": 1}}
     options |= {"signed_pif": {"n_restarts": 1}, "fixed_points": {"n_starts": 4}}
-    default = dg.measure(untrained(), flip_flop, options=options, probe=Probe(n_trials=4))
+    default = dg.measure(untrained(), flip_flop, options=options, probe=Probe(n_trials=6))
     assert "valid_prediction_time" not in set(default.table["measure"])
     assert default.missing == {}
-    states = np.random.default_rng(0).normal(size=(3, 4, 12, 5))
+    states = np.random.default_rng(0).normal(size=(3, 6, 12, 5))
     given = dg.measure_arrays(states=states, options=options)
     assert "valid_prediction_time" not in given.missing
