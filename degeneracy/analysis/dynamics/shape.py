@@ -262,7 +262,7 @@ def _shape(x: Array, measures: Sequence[str], alpha: float, variance: float) -> 
     if "svcca" in measures:
         squares, vectors = np.linalg.eigh(gram)
         sizes = np.sqrt(np.maximum(squares[::-1], 0.0))
-        k = _components(sizes, variance)
+        k = n_components(sizes, variance)
         if sizes[k - 1] < GRAM_FLOOR * sizes[0]:
             return _from_svd(centred, rounding, alpha, variance, exponent)
         svcca = vectors[:, ::-1][:, :k] / sizes[:k]
@@ -281,7 +281,7 @@ def _from_svd(centred: Array, rounding: float, alpha: float, variance: float, ex
         columns=directions[:, : len(sizes)],
         procrustes=_whitened(sizes, alpha, exponent),
         cka=sizes / np.sqrt(np.linalg.norm(sizes**2)),
-        svcca=np.eye(len(sizes), _components(sizes, variance)),
+        svcca=np.eye(len(sizes), n_components(sizes, variance)),
     )
 
 
@@ -294,7 +294,7 @@ def _whitened(sizes: Array, alpha: float, exponent: int) -> Array:
     return partly / np.linalg.norm(partly)
 
 
-def _components(sizes: Array, variance: float) -> int:
+def n_components(sizes: Array, variance: float) -> int:
     """The fewest components that explain the share `variance`."""
     explained = np.cumsum(sizes**2)
     # 1e-12: rounding of the sum, so that variance = 1 keeps what can be told from 0 and no more.

@@ -57,7 +57,7 @@ def prepare(
         measure: "procrustes", "svcca" or "cka".
         alpha: of "procrustes", as in `shape.procrustes_angle`; the states are scaled to total variance 1 first, so
             that for 0 < alpha < 1 neither their unit nor the number of samples matters.
-        variance: of "svcca": the components are the fewest that explain this share in trials left out.
+        variance: of "svcca", as in `shape.svcca_distance`; the training trials must reach it in the trials left out.
 
     Raises:
         UserError: as the functions in `shape`; fewer than `MIN_TRIALS` trials; samples that do not determine the

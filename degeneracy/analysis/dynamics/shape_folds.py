@@ -138,12 +138,14 @@ def _folded(x: Array, svcca: bool, alpha: float, variance: float) -> _Folded:
     rows = tuple(_centred(fold) for fold in np.array_split(x, N_FOLDS))
     if not all(fold.any() for fold in rows):
         raise UserError("its states vary in too few trials")
-    share = variance if svcca else SPANNED
     by_svd = alpha < 1 and not svcca
-    columns, axes = _axes_by_svd(rows) if by_svd else _axes_by_gram(rows)
-    if svcca and any(_n_leading(a, share) > _n_precise(a) for a in axes):
-        columns, axes = _axes_by_svd(rows)
-    n = max(_n_spanning(a, share) for a in axes)
+    columns, axes, sizes = _axes_by_svd(rows) if by_svd else _axes_by_gram(rows)
+    n = shape.n_components(sizes, variance)
+    if svcca and sizes[n - 1] < shape.GRAM_FLOOR * sizes[0]:  # too small for a Gram matrix
+        columns, axes, sizes = _axes_by_svd(rows)
+        n = shape.n_components(sizes, variance)
+    for each in axes:
+        _check_span(each, n if svcca else 1, variance if svcca else SPANNED)
     maps = None
     if svcca:
         columns, maps = _fewer_columns(columns, np.stack([a.vectors[:, :n] / a.sizes[:n] for a in axes]))
@@ -157,7 +159,11 @@ def _folded(x: Array, svcca: bool, alpha: float, variance: float) -> _Folded:
     return _Folded(rows=columns, maps=maps, training=training, held=held, n_directions=n)
 
 
-def _axes_by_gram(rows: tuple[Array, ...]) -> tuple[tuple[Array, ...], list[_Axes]]:
+# The columns, the axes of each fold left out, and the singular values of all trials.
+_Principal = tuple[tuple[Array, ...], list[_Axes], Array]
+
+
+def _axes_by_gram(rows: tuple[Array, ...]) -> _Principal:
     """The columns are the units; rounding is 1e-16 over the square of an axis' share of the largest."""
     covariances = np.stack([_flat(fold).T @ _flat(fold) for fold in rows])
     axes = []
@@ -168,10 +174,10 @@ def _axes_by_gram(rows: tuple[Array, ...]) -> tuple[tuple[Array, ...], list[_Axe
         axes.append(
             _Axes(sizes=np.sqrt(squares), vectors=vectors, held=_variance_along(vectors, held), rank=rank)
         )
-    return rows, axes
+    return rows, axes, np.sqrt(np.maximum(np.linalg.eigvalsh(covariances.sum(axis=0))[::-1], 0.0))
 
 
-def _axes_by_svd(rows: tuple[Array, ...]) -> tuple[tuple[Array, ...], list[_Axes]]:
+def _axes_by_svd(rows: tuple[Array, ...]) -> _Principal:
     """The columns are the left singular vectors of all trials, in which small directions are as precise as large."""
     flat = np.concatenate([_flat(fold) for fold in rows])
     left, sizes, _ = np.linalg.svd(flat, full_matrices=False)
@@ -186,7 +192,7 @@ def _axes_by_svd(rows: tuple[Array, ...]) -> tuple[tuple[Array, ...], list[_Axes
         held = _variance_along(vectors, part.T @ part)
         axes.append(_Axes(sizes=s, vectors=vectors, held=held, rank=int(np.sum(s > rounding * s[0]))))
     columns = tuple(p.reshape(*fold.shape[:2], -1) for p, fold in zip(parts, rows, strict=True))
-    return columns, axes
+    return columns, axes, sizes
 
 
 def _variance_along(vectors: Array, covariance: Array) -> Array:
@@ -199,28 +205,15 @@ def _gain(sizes: Array, alpha: float) -> Array:
     return alpha + (1.0 - alpha) / np.maximum(sizes, shape.WHITENING_FLOOR * sizes[0])
 
 
-def _n_leading(axes: _Axes, share: float) -> int:
-    """The fewest axes of the training trials that hold a share of the variance in the trials left out."""
-    explained = np.cumsum(axes.held)
-    # 1e-12: rounding of the sum, so that a share of 1 keeps what can be told from 0 and no more.
-    return int(np.searchsorted(explained, (share - 1e-12) * explained[-1]) + 1)
-
-
-def _n_precise(axes: _Axes) -> int:
-    """How many axes the Gram matrix gives with enough digits."""
-    return int(np.sum(axes.sizes > shape.GRAM_FLOOR * axes.sizes[0]))
-
-
-def _n_spanning(axes: _Axes, share: float) -> int:
-    """As `_n_leading`, refusing axes along which the training trials do not vary."""
-    n = _n_leading(axes, share)
-    if n > axes.rank:
-        lost = 1.0 - axes.held[: axes.rank].sum() / axes.held.sum()
+def _check_span(axes: _Axes, n: int, share: float) -> None:
+    """Refuse training trials that do not vary along n axes, or where the trials left out vary."""
+    lost = 1.0 - axes.held[: axes.rank].sum() / axes.held.sum()
+    # 1e-12: rounding of the sums.
+    if n > axes.rank or lost > 1.0 - share + 1e-12:
         raise UserError(
             f"two thirds of the trials do not vary in the directions of {lost:.2g} of the variance in the others,"
             f" {1.0 - share:.2g} at most is possible: more trials are needed"
         )
-    return n
 
 
 def _check_count(measure: str, members: Sequence[_Folded], x: Array) -> None:
