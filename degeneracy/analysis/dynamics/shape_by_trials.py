@@ -137,7 +137,7 @@ def scatter(pairs: Pairs) -> float:
     """Standard deviation over pairs of members whose trials are shuffled, in the unit of the distance.
 
     How far the distance of unrelated networks is off by the choice of trials alone; it falls as one over the square
-    root of the number of trials.
+    root of the number of trials, for CKA as one over their number.
     """
     members = range(pairs.n_members)
     drawn = ((i, j, by) for by in pairs.shifts for i in members for j in members if i != j)

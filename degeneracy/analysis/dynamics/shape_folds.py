@@ -13,8 +13,9 @@ negative as positive. Neither alone is: fitted and judged on one sample, noise i
 judged on others, all likeness is shrunk, and a network is away from its rotated copy where samples are fewer than
 units. Norms along the directions of the pair put every copy at exactly 0, at any number of samples, and cos in [-1, 1].
 
-What remains is of second order. With planted likeness of 10 units and 100 independent samples it was under 5% of the
-distance; where dimensions are no fewer than a quarter of the independent samples it can be more, either way.
+What remains is of second order: at 100 independent samples of 10 units, planted likeness came out within 0.05 rad, for
+SVCCA within 0.04; with a quarter as many independent samples per unit it can be off by a third of the way to either
+end, while unrelated networks and copies stay where they belong.
 
 Source: cross-validated distances, Walther et al. (2016), NeuroImage 137:188; singular values in and out of the sample,
 Benaych-Georges & Nadakuditi (2012), J. Multivariate Analysis 111:120, theorems 2.8 and 2.9; their product is ours.

@@ -27,6 +27,9 @@ import numpy as np
 from degeneracy.analysis.recording import Array
 from degeneracy.errors import UserError
 
+# A member of total variance 1 in n units has ||Cov(x, x)||_F^2 >= 1/n; an estimate this much below is rounding.
+ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Trials:
@@ -55,7 +58,8 @@ def prepare(trials: Sequence[Array]) -> Callable[[int, int, int], float]:
     """1 - CKA of members i and j, j's trials shifted by some places.
 
     Args:
-        trials: one per member, (trial, time, unit), 4 trials or more, their mean 0; all 0 for no activity.
+        trials: one per member, (trial, time, unit), 4 trials or more, centred, of total variance 1; all 0 for no
+            activity.
 
     Raises:
         UserError: a member whose trials do not resolve its own variance.
@@ -64,7 +68,7 @@ def prepare(trials: Sequence[Array]) -> Callable[[int, int, int], float]:
     members = [_member(x, by_blocks) if x.any() else None for x in trials]
     norms = [0.0 if x is None else hsic(x, x) for x in members]
     for k, (x, norm) in enumerate(zip(members, norms, strict=True)):
-        if x is not None and not norm > 0:
+        if x is not None and not norm * x.means.shape[1] > ROUNDING:
             raise UserError(
                 f"cka: member {k}: {len(x.rows)} trials do not tell its variance from chance: more trials are needed"
             )
