@@ -152,7 +152,7 @@ def shape_distances(
         UserError: as the two-argument functions, or an unknown measure.
     """
     check_options(measures, alpha, variance)
-    shapes = [_shape(x, measures, alpha, variance) for x in matching(states)]
+    shapes = [_shape(x, measures, alpha, variance) for x in _rows(states)]
     pair_functions: dict[str, Callable[[_Shape, _Shape, Array], float]] = {
         "procrustes": _angle,
         "svcca": _svcca,
@@ -188,7 +188,7 @@ def metric_distances(metric: Any, states: Sequence[ArrayLike]) -> Array:
         raise UserError(
             f"metric: {type(metric).__name__} has no method fit_score(x, y) with x, y of shape (sample, unit)"
         )
-    samples = matching(states)
+    samples = _rows(states)
     distances = np.zeros((len(samples), len(samples)))
     for i, x in enumerate(samples):
         for j in range(i):
@@ -302,7 +302,7 @@ def n_components(sizes: Array, variance: float) -> int:
 
 
 def matching(states: Sequence[ArrayLike]) -> list[Array]:
-    """Every member's states as (sample, unit), float64, or the error of rows that do not match."""
+    """Every member's states in float64, (trial, time, unit) or (sample, unit), or the error of rows that differ."""
     arrays = member_arrays(states, "states", ("trial", "time", "unit"), ("sample", "unit"))
     for k, x in enumerate(arrays):
         if x.ndim < 2 or 0 in x.shape:
@@ -316,7 +316,12 @@ def matching(states: Sequence[ArrayLike]) -> list[Array]:
             )
         if not np.isfinite(x).all():
             raise UserError(f"states of member {k} are not finite")
-    return [x.reshape(-1, x.shape[-1]) for x in arrays]
+    return arrays
+
+
+def _rows(states: Sequence[ArrayLike]) -> list[Array]:
+    """Every member's states as (sample, unit)."""
+    return [x.reshape(-1, x.shape[-1]) for x in matching(states)]
 
 
 def check_options(measures: Sequence[str], alpha: float, variance: float) -> None:

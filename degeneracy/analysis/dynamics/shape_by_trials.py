@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from degeneracy.analysis.dynamics import shape, shape_folds, shape_hsic
 from degeneracy.analysis.recording import Array
+from degeneracy.analysis.scaling import near_one
 from degeneracy.errors import UserError
 
 # Each fold needs two trials to take its mean out without bias.
@@ -65,14 +66,14 @@ def prepare(
     """
     shape.check_options((measure,), alpha, variance)
     matching = shape.matching(states)
-    n_trials = len(np.asarray(states[0]))
+    n_trials = len(matching[0])
     if n_trials < MIN_TRIALS:
         raise UserError(
             f"{measure}: {MIN_TRIALS} trials or more are needed to tell likeness from chance, got {n_trials}"
             " (estimator = 'plain' takes any number, but finds few samples of noise alike)"
         )
     order = shape_folds.trial_order(n_trials)
-    trials = [_unit_scale(x).reshape(n_trials, -1, x.shape[1])[order] for x in matching]
+    trials = [_unit_scale(x.reshape(n_trials, -1, x.shape[-1]))[order] for x in matching]
     if measure == "cka":
         shifted = shape_hsic.prepare(trials)
     else:
@@ -95,10 +96,11 @@ def prepare(
 
 def plain(states: Sequence[ArrayLike], measure: str, **options: float) -> Pairs:
     """As `prepare`, of the plain measure as published; options and errors of `shape.shape_distances`."""
-    n_trials = len(np.asarray(states[0]))
+    matching = shape.matching(states)
+    n_trials = len(matching[0])
 
     def shifted(i: int, j: int, by: int) -> float:
-        both = [states[i], np.roll(np.asarray(states[j]), by, axis=0)]
+        both = [matching[i], np.roll(matching[j], by, axis=0)]
         return float(shape.shape_distances(both, (measure,), **options)[measure][0, 1])
 
     return Pairs(
@@ -106,7 +108,7 @@ def plain(states: Sequence[ArrayLike], measure: str, **options: float) -> Pairs:
         n_members=len(states),
         n_trials=n_trials,
         shifts=range(1, n_trials),
-        matched=lambda: shape.shape_distances(states, (measure,), **options)[measure],
+        matched=lambda: shape.shape_distances(matching, (measure,), **options)[measure],
         shifted=shifted,
         unbiased=False,
     )
@@ -171,19 +173,12 @@ def _all_pairs(n_members: int, distance: Callable[[int, int], float]) -> Array:
 
 
 def _unit_scale(x: Array) -> Array:
-    """Centred, of total variance 1; all 0 where states are constant but for rounding. Squares do not overflow."""
-    peak = _peak(x)
-    if peak == 0:
-        return x
-    centred = x / peak
-    centred -= centred.mean(axis=0)
-    size = _peak(centred)
-    if size <= np.finfo(float).eps * max(x.shape):  # left by centring
+    """(trial, time, unit) centred, of total variance 1; all 0 where states are constant but for rounding."""
+    scaled, _ = near_one(x)  # squares of states may neither overflow nor vanish
+    centred = scaled - scaled.mean(axis=(0, 1))
+    n_samples = x.shape[0] * x.shape[1]
+    rounding = np.finfo(float).eps * max(n_samples, x.shape[2]) * np.abs(scaled).max()  # left by centring
+    if np.abs(centred).max() <= rounding:
         return np.zeros_like(x)
-    centred /= size
-    centred *= np.sqrt(len(x)) / np.linalg.norm(centred)
-    return centred
-
-
-def _peak(x: Array) -> float:
-    return float(max(x.max(), -x.min()))
+    centred, _ = near_one(centred)
+    return centred * (np.sqrt(n_samples) / np.linalg.norm(centred))
