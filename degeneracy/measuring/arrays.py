@@ -88,8 +88,8 @@ def measure_arrays(
         bias: (member, post); of gated cells (member, gate, post), or (member, gate, 2, post) with the input and
             the recurrent bias of each gate.
         readout: (member, out, unit).
-        untrained_states, initial_weights: the same members before training, as reference. Without the states the reference
-            of shape measures is of the given ones, their trials shuffled.
+        untrained_states, initial_weights: the same members before training, as reference. Without the states the
+            reference of shape measures is of the given ones, their trials shuffled.
         inputs: (trial, time, in), the inputs behind the states, the same for all members: with a cell, weights, biases
             and input weights, the states are checked to follow its step, and `fixed_points` can take the mean input.
         ood_errors: (member, variant), mean squared error of each member on each task variant.
