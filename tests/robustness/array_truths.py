@@ -23,6 +23,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "pif": {"n_restarts": 8},
     "signed_pif": {"n_restarts": 8},
 }
+TRAINED = ("tanh", "gru", "lstm")
 OF_STATES = ("procrustes", "svcca", "cka", "dsa", "participation_ratio")
 OF_WEIGHTS = ("signed_pif", "pif", "orthogonal", "effective_rank")
 NEEDS_CELL = ("signed_pif", "orthogonal", "fixed_points")
@@ -58,7 +59,7 @@ def some(rng: Rng, values: Any, most: int = 3) -> list[str]:
 
 def trajectories(rng: Rng, n_members: int = 3) -> Array:
     """States (member, trial, time, unit) of size 0.3: smooth, different, inside the range of a tanh cell."""
-    n_trials, n_steps = int(rng.integers(4, 9)), int(rng.integers(8, 13))
+    n_trials, n_steps = int(rng.integers(12, 17)), int(rng.integers(8, 13))
     n = int(rng.integers(3, 7))
     steps = rng.normal(size=(n_members, n_trials, n_steps, n))
     for k in range(1, n_steps):
@@ -79,13 +80,21 @@ def networks(rng: Rng, n_members: int = 3) -> dict[str, Array]:
 
 def states_of(rng: Rng, params: dict[str, Array]) -> Array:
     """States that these networks run through, on the same random inputs."""
-    inputs = rng.normal(size=(6, 10, params["input_weights"].shape[-1]))
-    h, states = np.zeros((len(params["bias"]), 6, params["bias"].shape[-1])), []
+    inputs = rng.normal(size=(12, 10, params["input_weights"].shape[-1]))
+    h, states = np.zeros((len(params["bias"]), 12, params["bias"].shape[-1])), []
     for x in inputs.transpose(1, 0, 2):
         drive = np.einsum("mui,bi->mbu", params["input_weights"], x) + params["bias"][:, None]
         h = np.tanh(np.einsum("muv,mbv->mbu", params["weights"], h) + drive)
         states.append(h)
     return np.stack(states, axis=2)
+
+
+def trained(cell: str) -> dg.Ensemble:
+    """Two small networks of a cell after a few updates."""
+    task = dg.tasks.FlipFlop(channels=1, n_steps=6, threshold=2.0)
+    network = dg.Network(hidden_size=4, cell=cell)
+    training = dg.Training(batch_size=4, steps_per_epoch=2, max_epochs=3, patience=1)
+    return dg.train(task, network, training, seeds=range(2), jobs=1, progress=False)
 
 
 def ill_formed(result: Result) -> str:
@@ -150,14 +159,11 @@ def surroundings(rng: Rng) -> Outcome:
     """The same call inside whatever torch or numpy has switched on."""
     place = pick(rng, SURROUNDINGS)
     if rng.random() < 0.3:
-        task = dg.tasks.FlipFlop(channels=1, n_steps=6, threshold=2.0)
-        network = dg.Network(hidden_size=4, cell=pick(rng, ("tanh", "gru", "lstm")))
-        training = dg.Training(batch_size=4, steps_per_epoch=2, max_epochs=3, patience=1)
-        what = f"training {network.cell} in {place}"
+        cell = pick(rng, TRAINED)
+        what = f"training {cell} in {place}"
 
         def call() -> numbers.Numbers:
-            made = dg.train(task, network, training, seeds=range(2), jobs=1, progress=False)
-            return numbers.of_ensemble(made)
+            return numbers.of_ensemble(trained(cell))
     else:
         params = networks(rng)
         arrays: dict[str, Any] = params | {"cell": "tanh", "states": states_of(rng, params)}
