@@ -234,6 +234,13 @@ def set_aside(path: Path) -> Path:
     return target
 
 
+def clean(folder: Path) -> None:
+    """Remove what a killed process was writing; whoever calls this holds the folder's lock."""
+    for part in folder.glob(".*.part"):
+        if part.is_file():
+            part.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def lock(path: Path, *, wait: bool) -> Iterator[bool]:
     """Hold a lock file while the block runs; yields False, without it, where another process has it and not `wait`.

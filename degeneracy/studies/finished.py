@@ -9,7 +9,6 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from degeneracy.analysis import Measure
@@ -21,9 +20,6 @@ from degeneracy.files import (
     exists,
     json_bytes,
     lock,
-    read_bytes,
-    read_json,
-    set_aside,
     sha256,
     write_bytes,
     write_json,
@@ -35,19 +31,15 @@ from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition, Place
 from degeneracy.studies.keys import examples_key, measured_key
 from degeneracy.studies.measured_records import EXAMPLES, MEASURE, load_examples, load_measured
-from degeneracy.studies.run_directory import FORMAT, NOT_THE_ONE, RunDirectory, log
+from degeneracy.studies.results_file import FORMAT, check_replaceable
+from degeneracy.studies.run_directory import NOT_THE_ONE, RunDirectory
 from degeneracy.studies.study import Study
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.version import __version__
 
-MAX_TABLE_BYTES = 1 << 30
-
 
 def finish(run: RunDirectory, plan: Study, *, seconds: float, repair: bool = False) -> StudyResult:
-    """Write results.json, the tables and where they came from; returns the results.
-
-    results.json comes first, with the digests of the tables and of those that they replace: so it is known of every
-    table whether the run has written it, whenever a process is killed.
+    """Write results.json, then the tables and where they came from; returns the results.
 
     Raises:
         DamagedFile: something stored is not what was written, or a table was changed since (with `repair` it is set
@@ -71,70 +63,6 @@ def finish(run: RunDirectory, plan: Study, *, seconds: float, repair: bool = Fal
             if replaced.get(name) != written[name]:
                 write_bytes(run.root / name, data)
     return result
-
-
-def check_replaceable(
-    root: Path, before: Mapping[str, Any], tables: Mapping[str, bytes] | None = None, *, repair: bool
-) -> dict[str, str]:
-    """Refuse to replace a table that the run has not written.
-
-    Args:
-        root: the run directory.
-        before: what results.json holds.
-        tables: what is to be written; those of `before` where it is not known yet.
-        repair: set such a table aside instead.
-
-    Returns:
-        The digests of the tables that are there.
-
-    Raises:
-        DamagedFile: such a table.
-    """
-    there = {}
-    for name in before.get("tables", {}) if tables is None else tables:
-        path = root / name
-        if not exists(path):
-            continue
-        known = {before.get(kind, {}).get(name) for kind in ("tables", "replaced")}
-        known |= set() if tables is None else {sha256(tables[name])}
-        try:
-            found = _table_digest(path)
-            if found not in known:
-                raise DamagedFile(path, "it is not what the run has written")
-            there[name] = found
-        except DamagedFile as error:
-            if not repair:
-                raise
-            log.info("set %s aside as %s: %s", path, set_aside(path).name, error.reason)
-    return there
-
-
-def check_tables(root: Path, index: Mapping[str, Any]) -> None:
-    """Refuse tables that are not those of results.json.
-
-    Raises:
-        DamagedFile: a table is not what the run has written.
-        UserError: the tables were not written to the end.
-    """
-    for name, written in index["tables"].items():
-        found = _table_digest(root / name) if exists(root / name) else ""
-        if found == written:
-            continue
-        if found in ("", index["replaced"].get(name)):
-            raise UserError(
-                f"{root}: the run is not finished ({name} is not written); start it again to go on"
-            )
-        raise DamagedFile(root / name, "it is not what the run has written")
-
-
-def _table_digest(path: Path) -> str:
-    return sha256(read_bytes(path, at_most=MAX_TABLE_BYTES))
-
-
-def stored_provenance(root: Path) -> dict[str, Any]:
-    """What provenance.json holds."""
-    stored = read_json(root / "provenance.json", kind="provenance", format=FORMAT)
-    return dict(stored["provenance"])
 
 
 def unfinished(run: RunDirectory) -> UserError:

@@ -9,7 +9,8 @@ from degeneracy.ambient import ordinary_state
 from degeneracy.errors import UserError
 from degeneracy.files import advising, digest, exists
 from degeneracy.measuring.measure import build_measures
-from degeneracy.studies.finished import check_tables, check_trained, results_of, stored_provenance, unfinished
+from degeneracy.studies.finished import check_trained, results_of, unfinished
+from degeneracy.studies.results_file import check_tables, stored_provenance
 from degeneracy.studies.run_directory import RunDirectory
 from degeneracy.studies.settings import key_parts, override
 from degeneracy.studies.study import Study

@@ -25,7 +25,7 @@ overwritten but the files at the top, and these only where they are what the run
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,17 +34,17 @@ from typing import Any
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.ensembles.member_files import load_member, member_pack, member_records, save_member
 from degeneracy.errors import UserError
-from degeneracy.files import DamagedFile, digest, exists, lock, read_json, set_aside, write_json
+from degeneracy.files import DamagedFile, clean, digest, exists, lock, read_json, set_aside, write_json
 from degeneracy.mending import mend
 from degeneracy.packs import Pack
 from degeneracy.records import Record
 from degeneracy.studies.conditions import Condition, Place
 from degeneracy.studies.measured_records import measured_pack
+from degeneracy.studies.results_file import FORMAT, members_of_results, read_results, set_aside_if_damaged
 from degeneracy.studies.settings import dotted
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.training import Member
 
-FORMAT = 2
 CONDITIONS = "conditions"
 NOT_THE_ONE = "is not the one that the run's results were made of"
 
@@ -59,7 +59,7 @@ class RunDirectory:
     study: Mapping[str, Any]
     places: tuple[Place, ...]  # of its conditions
     claims_at_training: Mapping[str, Any] | None = None  # None: lost with a damaged file
-    made_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # see `_members_of_results`
+    made_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # see `members_of_results`
     _packs: dict[tuple[str, str], Pack] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -83,9 +83,8 @@ class RunDirectory:
         with lock(root / "lock", wait=True):
             if repair:
                 _mend_top(root)
-            _check_folder(
-                root, conditions, repair
-            )  # again: another process may have started a run here since
+            # Again: another process may have started a run here since.
+            _check_folder(root, conditions, repair)
             clean(root)
             claims = _claims_at_training(root, study)
             index = {
@@ -96,7 +95,7 @@ class RunDirectory:
                 "claims_at_training": claims,
             }
             write_json(root / "study.json", index)
-            made_of = _members_of_results(root)
+            made_of = members_of_results(root)
         return cls(root=root, study=study, places=places, claims_at_training=claims, made_of=made_of)
 
     @classmethod
@@ -233,6 +232,9 @@ class RunDirectory:
     def load_members(self, place: Place, seeds: Sequence[int]) -> tuple[Member, ...]:
         """The members of a condition in the order of `seeds`, all of which are there."""
         pack, records = self.members(place), self.member_records(place, seeds)
+        for seed in seeds:
+            if seed not in records:
+                raise UserError(f"{self.folder(place)}: member {seed} is not trained")
         return tuple(load_member(pack, records[seed]) for seed in seeds)
 
     def load_ensemble(self, condition: Condition, seeds: Sequence[int]) -> Ensemble:
@@ -249,28 +251,6 @@ class RunDirectory:
         with lock(self.root / "lock", wait=True):
             clean(self.root / "figures")
             return result.report(self.root / "report.html", jobs=jobs)
-
-
-def read_results(root: Path) -> dict[str, Any]:
-    """What results.json of a run holds; nothing before the run is finished.
-
-    Raises:
-        DamagedFile: it is not what was written.
-    """
-    file = root / "results.json"
-    return read_json(file, kind="results", format=FORMAT) if exists(file) else {}
-
-
-def _members_of_results(root: Path) -> dict[str, dict[str, str]]:
-    """The fingerprints of the members that the run's results were made of, by condition and seed."""
-    conditions = read_results(root).get("conditions", [])
-    try:
-        return {
-            condition["name"]: {str(seed): made for seed, made in condition["members"]}
-            for condition in conditions
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFile(root / "results.json", f"it lacks what such a file has ({error})") from error
 
 
 def _read_spec(file: Path) -> Any:
@@ -347,19 +327,5 @@ def _mend_folder(folder: Path) -> None:
             log.info("set %s aside as %s: it is no folder", path, set_aside(path).name)
 
 
-def set_aside_if_damaged(path: Path, check: Callable[[], Any]) -> None:
-    """Set a file aside where looking at it says that it is damaged."""
-    try:
-        check()
-    except DamagedFile as error:
-        log.info("set %s aside as %s: %s", path, set_aside(path).name, error.reason)
-
-
 def _is_part(path: Path, name: str) -> bool:
     return path.name.startswith(f".{name}.") and path.suffix == ".part"
-
-
-def clean(folder: Path) -> None:
-    """Remove what a killed process was writing; whoever calls this holds the folder's lock."""
-    for part in folder.glob(".*.part"):
-        part.unlink(missing_ok=True)

@@ -17,10 +17,11 @@ from degeneracy.measuring.measure import example_trials, measure_recording, meas
 from degeneracy.measuring.record import record
 from degeneracy.records import combined_digest
 from degeneracy.studies.conditions import Condition
-from degeneracy.studies.finished import check_replaceable, finish
+from degeneracy.studies.finished import finish
 from degeneracy.studies.keys import examples_key, measured_key
 from degeneracy.studies.measured_records import EXAMPLES, MEASURE, save_examples, save_measured
 from degeneracy.studies.progress import Progress
+from degeneracy.studies.results_file import check_replaceable
 from degeneracy.studies.run_directory import RunDirectory
 from degeneracy.studies.study import Study, load_study
 from degeneracy.studies.study_result import StudyResult
