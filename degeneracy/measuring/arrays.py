@@ -112,7 +112,7 @@ def measure_arrays(
     known = array_cell(cell, cell_options)
     arrays = {name: _members(name, value, known.cell) for name, value in given.items() if value is not None}
     errors, variants = (
-        (None, tuple(ood_variants)) if ood_errors is None else _errors(ood_errors, ood_variants)
+        (None, _names(ood_variants)) if ood_errors is None else _errors(ood_errors, _names(ood_variants))
     )
     n = _count(arrays, errors)
     built, n_jobs = measures_of(None, build_measures(measures, options)), resolve_jobs(jobs)
@@ -178,6 +178,12 @@ def _members(name: str, value: Members, cell: Cell | None) -> list[Array]:
                 f"{name}: cell '{cell.name}' has {cell.gates} gates; member {k} has shape {array.shape}"
             )
     return arrays
+
+
+def _names(ood_variants: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(ood_variants, str) or not isinstance(ood_variants, Iterable):
+        raise UserError(f"ood_variants = {ood_variants!r} is wrong: a list of names is needed")
+    return tuple(ood_variants)
 
 
 def _errors(value: ArrayLike, names: Sequence[str]) -> tuple[Array, tuple[str, ...]]:

@@ -74,7 +74,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     (folder / "tiny.toml").write_text(STUDY, encoding="utf-8-sig")
     (folder / "mine.py").write_text(MINE, encoding="utf-8-sig")
     (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
-    np.savez(folder / "états.npz", states=np.random.default_rng(0).normal(size=(3, 4, 10, 5)))
+    np.savez(folder / "états.npz", states=np.random.default_rng(0).normal(size=(3, 12, 10, 5)))
     settings = {
         "PYTHONUTF8": "0",
         "LC_ALL": "C",
@@ -139,7 +139,7 @@ def test_the_tilde_is_the_home_folder_wherever_a_path_is_given(
     monkeypatch.chdir(elsewhere)
     plain = STUDY.replace('"mine:Größe"', '"flip_flop"').replace(', "mine:Übereinstimmung"', "")
     (home / "tiny.toml").write_text(plain, encoding="utf-8")
-    np.savez(home / "a.npz", states=np.random.default_rng(0).normal(size=(3, 4, 10, 5)))
+    np.savez(home / "a.npz", states=np.random.default_rng(0).normal(size=(3, 12, 10, 5)))
     assert main(["run", "~/tiny.toml", "--out", "~/run", "--jobs", "1", "--quiet"]) == 0
     assert main(["measure", "~/run", "--measures", "cka", "--jobs", "1", "--quiet"]) == 0
     assert main(["measure", "~/a.npz", "--out", "~/arrays", "--measures", "cka", "--quiet"]) == 0

@@ -18,7 +18,7 @@ from degeneracy.networks import forward, initial_params
 from degeneracy.networks.cells import CELLS, Cell, Params
 
 NEED_A_CELL = ("fixed_points", "signed_pif", "orthogonal")
-N_MEMBERS, N_TRIALS, N_STEPS, N_UNITS, N_INPUTS = 3, 5, 8, 6, 2
+N_MEMBERS, N_TRIALS, N_STEPS, N_UNITS, N_INPUTS = 3, 10, 8, 6, 2
 OPTIONS = {
     "fixed_points": {"n_starts": 32},
     "pif": {"n_restarts": 2},
@@ -440,7 +440,7 @@ class TestStep:
     @pytest.mark.parametrize(
         ("change", "says"),
         [
-            ({"inputs": np.ones((N_TRIALS, N_STEPS + 1, N_INPUTS))}, "member 0 has 5 trials of 8 steps"),
+            ({"inputs": np.ones((N_TRIALS, N_STEPS + 1, N_INPUTS))}, "member 0 has 10 trials of 8 steps"),
             ({"inputs": np.ones((N_TRIALS, N_STEPS, 3))}, "weights for 2 inputs; got shape"),
             ({"inputs": np.ones((N_TRIALS, N_STEPS))}, r"finite values \(trial, time, in\) are needed"),
             ({"inputs": np.full((N_TRIALS, N_STEPS, N_INPUTS), np.nan)}, "finite values"),

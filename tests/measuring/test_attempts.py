@@ -16,7 +16,7 @@ from degeneracy.measuring.attempts import attempt
 from degeneracy.measuring.measure import build_measures, measure_recording, split_outcome
 from degeneracy.workers import Call
 
-STATES = [np.random.default_rng(k).normal(size=(4, 9, 3)) for k in range(3)]
+STATES = [np.random.default_rng(k).normal(size=(8, 9, 3)) for k in range(3)]
 RECORDING = Recording(members=("0", "1", "2"), states=STATES)
 
 

@@ -278,7 +278,7 @@ def test_weights_that_are_not_what_acts_are_not_measured(
 def test_arrays_of_such_a_cell_are_not_measured_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CELLS, Unconnected.name, Unconnected)
     rng = np.random.default_rng(0)
-    weights, states = rng.normal(size=(3, N, N)), rng.uniform(-1, 1, size=(3, 4, 9, N))
+    weights, states = rng.normal(size=(3, N, N)), rng.uniform(-1, 1, size=(3, 12, 9, N))
     result = dg.measure_arrays(
         weights=weights,
         initial_weights=weights,

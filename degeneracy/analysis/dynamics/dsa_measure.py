@@ -97,6 +97,15 @@ class DSA(Measure):
                 f" {n_trials} {trials} of {n_steps} steps{half}"
             )
 
+    def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:
+        """The inner products of the delayed states, their coordinates, and the starts of a fit; float64."""
+        samples = n_trials * max(n_steps - self.n_delays + 1, 0)
+        return {
+            f"n_delays = {self.n_delays} of {n_units} units": 8 * (self.n_delays * n_units) ** 2,
+            f"rank = {self.rank} of {samples} samples": 8 * samples * self.rank,
+            f"n_starts = {self.n_starts} of rank = {self.rank}": 8 * self.n_starts * self.rank**2,
+        }
+
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances of the driven and, where recorded, the autonomous states."""
         found = {"driven": self._variant(recording, "driven", "states")}
