@@ -60,7 +60,8 @@ class StepFunction:
     `step(h, x)` takes h (member, point, state) and x (member, point, in) and returns h after one noise-free step,
     shape (member, point, state); differentiable torch, any float dtype. `hidden(h)` gives the part of the state
     that the readout sees, (member, point, unit) (the state itself except for LSTM, whose state is [h, c]).
-    `select(members)` is the step of some members, by position.
+    `select(members)` is the step of some members, by position. `faults` says of each member why its step is not to be
+    searched, "" where it is; none are known where it is empty.
     """
 
     step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -68,6 +69,7 @@ class StepFunction:
     select: Callable[[Sequence[int]], "StepFunction"]
     visited: torch.Tensor  # (member, point, state): states seen on probe trials, the starts of a search
     inputs: torch.Tensor  # (condition, in): the constant inputs to search under; row 0 is "no input"
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

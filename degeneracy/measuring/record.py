@@ -188,7 +188,24 @@ def step_function(cell: Cell, params: Params, visited: Tensor, inputs: Tensor) -
         chosen = {name: value[index] for name, value in params.items()}
         return step_function(cell, chosen, visited[index], inputs)
 
-    return StepFunction(step=step, hidden=cell.hidden, select=select, visited=visited, inputs=inputs)
+    return StepFunction(
+        step=step,
+        hidden=cell.hidden,
+        select=select,
+        visited=visited,
+        inputs=inputs,
+        faults=tuple(_fault(params, k) for k in range(len(visited))),
+    )
+
+
+def _fault(params: Params, member: int) -> str:
+    """Which parameters of a member's step are not finite, in words; "" where all are."""
+    names = [
+        name
+        for name, value in params.items()
+        if name not in ("W_out", "b_out") and not value[member].isfinite().all()
+    ]
+    return f"not finite: {', '.join(names)}" if names else ""
 
 
 def member_weights(cell: Cell, params: Params) -> list[Weights]:

@@ -26,6 +26,9 @@ LEAST_DAMPING, MAX_DAMPING = 1e-2, 1e6
 BLOCK = 256  # points whose distances to all others are taken at once
 # Numbers in one batch of Jacobians (128 MB in float64), whatever the network and the number of starts.
 JACOBIAN_BUDGET = 2**24
+# An eigenvalue nearer to 1 than this is marginal: neither unstable, nor is the point isolated as far as it can be
+# solved for (speed 1e-14 over 1e-6 is a position known to 1e-8).
+MARGINAL = 1e-6
 
 
 def scale(states: Tensor) -> Tensor:
@@ -63,6 +66,25 @@ def descend(
         fall = (1 - k / (n_updates + 1)) / (1 - 0.9**k)
         h.sub_((first / size).mul_(rate * fall))
     return h
+
+
+def coarse_ends(
+    step: StepFunction,
+    starts: Tensor,
+    usable: Tensor,
+    x: Tensor,
+    near: Sequence[float],
+    inner: Tensor | None,
+    n_updates: int,
+) -> list[Array]:
+    """One state (the slowest) of each neighbourhood where the descent from a member's usable starts ends."""
+    ends = descend(step, starts, x, n_updates, inner)
+    speed = move(step, ends, x).norm(dim=-1)
+    some = []
+    for k, ok in enumerate(usable):
+        order = torch.argsort(speed[k, ok], stable=True)
+        some.append(distinct(host(ends[k, ok][order]), near[k]))
+    return some
 
 
 def _gradient(step: StepFunction, h: Tensor, held: Tensor, inner: Tensor | None) -> Tensor:

@@ -1,14 +1,13 @@
-"""Fixed points of networks under a constant input, and how far two networks' sets of them are apart.
+"""Fixed points of networks under a constant input, and the cycles that networks end in instead.
 
 The search minimises the speed of the state (Sussillo & Barak 2013) from all starts of a network at once: Adam
 from visited states finds the neighbourhoods, Newton's steps in float64 finish them, and restarts from midpoints
-between the points found reach the saddles that lie between attractors.
+between the points found reach the saddles that lie between attractors. Half of the starts are ends of forward runs:
+a stable point may attract states from far, and yet no descent of the speed from there leads to it.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,9 +16,10 @@ from torch import Tensor
 
 from degeneracy.analysis.dynamics.fixed_point_search import (
     JACOBIAN_BUDGET,
+    MARGINAL,
     affine_part,
     affine_step,
-    descend,
+    coarse_ends,
     distinct,
     host,
     jacobians,
@@ -28,16 +28,21 @@ from degeneracy.analysis.dynamics.fixed_point_search import (
     polish,
     scale,
 )
-from degeneracy.analysis.dynamics.spectra import Spectra, leading, spectra_distance
+from degeneracy.analysis.dynamics.forward_runs import (
+    SETTLED,
+    Cycle,
+    Outcomes,
+    outcome_notes,
+    outcomes,
+    run_forward,
+)
+from degeneracy.analysis.dynamics.spectra import Spectra
 from degeneracy.analysis.recording import Array, StepFunction
 from degeneracy.errors import UserError
 from degeneracy.streams import generator
 
 # A state that moves by less than this per step is called slow: it takes 100 steps or more to move by 1.
 SLOW_SPEED = 1e-2
-# An eigenvalue nearer to 1 than this is marginal: neither unstable, nor is the point isolated as far as it can be
-# solved for (speed 1e-14 over 1e-6 is a position known to 1e-8).
-MARGINAL = 1e-6
 # Ends of the descent closer than this, in units of the starts' root mean square, are one neighbourhood: fixed
 # points of trained 3-bit flip-flops are more than 0.3 apart, and other neighbourhoods are reached by midpoints.
 COARSE_DISTANCE = 0.1
@@ -55,9 +60,9 @@ class FixedPoints:
     """The fixed points found in one member, the stable ones first.
 
     `index` is the number of eigenvalues of the Jacobian outside the unit circle (by more than `MARGINAL`): 0 is
-    stable, k a saddle with k unstable directions. `note` says where the number of points has no meaning: on a
-    continuum, such as a line attractor, it is the search's spacing. `n_starts` is 0 where the member could not be
-    searched.
+    stable, k a saddle with k unstable directions. `note` says where the number of points has no meaning (on a
+    continuum, such as a line attractor, it is the search's spacing), and what share of forward runs end in something
+    else than a fixed point. `n_starts` is 0 where the member could not be searched, and `note` says why.
     """
 
     position: Array  # (point, state)
@@ -69,10 +74,18 @@ class FixedPoints:
     n_slow: int  # those among them slower than SLOW_SPEED
     n_marginal: int = 0  # points with an eigenvalue of 1, to within MARGINAL: on a continuum
     capped: bool = False  # more than `max_points` were found, and the search ended there
+    runs: Outcomes = field(
+        default_factory=Outcomes
+    )  # what half of the starts ended in when they were run forward
     note: str = ""
 
     def __len__(self) -> int:
         return len(self.position)
+
+    @property
+    def cycles(self) -> tuple[Cycle, ...]:
+        """The periodic orbits that forward runs end in, each once."""
+        return self.runs.cycles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,14 +111,19 @@ def find_fixed_points(
 ) -> list[FixedPoints]:
     """The states h of every member with step(h, x) = h, at one constant input x.
 
-    Minimises q(h) = ||step(h, x) - h||^2 / 2 from visited states. What is found of a member depends on the member
-    and the options, not on its companions. A search is no proof: points that no start leads to are missed, and
-    a second seed says how often (`repeat_census_distance`).
+    Minimises q(h) = ||step(h, x) - h||^2 / 2 from visited states. Half of them are run forward first, for 200 steps,
+    or up to 3,200 where they have not settled by then: every stable point that such a run ends in is found. Where runs
+    end in a cycle of a period p up to 12, it is solved as a fixed point of p steps in a row and counted once, among the
+    `cycles` and not among the points; the share of the runs that end in neither is told (`runs`, `note`).
+
+    What is found of a member depends on the member and the options, not on its companions. A search is no proof:
+    points and cycles that no start leads to are missed, and a second seed says how often (`repeat_census_distance`).
 
     Args:
         step: the step of all members, their visited states and the constant inputs.
         input_index: the row of `step.inputs` held constant; 0 is no input.
-        n_starts: starts a member, drawn without replacement from the visited states.
+        n_starts: starts per member, drawn without replacement from the visited states; half of them, rounded down, are
+            run forward first.
         n_adam: updates of the coarse search.
         noise: Gaussian noise added to the starts, in units of the visited states' root mean square.
         tolerance: the largest speed (Euclidean, state units a step) of a fixed point.
@@ -116,8 +134,8 @@ def find_fixed_points(
             only the eigenvalues at points that it found too are taken from there, which spares most of their time.
 
     Returns:
-        One `FixedPoints` a member, in the members' order; points sorted by index, then by first coordinate. No
-        points where the member's step is nowhere finite.
+        One `FixedPoints` per member, in the members' order; points sorted by index, then by first coordinate. No
+        points, and `n_starts` = 0, where the member's step is nowhere finite or its parameters are not.
 
     Raises:
         UserError: an option out of range, no such row of inputs, or another search's points of other members.
@@ -128,12 +146,12 @@ def find_fixed_points(
     """
     if not 0 <= input_index < len(step.inputs):
         raise UserError(f"fixed points: input_index = {input_index}, but there are {len(step.inputs)} inputs")
-    _at_least("n_starts", n_starts, 1)
-    _at_least("n_adam", n_adam, 0)
-    _at_least("noise", noise, 0)
-    _at_least("tolerance", tolerance, 1e-14)  # round-off of a float64 step is larger
-    _at_least("unique_tolerance", unique_tolerance, 1e-9)  # the position of a point is no more exact
-    _at_least("max_points", max_points, 1)
+    at_least("n_starts", n_starts, 1)
+    at_least("n_adam", n_adam, 0)
+    at_least("noise", noise, 0)
+    at_least("tolerance", tolerance, 1e-14)  # round-off of a float64 step is larger
+    at_least("unique_tolerance", unique_tolerance, 1e-9)  # the position of a point is no more exact
+    at_least("max_points", max_points, 1)
     starts = _draw_starts(step.visited, n_starts, noise, seed)
     n_members, _, n_units = starts.shape
     if found_before and [p.position.shape[1] for p in found_before] != [n_units] * n_members:
@@ -141,14 +159,18 @@ def find_fixed_points(
             f"fixed points: found_before is not of these {n_members} members with states of {n_units}"
         )
     limits = _Limits(n_adam=n_adam, tolerance=tolerance, unique=unique_tolerance, max_points=max_points)
-    found: list[FixedPoints] = []
-    for members in _member_batches(starts):
+    found = {k: _unsearched(n_units, fault) for k, fault in enumerate(step.faults) if fault}
+    sound = [k for k in range(n_members) if k not in found]
+    for batch in _member_batches(starts[sound]):
+        members = [sound[k] for k in batch]
         before = [found_before[k] for k in members] if found_before else [None] * len(members)
-        found += _search(step.select(members), starts[members], step.inputs[input_index], limits, before)
-    return found
+        searched = _search(step.select(members), starts[members], step.inputs[input_index], limits, before)
+        found |= zip(members, searched, strict=True)
+    return [found[k] for k in range(n_members)]
 
 
-def _at_least(name: str, value: float, least: float) -> None:
+def at_least(name: str, value: float, least: float) -> None:
+    """Refuses an option below the least value that it can have, in one line."""
     if not value >= least:
         raise UserError(f"fixed points: {name} = {value} is wrong: at least {least}")
 
@@ -172,6 +194,45 @@ def _member_batches(starts: Tensor) -> list[list[int]]:
 # --- The search ------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """The search of a batch of members under one constant input."""
+
+    step: StepFunction
+    quick: StepFunction  # the same step, written out where it can be
+    inner: Tensor | None  # its affine part
+    x: Tensor
+    near: list[float]  # the size of a neighbourhood in each member's states, root mean square per unit
+    limits: _Limits
+
+    def polish(self, states: Sequence[Array], known: Sequence[Array] = ()) -> list[tuple[Array, Array]]:
+        """Where states of each member come to rest, and their speeds there: see `fixed_point_search.polish`."""
+        return polish(self.quick, states, self.x, self.inner, known, self.near)
+
+    def distinct(self, *states: Sequence[Array]) -> list[Array]:
+        """One state of each neighbourhood, the first, from lists of every member's states."""
+        return [distinct(np.concatenate(some), near) for *some, near in zip(*states, self.near, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What a search has found so far of each member, (point, state)."""
+
+    points: list[Array]
+    rejected: list[Array]
+    limits: _Limits
+
+    def add(self, polished: Sequence[tuple[Array, Array]]) -> None:
+        """Adds states and their speeds; NaN, which is neither at rest nor moving, where a known point caught one."""
+        for k, (h, speed) in enumerate(polished):
+            at_rest, moves = speed <= self.limits.tolerance, speed > self.limits.tolerance
+            kept = distinct(np.concatenate([self.points[k], h[at_rest]]), self.limits.unique)
+            self.points[k] = kept[
+                : self.limits.max_points + 1
+            ]  # one more than allowed says that there are more
+            self.rejected[k] = distinct(np.concatenate([self.rejected[k], h[moves]]), self.limits.unique)
+
+
 def _search(
     step: StepFunction, starts: Tensor, x: Tensor, limits: _Limits, before: Sequence[FixedPoints | None]
 ) -> list[FixedPoints]:
@@ -181,67 +242,85 @@ def _search(
     near = [COARSE_DISTANCE * length for length in scale(starts).flatten().tolist()]
     inner = affine_part(step, starts, x)
     quick = step if inner is None else affine_step(step, inner, starts, x)
-    tried = _coarse_ends(quick, starts, usable, x, near, inner, limits)
-    points = [np.zeros((0, starts.shape[-1]))] * len(starts)
-    rejected = list(points)
-    for _ in range(MIDPOINT_ROUNDS + 1):
-        n_old = [len(h) for h in points]
-        for first in range(0, max(map(len, tried)), CHUNK):
-            chunk = [h[first : first + CHUNK] for h in tried]
-            for k, (h, speed) in enumerate(polish(quick, chunk, x, inner, points, near)):
-                at_rest, moves = speed <= limits.tolerance, speed > limits.tolerance  # neither where caught
-                kept = distinct(np.concatenate([points[k], h[at_rest]]), limits.unique)
-                points[k] = kept[: limits.max_points + 1]  # one more than allowed says that there are more
-                rejected[k] = distinct(np.concatenate([rejected[k], h[moves]]), limits.unique)
-        tried = [
-            midpoints(h, n, close) if len(h) <= limits.max_points else h[:0]
-            for h, n, close in zip(points, n_old, near, strict=True)
-        ]
-        if not any(map(len, tried)):
-            break
+    search = _Search(step=step, quick=quick, inner=inner, x=x, near=near, limits=limits)
+    n_descents = starts.shape[1] - starts.shape[1] // 2
+    ended = run_forward(quick, starts[:, n_descents:], x, near)
+    runs = [ended.of_member(k, ok) for k, ok in enumerate(usable[:, n_descents:].cpu().numpy())]
+    descended = coarse_ends(
+        quick, starts[:, :n_descents], usable[:, :n_descents], x, near, inner, limits.n_adam
+    )
+    found = _search_from(search, descended, runs)
+    points = found.points
     if quick is not step and any(map(len, points)):
         points = [h[speed <= limits.tolerance] for h, speed in polish(step, points, x, inner)]
     n_usable = usable.sum(1).tolist()
     return [
-        _describe(step.select([k]), x, points[k], rejected[k], n_usable[k], limits, before[k])
+        _describe(search, k, points[k], found.rejected[k], runs[k], n_usable[k], before[k])
         for k in range(len(points))
     ]
 
 
-def _coarse_ends(
-    step: StepFunction,
-    starts: Tensor,
-    usable: Tensor,
-    x: Tensor,
-    near: Sequence[float],
-    inner: Tensor | None,
-    limits: _Limits,
-) -> list[Array]:
-    """One state (the slowest) of each neighbourhood where the descent from a member's usable starts ends."""
-    ends = descend(step, starts, x, limits.n_adam, inner)
-    speed = move(step, ends, x).norm(dim=-1)
-    some = []
-    for k, ok in enumerate(usable):
-        order = torch.argsort(speed[k, ok], stable=True)
-        some.append(distinct(host(ends[k, ok][order]), near[k]))
-    return some
+def _search_from(search: _Search, descended: Sequence[Array], runs: Sequence[tuple[Array, Array]]) -> _Found:
+    """What is found from the ends of descents and of forward runs, and from midpoints between what is found."""
+    limits, nothing = search.limits, [h[:0] for h in descended]
+    found = _Found(points=nothing, rejected=list(nothing), limits=limits)
+    _add_rests(search, found, [h[gap[:, 0] <= SETTLED] for h, gap in runs])
+    moving = [h[(gap[:, 0] > SETTLED) & np.isfinite(h).all(axis=1)] for h, gap in runs]
+    tried, n_old = search.distinct(descended, moving), [0] * len(runs)
+    for _ in range(MIDPOINT_ROUNDS + 1):
+        for first in range(0, max(map(len, tried)), CHUNK):
+            found.add(search.polish([h[first : first + CHUNK] for h in tried], found.points))
+        pairs = zip(found.points, n_old, search.near, strict=True)
+        n_old = [len(h) for h in found.points]
+        tried = [midpoints(h, n, close) if len(h) <= limits.max_points else h[:0] for h, n, close in pairs]
+        if not any(map(len, tried)):
+            break
+    return found
+
+
+def _add_rests(search: _Search, found: _Found, rests: Sequence[Array]) -> None:
+    """Adds the points where forward runs of each member have come to rest, (run, state).
+
+    Of points in one neighbourhood all are added, except for those on a continuum, where runs end anywhere.
+    """
+    apart = search.distinct(rests)
+    found.add(search.polish(apart))
+    unique = search.limits.unique
+    close = [
+        distinct(np.concatenate([one, h]), min(unique, near))[len(one) :]
+        for one, h, near in zip(apart, rests, search.near, strict=True)
+    ]
+    if not any(map(len, close)):
+        return
+    polished = search.polish(close)
+    for k, (h, speed) in enumerate(polished):
+        states = torch.from_numpy(h).to(search.step.visited.device)[None]
+        isolated = ~_marginal(_eigenvalues(search.step.select([k]), search.x, states, None))
+        polished[k] = h[isolated], speed[isolated]
+    found.add(polished)
 
 
 def _describe(
-    step: StepFunction,
-    x: Tensor,
+    search: _Search,
+    member: int,
     points: Array,
     rejected: Array,
+    runs: tuple[Array, Array],
     n_starts: int,
-    limits: _Limits,
     before: FixedPoints | None,
 ) -> FixedPoints:
-    """Speeds and Jacobian spectra of the points of one member."""
+    """Speeds and Jacobian spectra of the points of one member, and what its forward runs end in."""
+    if n_starts == 0:
+        return _unsearched(points.shape[1], "the step is not finite at any start")
+    step, x, limits = search.step.select([member]), search.x, search.limits
     capped = len(points) > limits.max_points
     h = torch.from_numpy(points[: limits.max_points]).to(step.visited.device)[None]
     eigenvalues = _eigenvalues(step, x, h, before)
+    if not np.isfinite(eigenvalues).all():
+        return _unsearched(h.shape[-1], "the step has no finite derivative at a fixed point")
     index = (abs(eigenvalues) > 1 + MARGINAL).sum(axis=1)
-    n_marginal = int((abs(eigenvalues - 1) < MARGINAL).any(axis=1).sum())
+    ended = outcomes(step, x, runs, host(h)[0], index == 0, search.near[member], limits.tolerance)
+    n_marginal = int(_marginal(eigenvalues).sum())
     speed = host(move(step, h, x).norm(dim=-1))[0]
     slow = move(step, torch.from_numpy(rejected).to(h)[None], x).norm(dim=-1) < SLOW_SPEED
     rank = np.lexsort((points[: len(index), 0], index))
@@ -255,14 +334,34 @@ def _describe(
         n_slow=int(slow.sum()),
         n_marginal=n_marginal,
         capped=capped,
-        note=_note(n_starts, n_marginal, capped, limits),
+        runs=ended,
+        note=_note(n_marginal, capped, ended, limits),
     )
+
+
+def _unsearched(n_units: int, reason: str) -> FixedPoints:
+    """A member of which there is no number of fixed points."""
+    return FixedPoints(
+        position=np.zeros((0, n_units)),
+        speed=np.zeros(0),
+        eigenvalues=np.zeros((0, n_units), dtype=np.complex128),
+        index=np.zeros(0, dtype=np.int64),
+        n_starts=0,
+        n_rejected=0,
+        n_slow=0,
+        note=reason,
+    )
+
+
+def _marginal(eigenvalues: Spectra) -> NDArray[np.bool_]:
+    """Which points (point,) have an eigenvalue of 1, to within `MARGINAL`: those on a continuum."""
+    return np.asarray((abs(eigenvalues - 1) < MARGINAL).any(axis=1))
 
 
 def _eigenvalues(step: StepFunction, x: Tensor, h: Tensor, before: FixedPoints | None) -> Spectra:
     """Eigenvalues of the Jacobians at the points h (1, point, state), (point, state), sorted as `FixedPoints` has them.
 
-    Those at a point found before are taken from there.
+    Those at a point found before are taken from there; NaN where the Jacobian is not finite.
     """
     n_units = h.shape[-1]
     eigenvalues = np.zeros(h.shape[1:], dtype=np.complex128)
@@ -275,99 +374,16 @@ def _eigenvalues(step: StepFunction, x: Tensor, h: Tensor, before: FixedPoints |
         new = distance > SAME * n_units**0.5
         eigenvalues[~new] = before.eigenvalues[which[~new]]
     for some in np.array_split(np.flatnonzero(new), -(-int(new.sum()) * n_units**2 // JACOBIAN_BUDGET) or 1):
-        spectra = np.linalg.eigvals(host(jacobians(step, h[:, some], x))[0]).astype(np.complex128)
+        matrices = host(jacobians(step, h[:, some], x))[0]
+        finite = np.isfinite(matrices).all(axis=(1, 2))
+        spectra = np.full(matrices.shape[:2], np.nan, dtype=np.complex128)
+        spectra[finite] = np.linalg.eigvals(matrices[finite])
         order = np.lexsort((-spectra.imag, -abs(spectra)), axis=-1)
         eigenvalues[some] = np.take_along_axis(spectra, order, axis=1)
     return eigenvalues
 
 
-def _note(n_starts: int, n_marginal: int, capped: bool, limits: _Limits) -> str:
-    if n_starts == 0:
-        return "the step is not finite at any start"
+def _note(n_marginal: int, capped: bool, ended: Outcomes, limits: _Limits) -> str:
     notes = [f"more than {limits.max_points} points"] * capped
     notes += [f"{n_marginal} points on a continuum: their number has no meaning"] * (n_marginal > 0)
-    return "; ".join(notes)
-
-
-# --- Sets of fixed points compared -----------------------------------------------------------------------------
-
-
-def census(points: FixedPoints) -> Mapping[int, int]:
-    """How many fixed points there are of each index, e.g. {0: 8, 1: 12, 2: 6, 3: 1}; empty for none."""
-    return dict(sorted(Counter(points.index.tolist()).items()))
-
-
-def census_distance(points: Sequence[FixedPoints]) -> Array:
-    """Whether two members' numbers of fixed points differ at any index.
-
-    Args:
-        points: the fixed points of each member.
-
-    Returns:
-        (member, member): 0 where the counts by index are equal, 1 where not, NaN for pairs with a member that
-        could not be searched. The diagonal is 0. The triangle inequality holds.
-    """
-    distance = np.zeros((len(points), len(points)))
-    for i, j in combinations(range(len(points)), 2):
-        distance[i, j] = distance[j, i] = _census_differs(points[i], points[j])
-    return distance
-
-
-def repeat_census_distance(points: Sequence[FixedPoints], repeated: Sequence[FixedPoints]) -> Array:
-    """The census distance of each member to itself, searched with another seed: the floor of the measure.
-
-    Args:
-        points: the fixed points of each member.
-        repeated: those of the same members, in the same order, found with another seed.
-
-    Returns:
-        (member,): 0 where both searches found the same counts by index, 1 where not, NaN where not searched.
-
-    Raises:
-        UserError: the two are not of equally many members.
-    """
-    if len(points) != len(repeated):
-        raise UserError(f"fixed points: {len(points)} members searched and {len(repeated)} searched again")
-    return np.array([_census_differs(a, b) for a, b in zip(points, repeated, strict=True)], dtype=np.float64)
-
-
-def _census_differs(a: FixedPoints, b: FixedPoints) -> float:
-    return float(census(a) != census(b)) if a.n_starts and b.n_starts else float("nan")
-
-
-def spectrum_distance(points: Sequence[FixedPoints], *, n_eigenvalues: int = 8, cutoff: float = 1.0) -> Array:
-    """How far apart the fixed points of two members are, by the spectra of their Jacobians.
-
-    Between two points with leading eigenvalues a and b, d = min_perm sqrt(mean_k |a_k - b_perm(k)|^2), and between
-    two members with n >= m points,
-
-        D = (min_assignment sum_{m pairs} min(d, c) + c (n - m)) / n,
-
-    so that a point without a partner costs the cutoff c, as much as one with an entirely different spectrum.
-
-    Args:
-        points: the fixed points of each member.
-        n_eigenvalues: compared a point, the largest in modulus; 0 stands for those a smaller network lacks.
-        cutoff: c, in units of eigenvalues (1 is the distance from a marginal to a dead direction).
-
-    Returns:
-        (member, member) in [0, cutoff]; 0: equally many points with equal leading spectra. NaN for pairs with a
-        member that could not be searched. The diagonal is 0. The triangle inequality holds.
-
-    Raises:
-        UserError: an option out of range.
-
-    Source:
-        The optimal-subpattern-assignment metric of order 1, Schuhmacher, Vo & Vo (2008), IEEE Transactions on
-        Signal Processing 56(8), eq. 3, on the Wasserstein-2 distance of spectra.
-    """
-    _at_least("n_eigenvalues", n_eigenvalues, 1)
-    if not cutoff > 0:
-        raise UserError(f"fixed points: cutoff = {cutoff} is wrong: greater than 0")
-    spectra = [leading(p.eigenvalues, n_eigenvalues) for p in points]
-    distance = np.zeros((len(points), len(points)))
-    for i, j in combinations(range(len(points)), 2):
-        searched = points[i].n_starts and points[j].n_starts
-        value = spectra_distance(spectra[i], spectra[j], cutoff) if searched else np.nan
-        distance[i, j] = distance[j, i] = value
-    return distance
+    return "; ".join(notes + outcome_notes([ended]))

@@ -10,7 +10,7 @@ import pydantic
 from numpy.typing import NDArray
 
 from degeneracy.analysis.activity import of_active_members
-from degeneracy.analysis.dynamics import fixed_points, shape_by_trials
+from degeneracy.analysis.dynamics import fixed_point_distances, fixed_points, shape_by_trials
 from degeneracy.analysis.measure import (
     PERMUTATION,
     ROTATION,
@@ -170,11 +170,11 @@ class FixedPointCensus(MeasureInParts):
         points, repeated = (list(chain(*each)) for each in zip(*done, strict=True))
         stable = np.array([float((p.index == 0).sum()) for p in points])
         total = np.array([float(len(p)) for p in points])
-        census = fixed_points.census_distance(points)
-        spectrum = fixed_points.spectrum_distance(points, n_eigenvalues=self.n_eigenvalues)
-        again = jackknife.member_mean(fixed_points.repeat_census_distance(points, repeated))
+        census = fixed_point_distances.census_distance(points)
+        spectrum = fixed_point_distances.spectrum_distance(points, n_eigenvalues=self.n_eigenvalues)
+        again = jackknife.member_mean(fixed_point_distances.repeat_census_distance(points, repeated))
         apart = [
-            fixed_points.spectrum_distance([a, b], n_eigenvalues=self.n_eigenvalues)[0, 1]
+            fixed_point_distances.spectrum_distance([a, b], n_eigenvalues=self.n_eigenvalues)[0, 1]
             for a, b in zip(points, repeated, strict=True)
         ]
         notes = sorted({p.note for p in points if p.note})

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from degeneracy.analysis import MEASURES
-from degeneracy.analysis.dynamics.fixed_points import (
-    FixedPoints,
+from degeneracy.analysis.dynamics.fixed_point_distances import (
     census_distance,
     repeat_census_distance,
     spectrum_distance,
 )
+from degeneracy.analysis.dynamics.fixed_points import FixedPoints
 from degeneracy.analysis.dynamics.spectra import wasserstein_distances
 from degeneracy.errors import UserError
 

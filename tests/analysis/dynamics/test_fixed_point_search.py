@@ -17,6 +17,7 @@ from fixed_point_systems import (
 )
 
 from degeneracy.analysis.dynamics import fixed_points
+from degeneracy.analysis.dynamics.fixed_point_distances import census
 from degeneracy.analysis.dynamics.fixed_point_search import (
     _best_share,
     _caught,
@@ -27,10 +28,7 @@ from degeneracy.analysis.dynamics.fixed_point_search import (
     midpoints,
     polish,
 )
-from degeneracy.analysis.dynamics.fixed_points import (
-    census,
-    find_fixed_points,
-)
+from degeneracy.analysis.dynamics.fixed_points import find_fixed_points
 
 # --- Members on their own --------------------------------------------------------------------------------------
 

@@ -18,18 +18,18 @@ from fixed_point_systems import (
 )
 
 from degeneracy.analysis.dynamics import fixed_points
+from degeneracy.analysis.dynamics.fixed_point_distances import (
+    census,
+    census_distance,
+    repeat_census_distance,
+    spectrum_distance,
+)
 from degeneracy.analysis.dynamics.fixed_point_search import (
     descend,
     jacobians,
     polish,
 )
-from degeneracy.analysis.dynamics.fixed_points import (
-    census,
-    census_distance,
-    find_fixed_points,
-    repeat_census_distance,
-    spectrum_distance,
-)
+from degeneracy.analysis.dynamics.fixed_points import find_fixed_points
 from degeneracy.analysis.dynamics.measures import FixedPointCensus
 from degeneracy.analysis.recording import Recording
 from degeneracy.errors import UserError
