@@ -205,7 +205,7 @@ def _fault(params: Params, member: int) -> str:
         for name, value in params.items()
         if name not in ("W_out", "b_out") and not value[member].isfinite().all()
     ]
-    return f"not finite: {', '.join(names)}" if names else ""
+    return f"weights that are not finite: {', '.join(names)}" if names else ""
 
 
 def member_weights(cell: Cell, params: Params) -> list[Weights]:

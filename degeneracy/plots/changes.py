@@ -6,7 +6,7 @@ import pandas as pd
 from degeneracy.plots.names import IN_CSV_ONLY
 
 # Variants that count or average what networks do alike.
-NO_DIFFERENCE = ("n_stable", "n_total", "mean")
+NO_DIFFERENCE = ("n_stable", "n_total", "n_cycles", "mean")
 
 
 def rows_of_spread(table: pd.DataFrame) -> pd.DataFrame:

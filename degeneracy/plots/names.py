@@ -37,6 +37,7 @@ VARIANT_NAMES = {
     "delay_2x": "delay ×2",
     "n_stable": "number stable",
     "n_total": "number",
+    "n_cycles": "number of cycles",
     "n_stable_sd": "number stable, SD",
     "n_total_sd": "number, SD",
     "census_distance": "census",

@@ -271,6 +271,7 @@ def _of_fixed_points(study: StudyResult) -> Iterator[_Wanted]:
                 caption=(
                     "Fixed points of the first networks on the first two principal components of their own states "
                     "(grey: states on probe trials). Filled: stable; open: saddles, by number of unstable directions. "
+                    "Cycles are not drawn. "
                     "Axes are each network's own."
                 ),
                 draw=partial(plots.fixed_points, result),

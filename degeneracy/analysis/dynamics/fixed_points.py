@@ -74,13 +74,16 @@ class FixedPoints:
     n_slow: int  # those among them slower than SLOW_SPEED
     n_marginal: int = 0  # points with an eigenvalue of 1, to within MARGINAL: on a continuum
     capped: bool = False  # more than `max_points` were found, and the search ended there
-    runs: Outcomes = field(
-        default_factory=Outcomes
-    )  # what half of the starts ended in when they were run forward
-    note: str = ""
+    runs: Outcomes = field(default_factory=Outcomes)  # what half of the starts ended in, run forward
+    reservations: tuple[str, ...] = ()  # why the number of points has no meaning, or was not had
 
     def __len__(self) -> int:
         return len(self.position)
+
+    @property
+    def note(self) -> str:
+        """The reservations, and what forward runs end in that is no fixed point; "" for neither."""
+        return notes([self])
 
     @property
     def cycles(self) -> tuple[Cycle, ...]:
@@ -335,7 +338,7 @@ def _describe(
         n_marginal=n_marginal,
         capped=capped,
         runs=ended,
-        note=_note(n_marginal, capped, ended, limits),
+        reservations=_reservations(n_marginal, capped, limits),
     )
 
 
@@ -349,7 +352,7 @@ def _unsearched(n_units: int, reason: str) -> FixedPoints:
         n_starts=0,
         n_rejected=0,
         n_slow=0,
-        note=reason,
+        reservations=(reason,),
     )
 
 
@@ -383,7 +386,12 @@ def _eigenvalues(step: StepFunction, x: Tensor, h: Tensor, before: FixedPoints |
     return eigenvalues
 
 
-def _note(n_marginal: int, capped: bool, ended: Outcomes, limits: _Limits) -> str:
-    notes = [f"more than {limits.max_points} points"] * capped
-    notes += [f"{n_marginal} points on a continuum: their number has no meaning"] * (n_marginal > 0)
-    return "; ".join(notes + outcome_notes([ended]))
+def _reservations(n_marginal: int, capped: bool, limits: _Limits) -> tuple[str, ...]:
+    too_many = (f"more than {limits.max_points} points",) * capped
+    return too_many + (f"{n_marginal} points on a continuum: their number has no meaning",) * (n_marginal > 0)
+
+
+def notes(members: Sequence[FixedPoints]) -> str:
+    """What is to be said of one or more members beside their numbers of points: each thing once, "" for nothing."""
+    reservations = {text for points in members for text in points.reservations}
+    return "; ".join([*sorted(reservations), *outcome_notes([points.runs for points in members])])

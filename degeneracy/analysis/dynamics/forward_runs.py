@@ -249,11 +249,13 @@ def _orbit(step: StepFunction, x: Tensor, point: Array, period: int, near: float
 def multipliers(step: StepFunction, x: Tensor, orbit: Array) -> Spectra:
     """Eigenvalues of the Jacobian of one period from the first of its points (period, state) on, (state,).
 
-    They are sorted by descending modulus, then imaginary part.
+    They are sorted by descending modulus, then imaginary part; NaN where the Jacobian is not finite.
     """
     h = torch.from_numpy(orbit[:1]).to(step.visited.device)[None]
-    spectrum = np.linalg.eigvals(host(jacobians(iterated(step, len(orbit)), h, x))[0, 0])
-    spectrum = spectrum.astype(np.complex128)
+    matrix = host(jacobians(iterated(step, len(orbit)), h, x))[0, 0]
+    if not np.isfinite(matrix).all():
+        return np.full(len(matrix), np.nan, dtype=np.complex128)
+    spectrum = np.linalg.eigvals(matrix).astype(np.complex128)
     return spectrum[np.lexsort((-spectrum.imag, -abs(spectrum)))]
 
 

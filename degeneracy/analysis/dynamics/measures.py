@@ -144,14 +144,17 @@ class FixedPointCensus(MeasureInParts):
     is_metric: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
     meaning: ClassVar[str] = (
-        "fixed points under constant input: how many (stable, in all), share of pairs of members whose counts by "
-        "number of unstable directions differ, distance of the Jacobians' spectra"
+        "fixed points under constant input: how many (stable, in all), how many cycles of a period from 2 to 12 "
+        "forward runs end in instead, share of pairs of members whose counts of points by number of unstable "
+        "directions differ, distance of the Jacobians' spectra"
     )
     zero: ClassVar[str] = "distances: as many points of each kind; the same spectra"
     source: ClassVar[str] = "Sussillo & Barak (2013), Neural Computation 25:626; distances ours"
 
     input: Literal["zero", "mean"] = pydantic.Field("zero", description="the constant input searched under")
-    n_starts: int = pydantic.Field(256, ge=1, description="starts a member, from visited states")
+    n_starts: int = pydantic.Field(
+        256, ge=1, description="starts per member, from visited states; half are run forward first"
+    )
     n_eigenvalues: int = pydantic.Field(8, ge=1, description="eigenvalues a point that are compared")
     seed: int = pydantic.Field(0, ge=0, description="of the starts; the repeat search takes the next")
 
@@ -168,8 +171,10 @@ class FixedPointCensus(MeasureInParts):
     def whole(self, done: Sequence[_Searched]) -> Measured:
         """Counts and distances, with the points themselves."""
         points, repeated = (list(chain(*each)) for each in zip(*done, strict=True))
-        stable = np.array([float((p.index == 0).sum()) for p in points])
-        total = np.array([float(len(p)) for p in points])
+        searched = np.where([p.n_starts > 0 for p in points], 1.0, np.nan)
+        stable = searched * [(p.index == 0).sum() for p in points]
+        total = searched * [len(p) for p in points]
+        cycles = searched * [len(p.cycles) for p in points]
         census = fixed_point_distances.census_distance(points)
         spectrum = fixed_point_distances.spectrum_distance(points, n_eigenvalues=self.n_eigenvalues)
         again = jackknife.member_mean(fixed_point_distances.repeat_census_distance(points, repeated))
@@ -177,13 +182,15 @@ class FixedPointCensus(MeasureInParts):
             fixed_point_distances.spectrum_distance([a, b], n_eigenvalues=self.n_eigenvalues)[0, 1]
             for a, b in zip(points, repeated, strict=True)
         ]
-        notes = sorted({p.note for p in points if p.note})
-        note = "; ".join(notes)
+        note, n_left_out = fixed_points.notes(points), int(np.isnan(searched).sum())
+        if n_left_out:
+            note = f"{n_left_out} of {len(points)} networks have no number of fixed points: {note}"
         findings = (
             Finding(variant="n_stable", value=jackknife.member_mean(stable), note=note),
             Finding(variant="n_stable_sd", value=jackknife.member_sd(stable)),
             Finding(variant="n_total", value=jackknife.member_mean(total), note=note),
             Finding(variant="n_total_sd", value=jackknife.member_sd(total)),
+            Finding(variant="n_cycles", value=jackknife.member_mean(cycles), note=note),
             Finding(variant="census_distance", value=_pair_mean(census), floor=again),
             Finding(
                 variant="spectrum_distance",
