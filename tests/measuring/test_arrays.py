@@ -88,8 +88,14 @@ def test_the_mean_input_is_not_taken_to_be_0() -> None:
     [
         ({"ood_errors": np.ones((4, 2)), "ood_variants": ["a", "a"]}, "each name is needed once"),
         ({"ood_errors": np.ones((4, 2)), "ood_variants": ["a"]}, "1 names for 2 variants"),
-        ({"ood_errors": np.ones((4, 2)), "ood_variants": True}, "ood_variants = True is wrong: a list of names"),
-        ({"ood_errors": np.ones((4, 2)), "ood_variants": "ab"}, "ood_variants = 'ab' is wrong: a list of names"),
+        (
+            {"ood_errors": np.ones((4, 2)), "ood_variants": True},
+            "ood_variants = True is wrong: a list of names",
+        ),
+        (
+            {"ood_errors": np.ones((4, 2)), "ood_variants": "ab"},
+            "ood_variants = 'ab' is wrong: a list of names",
+        ),
         ({"states": STATES, "ood_variants": ["a"]}, "names without ood_errors"),
         ({"states": STATES, "measures": "cka"}, r"such as \['cka'\]"),
     ],
