@@ -16,6 +16,7 @@ from degeneracy.files import DamagedFile, exists, read_bytes, read_json, set_asi
 
 FORMAT = 2  # of all JSON files of a run
 MAX_TABLE_BYTES = 1 << 30
+TELLING = ("degeneracy.csv", "provenance.json")  # the files of every run that no other run has the same
 NOT_WRITTEN = "it is not what the run has written"
 
 log = logging.getLogger("degeneracy")
@@ -25,7 +26,7 @@ def read_results(root: Path) -> dict[str, Any]:
     """What results.json of a run holds; nothing before the run is finished.
 
     Raises:
-        DamagedFile: it is not what was written, or it is another run's: no table is what it says.
+        DamagedFile: it is not what was written, or it is another run's: the files that tell are not what it says.
     """
     file = root / "results.json"
     if not exists(file):
@@ -34,9 +35,9 @@ def read_results(root: Path) -> dict[str, Any]:
     lacking = [name for name in ("tables", "replaced") if not isinstance(index.get(name), dict)]
     if lacking:
         raise DamagedFile(file, f"it lacks what such a file has ('{lacking[0]}')")
-    there = [name for name in index["tables"] if exists(root / name)]
+    there = [name for name in TELLING if exists(root / name)]
     if there and not any(_is_known(root, name, index) for name in there):
-        raise DamagedFile(file, "it is another run's (none of the tables is what it says)")
+        raise DamagedFile(file, "it is another run's ({' and '.join(there)} are not what it says)")
     return index
 
 
