@@ -54,7 +54,9 @@ for result in run.results:
     assert {"procrustes", "speed"} == set(result.measured)
     assert result.examples.states.shape[0] == 3
     assert result.spec["task"]["name"] == "mine:Flips"
-dg.plots.distances(run.results, "procrustes") if hasattr(dg.plots, "distances") else None
+dg.plots.distance_heatmaps(run, ["procrustes"])
+dg.plots.training_curves(run)
+dg.plots.example_trials(run.results[0])
 dg.load_runs(".")
 run.report("read.html")
 """
@@ -73,15 +75,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "mine.toml").write_text(STUDY, encoding="utf-8")
     done = python(here, "-c", RUN)
     assert done.returncode == 0, done.stderr
+    assert (here / "mark").exists()
     return here
 
 
 @pytest.fixture
 def here(finished: Path) -> Path:
-    assert (finished / "mark").exists() or not (finished / "mark").write_text(""), (
-        "the mark is left on import"
-    )
-    (finished / "mark").unlink()
+    """The folder, without the mark that an import leaves."""
+    (finished / "mark").unlink(missing_ok=True)
     return finished
 
 
