@@ -102,6 +102,7 @@ def _described(run: RunDirectory, plan: Study) -> dict[str, Any]:
     return {
         "kind": "results",
         "format": FORMAT,
+        "run": run.identity,
         "study": digest(run.study),
         "name": plan.name,
         "description": plan.description,

@@ -25,6 +25,7 @@ overwritten but the files at the top, and these only where they are what the run
 
 import contextlib
 import logging
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -58,6 +59,7 @@ class RunDirectory:
     root: Path
     study: Mapping[str, Any]
     places: tuple[Place, ...]  # of its conditions
+    identity: str  # of this run, drawn when it began: study.json and results.json name it
     claims_at_training: Mapping[str, Any] | None = None  # None: lost with a damaged file
     made_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # see `members_of_results`
     _packs: dict[tuple[str, str], Pack] = field(default_factory=dict, repr=False, compare=False)
@@ -86,17 +88,25 @@ class RunDirectory:
             # Again: another process may have started a run here since.
             _check_folder(root, conditions, repair)
             clean(root)
-            claims = _claims_at_training(root, study)
+            claims, identity = _claims_at_training(root, study), _identity(root)
             index = {
                 "kind": "run",
                 "format": FORMAT,
+                "run": identity,
                 "study": study,
                 "conditions": [vars(place) for place in places],
                 "claims_at_training": claims,
             }
             write_json(root / "study.json", index)
             made_of = members_of_results(root)
-        return cls(root=root, study=study, places=places, claims_at_training=claims, made_of=made_of)
+        return cls(
+            root=root,
+            study=study,
+            places=places,
+            identity=identity,
+            claims_at_training=claims,
+            made_of=made_of,
+        )
 
     @classmethod
     def at(cls, root: Path) -> "RunDirectory":
@@ -114,6 +124,7 @@ class RunDirectory:
                 root=root,
                 study=index["study"],
                 places=tuple(Place(**place) for place in index["conditions"]),
+                identity=index["run"],
                 claims_at_training=index["claims_at_training"],
             )
         except (KeyError, TypeError) as error:
@@ -123,6 +134,11 @@ class RunDirectory:
             raise DamagedFile(
                 root / "study.json", f"it is another run's: {lying[0]} is none of its conditions"
             )
+        results: dict[str, Any] = {}
+        with contextlib.suppress(DamagedFile):  # which is said where they are read
+            results = read_results(root)
+        if results.get("run", run.identity) != run.identity:
+            raise DamagedFile(root / "study.json", "it is another run's (results.json names another)")
         return run
 
     @property
@@ -311,6 +327,13 @@ def _claims_at_training(root: Path, study: Mapping[str, Any]) -> Any:
     if exists(root / "study.json"):
         return RunDirectory.at(root).claims_at_training
     return read_results(root).get("claims_at_training")
+
+
+def _identity(root: Path) -> str:
+    """What the run in a folder is called; a new name where none has begun there."""
+    if exists(root / "study.json"):
+        return RunDirectory.at(root).identity
+    return str(read_results(root).get("run", "")) or secrets.token_hex(16)
 
 
 def _mend_top(root: Path) -> None:

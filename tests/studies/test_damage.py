@@ -334,6 +334,18 @@ def test_a_study_of_another_run_is_named(out: Path, alone: Path, tmp_path: Path)
         load_run(out)
     run(out, repair=True)
     assert_same_results(out, alone)
+    # One of the same conditions: nothing but the run's name tells.
+    run(tmp_path / "alike", seeds=[0, 1, 2, 3])
+    foreign = (tmp_path / "alike" / "study.json").read_bytes()
+    (out / "study.json").write_bytes(foreign)
+    for attempt in (lambda: load_run(out), lambda: run(out)):
+        with pytest.raises(
+            DamagedFile, match=r"study.json: it is another run's \(results.json names another\)"
+        ):
+            attempt()
+    assert (out / "study.json").read_bytes() == foreign
+    run(out, repair=True)
+    assert_same_results(out, alone)
 
 
 def test_an_altered_table_is_not_overwritten(out: Path) -> None:
