@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
@@ -237,8 +238,14 @@ def set_aside(path: Path) -> Path:
 def clean(folder: Path) -> None:
     """Remove what a killed process was writing; whoever calls this holds the folder's lock."""
     for part in folder.glob(".*.part"):
-        if part.is_file():
+        if is_part(part):
             part.unlink(missing_ok=True)
+
+
+def is_part(path: Path, of: str = "") -> bool:
+    """Whether a file has a name that `write_bytes` writes under, of the file `of` where that is named."""
+    name = re.escape(of) if of else ".+"
+    return re.fullmatch(rf"\.{name}\.[a-z0-9_]{{8}}\.part", path.name) is not None and path.is_file()
 
 
 @contextlib.contextmanager

@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from degeneracy.errors import UserError
-from degeneracy.files import DamagedFile, digest, lock, read_json, set_aside, write_bytes, write_json
+from degeneracy.files import (
+    DamagedFile,
+    clean,
+    digest,
+    is_part,
+    lock,
+    read_json,
+    set_aside,
+    write_bytes,
+    write_json,
+)
 
 
 def test_json_comes_back(tmp_path: Path) -> None:
@@ -91,6 +101,23 @@ def test_json_of_another_kind_or_version_is_named(tmp_path: Path) -> None:
     )  # as it was before there were checksums
     with pytest.raises(UserError, match="written by an earlier version of degeneracy"):
         read_json(file, kind="run", format=2)
+
+
+def test_only_what_was_being_written_is_cleaned_away(tmp_path: Path) -> None:
+    strangers = [
+        ".results.json.abc.part",
+        ".part",
+        "notes.part",
+        ".study.json.ABCDEFGH.part",
+        ".x.12345678.parts",
+    ]
+    for name in (".study.json.a1b2c3_4.part", *strangers):
+        (tmp_path / name).write_text("dear", encoding="utf-8")
+    (tmp_path / ".folder.a1b2c3_4.part").mkdir()
+    assert is_part(tmp_path / ".study.json.a1b2c3_4.part", "study.json")
+    assert not is_part(tmp_path / ".study.json.a1b2c3_4.part", "results.json")
+    clean(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*strangers, ".folder.a1b2c3_4.part"}
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:

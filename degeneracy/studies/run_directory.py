@@ -35,7 +35,17 @@ from typing import Any
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.ensembles.member_files import load_member, member_pack, member_records, save_member
 from degeneracy.errors import UserError
-from degeneracy.files import DamagedFile, clean, digest, exists, lock, read_json, set_aside, write_json
+from degeneracy.files import (
+    DamagedFile,
+    clean,
+    digest,
+    exists,
+    is_part,
+    lock,
+    read_json,
+    set_aside,
+    write_json,
+)
 from degeneracy.mending import mend
 from degeneracy.packs import Pack
 from degeneracy.records import Record
@@ -279,7 +289,7 @@ def _check_folder(root: Path, conditions: Sequence[Condition], repair: bool) -> 
         return
     if root.is_dir() and not exists(root / "study.json"):
         # What a run leaves that was killed before its first file was there.
-        strangers = [p for p in root.iterdir() if p.name != "lock" and not _is_part(p, "study.json")]
+        strangers = [p for p in root.iterdir() if p.name != "lock" and not is_part(p, "study.json")]
         if not strangers:
             return
     known = _lying_conditions(root) if repair else [place.name for place in RunDirectory.at(root).places]
@@ -348,7 +358,3 @@ def _mend_folder(folder: Path) -> None:
     for path in (folder.parent, folder):
         if exists(path) and not path.is_dir():
             log.info("set %s aside as %s: it is no folder", path, set_aside(path).name)
-
-
-def _is_part(path: Path, name: str) -> bool:
-    return path.name.startswith(f".{name}.") and path.suffix == ".part"

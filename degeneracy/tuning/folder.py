@@ -20,6 +20,7 @@ from degeneracy.errors import UserError
 from degeneracy.files import (
     DamagedFile,
     advising,
+    clean,
     exists,
     lock,
     read_json,
@@ -63,8 +64,7 @@ class TuningFolder:
             _check_folder(root, question, repair)  # again: another process may have begun here since
             if repair:
                 _mend(root)
-            for part in root.glob(".tuning.*.part"):  # what a killed process was writing
-                part.unlink(missing_ok=True)
+            clean(root)
             folder._keep({"status": "not finished"})
         return folder
 
