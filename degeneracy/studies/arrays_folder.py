@@ -1,6 +1,7 @@
 """The folder that `degeneracy measure ARRAYS.npz` writes.
 
-arrays.json                the name of the file measured, its networks' cell, measures, options and versions
+arrays.json                the name of the file measured, its networks' cell, measures, options and versions, and the
+                           SHA-256 of table and distances; written before them, with those that they replace
 degeneracy.csv             the table
 distances.npz              members (labels), and each pairwise distance as MEASURE/VARIANT, (member, member)
 report.html, figures/      the report
@@ -15,17 +16,19 @@ import numpy as np
 
 from degeneracy.analysis import MEASURES
 from degeneracy.errors import UserError
-from degeneracy.files import write_bytes, write_json
+from degeneracy.files import advising, exists, read_json, sha256, write_bytes, write_json
 from degeneracy.measuring.array_files import load_arrays
 from degeneracy.measuring.arrays import measure_arrays
 from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.results import Result
+from degeneracy.studies.results_file import check_replaceable
 from degeneracy.studies.settings import key_parts, override
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.user_files import path_text, user_path
 from degeneracy.version import __version__
 
-FORMAT = 1
+FORMAT = 2
+ADVICE = "move it away, or choose another folder with --out"
 
 
 def measure_to_folder(
@@ -54,7 +57,7 @@ def measure_to_folder(
         UserError: damaged arrays, unknown measures or options, a folder that holds something else.
     """
     source, out, name = user_path(source), user_path(out), path_text(source.stem)
-    _check_folder(out)
+    before = _written_before(out)
     fields: dict[str, Any] = {
         "measures": tuple(measures) or tuple(MEASURES),
         "options": {},
@@ -73,25 +76,39 @@ def measure_to_folder(
     study = StudyResult(name=name, results=(result,), provenance={"degeneracy": __version__})
     used = {name: measure.model_dump(mode="json") for name, measure in built.items()}
     about = {
+        "kind": "arrays",
         "format": FORMAT,
         "source": path_text(source.name),
         "cell": result.spec["cell"],
         "measures": used,
+        "degeneracy": __version__,
     }
-    about["degeneracy"] = __version__
-    write_json(out / "arrays.json", about)
-    write_bytes(out / "degeneracy.csv", study.table.to_csv(index=False).encode())
-    write_bytes(out / "distances.npz", _distances(result))
+    tables = {"degeneracy.csv": study.table.to_csv(index=False).encode(), "distances.npz": _distances(result)}
+    with advising(ADVICE):
+        replaced = check_replaceable(out, before, tables, repair=False)
+    digests = {name: sha256(data) for name, data in tables.items()}
+    write_json(out / "arrays.json", {**about, "tables": digests, "replaced": replaced})
+    for name, data in tables.items():
+        write_bytes(out / name, data)
     return study, study.report(out / "report.html")
 
 
-def _check_folder(out: Path) -> None:
+def _written_before(out: Path) -> dict[str, Any]:
+    """What arrays.json of an earlier call holds; nothing in a new or empty folder.
+
+    Raises:
+        UserError: the folder holds something else, or a table that was changed since.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / "arrays.json").is_file():
+        return {}
+    if not exists(out / "arrays.json"):
         raise UserError(
             f"{out} holds something else (it has no arrays.json); choose another folder with --out"
         )
+    with advising(ADVICE):
+        before = read_json(out / "arrays.json", kind="arrays", format=FORMAT)
+        check_replaceable(out, before, repair=False)
+    return before
 
 
 def _distances(result: Result) -> bytes:

@@ -17,7 +17,7 @@ from degeneracy.files import DamagedFile, exists, read_bytes, read_json, set_asi
 FORMAT = 2  # of all JSON files of a run
 MAX_TABLE_BYTES = 1 << 30
 TELLING = ("degeneracy.csv", "provenance.json")  # the files of every run that no other run has the same
-NOT_WRITTEN = "it is not what the run has written"
+NOT_WRITTEN = "it is not what degeneracy has written"
 
 log = logging.getLogger("degeneracy")
 

@@ -241,9 +241,26 @@ def test_report_again(here: Path, no_figures: list[Path], capsys: pytest.Capture
     assert no_figures[-1] == Path("elsewhere.html")
 
 
+def test_repair(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["run", "tiny.toml", "--jobs", "1"]
+    assert main(command) == 0
+    table = Path("runs/tiny/degeneracy.csv").read_bytes()
+    pack = next(Path("runs/tiny").glob("conditions/channels=1-*/members-0001.pack"))
+    pack.write_bytes(pack.read_bytes()[:-1] + b"?")
+    capsys.readouterr()
+    assert main(command) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"degeneracy: cannot read {pack}: its member 2 ")
+    assert "the same command with --repair" in line
+    assert main([*command, "--repair"]) == 0
+    assert f"set {pack} aside as members-0001.pack.damaged-1: its member 2" in capsys.readouterr().err
+    assert Path("runs/tiny/degeneracy.csv").read_bytes() == table
+
+
 def test_measure_a_run_again(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     main(["run", "tiny.toml", "--jobs", "1", "--quiet"])
-    members = {file: file.stat().st_mtime_ns for file in here.glob("runs/tiny/conditions/*/members/*")}
+    members = {file: file.stat().st_mtime_ns for file in here.glob("runs/tiny/conditions/*/members-*.pack")}
+    assert len(members) == 2
     capsys.readouterr()
     assert main(["measure", "runs/tiny", "--measures", "cka, procrustes", "--jobs", "1"]) == 0
     out, err = capsys.readouterr()
@@ -253,9 +270,30 @@ def test_measure_a_run_again(here: Path, no_figures: list[Path], capsys: pytest.
     assert list(table["measure"].unique()) == ["cka", "procrustes"]
     assert "cka" in out
     assert {
-        file: file.stat().st_mtime_ns for file in here.glob("runs/tiny/conditions/*/members/*")
+        file: file.stat().st_mtime_ns for file in here.glob("runs/tiny/conditions/*/members-*.pack")
     } == members
     assert len(no_figures) == 2
+
+
+def test_arrays_measured_again_replace_their_own_table_and_nobody_elses(
+    here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez("mine.npz", states=STATES)
+    command = ["measure", "mine.npz", "--out", "out", "--jobs", "1", "--measures"]
+    assert main([*command, "procrustes"]) == 0
+    assert main([*command, "cka"]) == 0
+    table = Path("out/degeneracy.csv")
+    assert set(pd.read_csv(table)["measure"]) == {"cka"}
+    table.write_text(table.read_text(encoding="utf-8") + "my,own,row\n", encoding="utf-8")
+    mine = table.read_bytes()
+    capsys.readouterr()
+    assert main([*command, "procrustes"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (
+        "degeneracy: cannot read out/degeneracy.csv: it is not what degeneracy has written; move it away, or choose"
+        " another folder with --out"
+    )
+    assert table.read_bytes() == mine
 
 
 def test_measure_arrays(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

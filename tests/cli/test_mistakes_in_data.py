@@ -118,6 +118,15 @@ MISTAKES = {
         prepare=lambda folder: (arrays(states=STATES)(folder), a_file("mine/thesis.txt", "dear")(folder)),
         says=r"mine holds something else \(it has no arrays.json\); choose another folder with --out",
     ),
+    "array's folder of another program": Mistake(
+        command=MEASURE,
+        prepare=lambda folder: (
+            arrays(states=STATES)(folder),
+            a_file("mine/arrays.json", '{"piano": 440}')(folder),
+            a_file("mine/degeneracy.csv", "dear")(folder),
+        ),
+        says=r"cannot read mine/arrays.json: damaged or not a file of this kind .*; move it away, or choose",
+    ),
     # --- a run
     "no run": Mistake(
         command="measure runs/no",
@@ -151,7 +160,7 @@ MISTAKES = {
         prepare=lambda folder: (folder / "run" / "degeneracy.csv").write_text(
             "condition\n", encoding="utf-8"
         ),
-        says=r"cannot read run/degeneracy.csv: it is not what the run has written; .* --repair' sets it aside",
+        says=r"cannot read run/degeneracy.csv: it is not what degeneracy has written; .* --repair' sets it aside",
     ),
     "altered spec": Mistake(
         command="report run",

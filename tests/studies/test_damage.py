@@ -353,7 +353,7 @@ def test_an_altered_table_is_not_overwritten(out: Path) -> None:
     file = out / "degeneracy.csv"
     file.write_text(file.read_text(encoding="utf-8") + "my,own,row\n", encoding="utf-8")
     mine = file.read_bytes()
-    with pytest.raises(DamagedFile, match="is not what the run has written"):
+    with pytest.raises(DamagedFile, match="is not what degeneracy has written"):
         run(out, seeds=[0, 1, 2, 3])
     assert file.read_bytes() == mine
     run(out, repair=True, seeds=[0, 1, 2, 3])

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from stored import member_arrays
 
 import degeneracy as dg
 from degeneracy import UserError, load_run, tune
-from degeneracy.files import read_json, write_json
+from degeneracy.files import DamagedFile, read_json, write_json
 from degeneracy.studies import running
 from degeneracy.tuning import folder
 from degeneracy.tuning import tune as tuning
@@ -437,3 +438,31 @@ def test_a_target_below_0_is_refused_before_anything_is_trained(
         tuned(tmp_path / "t", target=-0.1)
     assert not trained
     assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"kind": "tune", "format": 2}', "[" * 100_000 + "]" * 100_000]
+)
+def test_a_damaged_tuning_json_is_named_and_set_aside(content: str, tmp_path: Path, alone: Path) -> None:
+    out = shutil.copytree(alone, tmp_path / "out")
+    (out / "tuning.json").write_text(content, encoding="utf-8")
+    with pytest.raises(DamagedFile, match=r"tuning\.json: .* --repair .* sets it aside"):
+        tuned(out, target=0.1)
+    assert (out / "tuning.json").read_text(encoding="utf-8") == content
+    tuned(out, target=0.1, repair=True)
+    assert (out / "tuning.json.damaged-1").read_text(encoding="utf-8") == content
+    assert (out / "tuning.csv").read_bytes() == (alone / "tuning.csv").read_bytes()
+
+
+def test_a_damaged_evaluation_is_named_and_repaired(
+    tmp_path: Path, alone: Path, trained: list[tuple[float, int]]
+) -> None:
+    out = shutil.copytree(alone, tmp_path / "out")
+    pack = sorted(out.rglob("members-0001.pack"))[0]
+    data = pack.read_bytes()
+    pack.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(DamagedFile, match=r"members-0001\.pack: its member 3 .*--repair"):
+        tuned(out, target=0.1)
+    tuned(out, target=0.1, repair=True)
+    assert [seed for _, seed in trained] == [3]
+    assert (out / "tuning.csv").read_bytes() == (alone / "tuning.csv").read_bytes()
