@@ -177,7 +177,8 @@ def _members(name: str, value: Members, cell: Cell | None) -> list[Array]:
             raise UserError(
                 f"{name}: cell '{cell.name}' has {cell.gates} gates; member {k} has shape {array.shape}"
             )
-    return arrays
+    # In one order in memory, on which rounding hangs: the same numbers have the same results.
+    return [np.ascontiguousarray(array) for array in arrays]
 
 
 def _names(ood_variants: Sequence[str]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Networks given as arrays: what is measured, and what is not guessed."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import degeneracy as dg
@@ -208,3 +209,13 @@ def test_a_text_file_is_not_said_to_hold_objects(tmp_path) -> None:
     (tmp_path / "a.npz").write_text("hello", encoding="utf-8")
     with pytest.raises(UserError, match=r"damaged or not an \.npz file, as numpy"):
         dg.load_arrays(tmp_path / "a.npz")
+
+
+def test_results_do_not_depend_on_the_order_in_memory() -> None:
+    states = np.random.default_rng(239).normal(size=(3, 12, 9, 5))
+    tables = [
+        dg.measure_arrays(states=x, measures=["procrustes", "svcca", "cka", "participation_ratio"]).table
+        for x in (states, np.asfortranarray(states), list(states[:, ::-1].copy()[:, ::-1]))
+    ]
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0], check_exact=True)
