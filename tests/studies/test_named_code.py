@@ -1,6 +1,7 @@
 """Code that a study names: running executes it and says so first; a finished run is read without it."""
 
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,9 @@ run.report("read.html")
 
 def python(here: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own, which has imported nothing yet, from the folder where the module lies."""
-    return subprocess.run([sys.executable, *command], cwd=here, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, *command], cwd=here, capture_output=True, text=True, encoding="utf-8", timeout=300
+    )
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +123,16 @@ def test_it_is_read_where_that_code_is_not(here: Path) -> None:
     ],
     ids=["run", "measure"],
 )
-def test_what_needs_the_code_says_so_before_it_imports_it(command: tuple[str, ...], here: Path) -> None:
+def test_what_needs_the_code_says_so_before_it_imports_it(
+    command: tuple[str, ...], here: Path, tmp_path: Path
+) -> None:
+    here = Path(shutil.copytree(here, tmp_path / "copy"))  # measuring changes the run that the others read
     (here / "mine.py").write_text("print('executed', flush=True)\n" + MINE, encoding="utf-8")
     try:
         done = subprocess.run(
             [sys.executable, "-m", "degeneracy.cli", *command],
-            cwd=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
+            cwd=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            encoding="utf-8", timeout=300,
         )  # fmt: skip
     finally:
         (here / "mine.py").write_text(MINE, encoding="utf-8")
