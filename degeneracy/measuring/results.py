@@ -133,7 +133,9 @@ class Result:
 
         Returns:
             `position` (point, state), `speed` (point,), `eigenvalues` (point, state) complex, `index` (point,), the
-            number of unstable directions, and `member` (point,), a position in `measured_members`.
+            number of unstable directions, and `member` (point,), a position in `measured_members`. Of the cycles that
+            forward runs end in, `cycle_position` (point, state), `cycle_member` (point,) and `cycle` (point,), which
+            numbers each member's cycles; the points of a cycle follow in the order of the steps.
 
         Raises:
             UserError: the measure `fixed_points` was not taken, or members of different sizes have no common array.

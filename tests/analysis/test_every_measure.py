@@ -142,7 +142,10 @@ SEARCHED: dict[str, tuple[tuple[str, ...], float]] = {
     "pif": (("recurrent", "recurrent/untrained"), 1e-3),
     "signed_pif": (("recurrent", "recurrent/untrained"), 1e-3),
     "orthogonal": (("recurrent", "recurrent/untrained"), 1e-9),
-    "fixed_points": (("n_stable", "n_total", "n_stable_sd", "n_total_sd", "census_distance"), 1e-9),
+    "fixed_points": (
+        ("n_stable", "n_total", "n_stable_sd", "n_total_sd", "n_cycles", "census_distance"),
+        1e-9,
+    ),
 }
 
 

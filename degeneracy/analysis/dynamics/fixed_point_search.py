@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degeneracy.analysis.recording import Array, StepFunction
+from degeneracy.streams import generator
 
 # Learning rate of the descent, in units of the visited states' root mean square. From a quarter of it on, and with 40
 # to 300 updates, the same points were found in 15 flip-flop networks.
@@ -35,6 +36,16 @@ def scale(states: Tensor) -> Tensor:
     """Root mean square of each member's finite states, (member, 1, 1): the unit of length of its search."""
     mean_square = torch.nan_to_num(states, 0.0, 0.0, 0.0).square().mean((1, 2), keepdim=True)
     return mean_square.sqrt().clamp(min=1e-3)  # starts all at 0 have no scale of their own
+
+
+def draw_starts(visited: Tensor, n_starts: int, noise: float, seed: int) -> Tensor:
+    """Visited states, the same rows for every member so that no member's draw depends on its companions."""
+    gen = generator(seed, "fixed_points")
+    rows = torch.randperm(visited.shape[1], generator=gen)[:n_starts].to(visited.device)
+    starts = visited.detach()[:, rows]
+    if noise > 0:
+        starts = starts + noise * scale(starts) * torch.randn(starts.shape[1:], generator=gen).to(starts)
+    return starts
 
 
 def move(step: StepFunction, h: Tensor, x: Tensor) -> Tensor:
@@ -324,15 +335,15 @@ def distinct(points: Array, tolerance: float) -> Array:
     kept, far = [], np.ones(len(points), dtype=bool)
     while far.any():
         some = np.flatnonzero(far)[:BLOCK]
-        for k, apart in zip(some, _apart(points[some], points, tolerance), strict=True):
+        for k, away in zip(some, apart(points[some], points, tolerance), strict=True):
             if far[k]:
                 kept.append(k)
-                far &= apart
+                far &= away
         far[some] = False
     return points[kept]
 
 
-def _apart(some: Array, points: Array, tolerance: float) -> NDArray[np.bool_]:
+def apart(some: Array, points: Array, tolerance: float) -> NDArray[np.bool_]:
     """Which of some points are farther than the tolerance from which of the others, (some, point)."""
     return _squared_distances(some, points) > tolerance**2 * points.shape[1]
 
@@ -353,7 +364,7 @@ def midpoints(points: Array, n_old: int, tolerance: float) -> Array:
     length = _squared_distances(points, points)[first, second]
     closest = np.argsort(length, kind="stable")[:MAX_MIDPOINTS]
     middle = (points[first[closest]] + points[second[closest]]) / 2
-    return distinct(middle[_apart(middle, points, tolerance).all(axis=1)], tolerance)
+    return distinct(middle[apart(middle, points, tolerance).all(axis=1)], tolerance)
 
 
 def host(states: Tensor) -> Array:

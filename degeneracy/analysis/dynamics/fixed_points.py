@@ -2,8 +2,8 @@
 
 The search minimises the speed of the state (Sussillo & Barak 2013) from all starts of a network at once: Adam
 from visited states finds the neighbourhoods, Newton's steps in float64 finish them, and restarts from midpoints
-between the points found reach the saddles that lie between attractors. Half of the starts are ends of forward runs:
-a stable point may attract states from far, and yet no descent of the speed from there leads to it.
+between the points found reach the saddles that lie between attractors. Ends of forward runs stand among the starts: a
+stable point may attract states from far, and yet no descent of the speed from there leads to it.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,10 @@ from degeneracy.analysis.dynamics.fixed_point_search import (
     MARGINAL,
     affine_part,
     affine_step,
+    apart,
     coarse_ends,
     distinct,
+    draw_starts,
     host,
     jacobians,
     midpoints,
@@ -39,7 +41,6 @@ from degeneracy.analysis.dynamics.forward_runs import (
 from degeneracy.analysis.dynamics.spectra import Spectra
 from degeneracy.analysis.recording import Array, StepFunction
 from degeneracy.errors import UserError
-from degeneracy.streams import generator
 
 # A state that moves by less than this per step is called slow: it takes 100 steps or more to move by 1.
 SLOW_SPEED = 1e-2
@@ -51,6 +52,7 @@ MIDPOINT_ROUNDS = 5
 CHUNK = 64
 # A point found before this near (root mean square per unit) is the same: no position is known more exactly.
 SAME = 1e-9
+MOST_NAMES = 6  # of networks in one note; of more it says how many
 # Numbers in one batch of states on an accelerator; on a CPU a batch is one member, which stays in cache.
 STATE_BUDGET = 2**24
 
@@ -74,7 +76,9 @@ class FixedPoints:
     n_slow: int  # those among them slower than SLOW_SPEED
     n_marginal: int = 0  # points with an eigenvalue of 1, to within MARGINAL: on a continuum
     capped: bool = False  # more than `max_points` were found, and the search ended there
-    runs: Outcomes = field(default_factory=Outcomes)  # what half of the starts ended in, run forward
+    runs: Outcomes = field(
+        default_factory=Outcomes
+    )  # what half of the starts end in when they are run forward
     reservations: tuple[str, ...] = ()  # why the number of points has no meaning, or was not had
 
     def __len__(self) -> int:
@@ -114,10 +118,10 @@ def find_fixed_points(
 ) -> list[FixedPoints]:
     """The states h of every member with step(h, x) = h, at one constant input x.
 
-    Minimises q(h) = ||step(h, x) - h||^2 / 2 from visited states. Half of them are run forward first, for 200 steps,
-    or up to 3,200 where they have not settled by then: every stable point that such a run ends in is found. Where runs
-    end in a cycle of a period p up to 12, it is solved as a fixed point of p steps in a row and counted once, among the
-    `cycles` and not among the points; the share of the runs that end in neither is told (`runs`, `note`).
+    Minimises q(h) = ||step(h, x) - h||^2 / 2 from visited states. Half of them are also run forward, for 100 steps, or
+    up to 3,200 where they have not settled by then, and what they end in is searched too: every stable point that such
+    a run ends in is found. A cycle of a period p up to 12 is solved as a fixed point of p steps in a row and counted
+    once, among the `cycles` and not among the points. `runs` counts the runs that end in neither, and `note` says so.
 
     What is found of a member depends on the member and the options, not on its companions. A search is no proof:
     points and cycles that no start leads to are missed, and a second seed says how often (`repeat_census_distance`).
@@ -125,8 +129,8 @@ def find_fixed_points(
     Args:
         step: the step of all members, their visited states and the constant inputs.
         input_index: the row of `step.inputs` held constant; 0 is no input.
-        n_starts: starts per member, drawn without replacement from the visited states; half of them, rounded down, are
-            run forward first.
+        n_starts: starts per member, drawn without replacement from the visited states; the first half of them is also
+            run forward.
         n_adam: updates of the coarse search.
         noise: Gaussian noise added to the starts, in units of the visited states' root mean square.
         tolerance: the largest speed (Euclidean, state units a step) of a fixed point.
@@ -155,7 +159,7 @@ def find_fixed_points(
     at_least("tolerance", tolerance, 1e-14)  # round-off of a float64 step is larger
     at_least("unique_tolerance", unique_tolerance, 1e-9)  # the position of a point is no more exact
     at_least("max_points", max_points, 1)
-    starts = _draw_starts(step.visited, n_starts, noise, seed)
+    starts = draw_starts(step.visited, n_starts, noise, seed)
     n_members, _, n_units = starts.shape
     if found_before and [p.position.shape[1] for p in found_before] != [n_units] * n_members:
         raise UserError(
@@ -176,16 +180,6 @@ def at_least(name: str, value: float, least: float) -> None:
     """Refuses an option below the least value that it can have, in one line."""
     if not value >= least:
         raise UserError(f"fixed points: {name} = {value} is wrong: at least {least}")
-
-
-def _draw_starts(visited: Tensor, n_starts: int, noise: float, seed: int) -> Tensor:
-    """Visited states, the same rows for every member so that no member's draw depends on its companions."""
-    gen = generator(seed, "fixed_points")
-    rows = torch.randperm(visited.shape[1], generator=gen)[:n_starts].to(visited.device)
-    starts = visited.detach()[:, rows]
-    if noise > 0:
-        starts = starts + noise * scale(starts) * torch.randn(starts.shape[1:], generator=gen).to(starts)
-    return starts
 
 
 def _member_batches(starts: Tensor) -> list[list[int]]:
@@ -246,12 +240,10 @@ def _search(
     inner = affine_part(step, starts, x)
     quick = step if inner is None else affine_step(step, inner, starts, x)
     search = _Search(step=step, quick=quick, inner=inner, x=x, near=near, limits=limits)
-    n_descents = starts.shape[1] - starts.shape[1] // 2
-    ended = run_forward(quick, starts[:, n_descents:], x, near)
-    runs = [ended.of_member(k, ok) for k, ok in enumerate(usable[:, n_descents:].cpu().numpy())]
-    descended = coarse_ends(
-        quick, starts[:, :n_descents], usable[:, :n_descents], x, near, inner, limits.n_adam
-    )
+    n_runs = (starts.shape[1] + 1) // 2
+    ended = run_forward(quick, starts[:, :n_runs], x, near)
+    runs = [ended.of_member(k, ok) for k, ok in enumerate(usable[:, :n_runs].cpu().numpy())]
+    descended = coarse_ends(quick, starts, usable, x, near, inner, limits.n_adam)
     found = _search_from(search, descended, runs)
     points = found.points
     if quick is not step and any(map(len, points)):
@@ -269,7 +261,10 @@ def _search_from(search: _Search, descended: Sequence[Array], runs: Sequence[tup
     found = _Found(points=nothing, rejected=list(nothing), limits=limits)
     _add_rests(search, found, [h[gap[:, 0] <= SETTLED] for h, gap in runs])
     moving = [h[(gap[:, 0] > SETTLED) & np.isfinite(h).all(axis=1)] for h, gap in runs]
-    tried, n_old = search.distinct(descended, moving), [0] * len(runs)
+    # One search per neighbourhood: what ends near a point where a run came to rest is not searched again.
+    n_old, others = [0] * len(runs), search.distinct(descended, moving)
+    neighbourhoods = zip(others, found.points, search.near, strict=True)
+    tried = [h[apart(h, points, near).all(axis=1)] for h, points, near in neighbourhoods]
     for _ in range(MIDPOINT_ROUNDS + 1):
         for first in range(0, max(map(len, tried)), CHUNK):
             found.add(search.polish([h[first : first + CHUNK] for h in tried], found.points))
@@ -286,13 +281,11 @@ def _add_rests(search: _Search, found: _Found, rests: Sequence[Array]) -> None:
 
     Of points in one neighbourhood all are added, except for those on a continuum, where runs end anywhere.
     """
-    apart = search.distinct(rests)
-    found.add(search.polish(apart))
+    one_each = search.distinct(rests)
+    found.add(search.polish(one_each))
     unique = search.limits.unique
-    close = [
-        distinct(np.concatenate([one, h]), min(unique, near))[len(one) :]
-        for one, h, near in zip(apart, rests, search.near, strict=True)
-    ]
+    triples = zip(one_each, rests, search.near, strict=True)
+    close = [distinct(np.concatenate([one, h]), min(unique, near))[len(one) :] for one, h, near in triples]
     if not any(map(len, close)):
         return
     polished = search.polish(close)
@@ -388,10 +381,19 @@ def _eigenvalues(step: StepFunction, x: Tensor, h: Tensor, before: FixedPoints |
 
 def _reservations(n_marginal: int, capped: bool, limits: _Limits) -> tuple[str, ...]:
     too_many = (f"more than {limits.max_points} points",) * capped
-    return too_many + (f"{n_marginal} points on a continuum: their number has no meaning",) * (n_marginal > 0)
+    return too_many + ("points on a continuum, whose number has no meaning",) * (n_marginal > 0)
 
 
-def notes(members: Sequence[FixedPoints]) -> str:
-    """What is to be said of one or more members beside their numbers of points: each thing once, "" for nothing."""
-    reservations = {text for points in members for text in points.reservations}
-    return "; ".join([*sorted(reservations), *outcome_notes([points.runs for points in members])])
+def notes(members: Sequence[FixedPoints], names: Sequence[str] = ()) -> str:
+    """What is to be said of one or more members beside their numbers of points, "" for nothing.
+
+    Args:
+        members: their fixed points.
+        names: of the members, to say whose reservations they are; none for a member alone.
+    """
+    said, texts = [], {text for points in members for text in points.reservations}
+    for text in sorted(texts):
+        some = [name for name, points in zip(names, members, strict=False) if text in points.reservations]
+        listed = f"network{'s' * (len(some) > 1)} {', '.join(some)}: " if some else ""
+        said.append((listed if len(some) <= MOST_NAMES else f"{len(some)} of {len(names)} networks: ") + text)
+    return "; ".join([*said, *outcome_notes([points.runs for points in members])])

@@ -24,8 +24,8 @@ from degeneracy.analysis.dynamics.fixed_point_search import (
 from degeneracy.analysis.dynamics.spectra import Spectra
 from degeneracy.analysis.recording import Array, StepFunction
 
-# A run ends once it has settled, checked after 200, 400, 800, ... steps, and after the most at the latest.
-FIRST_STEPS, MOST_STEPS = 200, 3200
+# A run ends once it has settled, checked after 100, 200, 400, ... steps, and after the most at the latest.
+FIRST_STEPS, MOST_STEPS = 100, 3200
 MAX_PERIOD = 12
 # A state that is back after p steps to within this, in units of `near`, has settled: at that rate it would leave its
 # neighbourhood in none of the steps that a run takes.
@@ -212,7 +212,7 @@ def _new_cycles(
     cycles: list[Cycle] = []
     for point in solved[speed <= tolerance]:
         orbit = _orbit(step, x, point, period, near)
-        if len(orbit) == 1 or _distances(ends, orbit).min() > SAME_END * near:
+        if len(orbit) == 1:
             continue
         cycle = Cycle(position=orbit, eigenvalues=multipliers(step, x, orbit), n_runs=0)
         # On a continuum of cycles they are kept at the spacing of neighbourhoods, as points are.
@@ -275,7 +275,7 @@ def outcome_notes(members: Sequence[Outcomes]) -> list[str]:
             [sum(cycle.n_runs for cycle in each.cycles) for each in members],
         ),
         (
-            f"end in no fixed point and no cycle of a period up to {MAX_PERIOD}",
+            f"reach no fixed point and no cycle of a period up to {MAX_PERIOD} within {MOST_STEPS} steps",
             [each.n_restless for each in members],
         ),
         ("grow without bound", [each.n_unbounded for each in members]),

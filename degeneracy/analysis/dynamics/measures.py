@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -130,8 +129,8 @@ class CKA(_Shape):
     source: ClassVar[str] = "Kornblith, Norouzi, Lee & Hinton (2019), ICML, arXiv 1905.00414"
 
 
-# The fixed points of members, and those of a second search.
-_Searched = tuple[list[fixed_points.FixedPoints], list[fixed_points.FixedPoints]]
+# The fixed points of members, those of a second search, and the members' names.
+_Searched = tuple[list[fixed_points.FixedPoints], list[fixed_points.FixedPoints], Sequence[str]]
 
 
 class FixedPointCensus(MeasureInParts):
@@ -150,10 +149,11 @@ class FixedPointCensus(MeasureInParts):
     )
     zero: ClassVar[str] = "distances: as many points of each kind; the same spectra"
     source: ClassVar[str] = "Sussillo & Barak (2013), Neural Computation 25:626; distances ours"
+    revision: ClassVar[int] = 1  # what forward runs end in is searched and counted
 
     input: Literal["zero", "mean"] = pydantic.Field("zero", description="the constant input searched under")
     n_starts: int = pydantic.Field(
-        256, ge=1, description="starts per member, from visited states; half are run forward first"
+        256, ge=1, description="starts per member, from visited states; half are also run forward"
     )
     n_eigenvalues: int = pydantic.Field(8, ge=1, description="eigenvalues a point that are compared")
     seed: int = pydantic.Field(0, ge=0, description="of the starts; the repeat search takes the next")
@@ -164,48 +164,52 @@ class FixedPointCensus(MeasureInParts):
         assert step is not None
         if self.input == "mean" and len(step.inputs) < 2:
             raise UserError("fixed_points: input = 'mean' needs the inputs of the task, which were not given")
-        members = range(len(step.visited))
-        steps = [step.select([k]) for k in members] if step.visited.device.type == "cpu" else [step]
-        return [partial(self._search_twice, some) for some in steps]
+        n_members = len(step.visited)
+        together = n_members if step.visited.device.type != "cpu" else 1
+        batches = [range(k, k + together) for k in range(0, n_members, together)]
+        return [
+            partial(self._search_twice, step.select(some), [recording.members[k] for k in some])
+            for some in batches
+        ]
 
     def whole(self, done: Sequence[_Searched]) -> Measured:
-        """Counts and distances, with the points themselves."""
-        points, repeated = (list(chain(*each)) for each in zip(*done, strict=True))
+        """Counts and distances, with the points and the cycles themselves."""
+        points = [p for part in done for p in part[0]]
+        repeated = [p for part in done for p in part[1]]
         searched = np.where([p.n_starts > 0 for p in points], 1.0, np.nan)
         stable = searched * [(p.index == 0).sum() for p in points]
         total = searched * [len(p) for p in points]
         cycles = searched * [len(p.cycles) for p in points]
         census = fixed_point_distances.census_distance(points)
         spectrum = fixed_point_distances.spectrum_distance(points, n_eigenvalues=self.n_eigenvalues)
-        again = jackknife.member_mean(fixed_point_distances.repeat_census_distance(points, repeated))
+        again = fixed_point_distances.repeat_census_distance(points, repeated)
         apart = [
             fixed_point_distances.spectrum_distance([a, b], n_eigenvalues=self.n_eigenvalues)[0, 1]
             for a, b in zip(points, repeated, strict=True)
         ]
-        note, n_left_out = fixed_points.notes(points), int(np.isnan(searched).sum())
-        if n_left_out:
-            note = f"{n_left_out} of {len(points)} networks have no number of fixed points: {note}"
-        findings = (
-            Finding(variant="n_stable", value=jackknife.member_mean(stable), note=note),
-            Finding(variant="n_stable_sd", value=jackknife.member_sd(stable)),
-            Finding(variant="n_total", value=jackknife.member_mean(total), note=note),
-            Finding(variant="n_total_sd", value=jackknife.member_sd(total)),
-            Finding(variant="n_cycles", value=jackknife.member_mean(cycles), note=note),
-            Finding(variant="census_distance", value=_pair_mean(census), floor=again),
-            Finding(
-                variant="spectrum_distance",
-                value=_pair_mean(spectrum),
-                floor=jackknife.member_mean(np.array(apart)),
-            ),
-        )
+        note = fixed_points.notes(points, [name for part in done for name in part[2]])
+        if np.isnan(searched).any():
+            note = f"no number, as not every network has one; {note}"
+        values = {
+            "n_stable": (jackknife.member_mean(stable), None),
+            "n_stable_sd": (jackknife.member_sd(stable), None),
+            "n_total": (jackknife.member_mean(total), None),
+            "n_total_sd": (jackknife.member_sd(total), None),
+            "n_cycles": (jackknife.member_mean(cycles), None),
+            "census_distance": (_pair_mean(census), jackknife.member_mean(again)),
+            "spectrum_distance": (_pair_mean(spectrum), jackknife.member_mean(np.array(apart))),
+        }
         return Measured(
-            findings=findings,
+            findings=tuple(
+                Finding(variant=name, value=value, floor=floor, note=note)
+                for name, (value, floor) in values.items()
+            ),
             distances={"census_distance": census, "spectrum_distance": spectrum},
             arrays=_point_arrays(points),
             diagnostics={"rejected": float(np.mean([p.n_rejected for p in points]))},
         )
 
-    def _search_twice(self, step: StepFunction) -> _Searched:
+    def _search_twice(self, step: StepFunction, members: Sequence[str]) -> _Searched:
         search = partial(
             fixed_points.find_fixed_points,
             step,
@@ -213,7 +217,7 @@ class FixedPointCensus(MeasureInParts):
             n_starts=self.n_starts,
         )
         points = search(seed=self.seed)
-        return points, search(seed=self.seed + 1, found_before=points)
+        return points, search(seed=self.seed + 1, found_before=points), members
 
 
 def _pair_mean(distances: Array) -> Estimate:
@@ -224,14 +228,23 @@ def _pair_mean(distances: Array) -> Estimate:
 
 
 def _point_arrays(points: Sequence[fixed_points.FixedPoints]) -> dict[str, NDArray[Any]]:
-    """The points of all members one below the other, `member` saying whose each is (its position)."""
+    """The points of all members one below the other, `member` saying whose each is (its position).
+
+    The points of cycles likewise: `cycle` numbers a member's cycles, and its points follow in the order of the steps.
+    """
     sizes = {p.position.shape[1] for p in points}
     if len(sizes) > 1:  # members of different sizes have no common array
         return {}
+    none = np.zeros((0, *sizes))
+    cycles = [(k, c, cycle) for k, p in enumerate(points) for c, cycle in enumerate(p.cycles)]
+    lengths = [len(cycle.position) for *_, cycle in cycles]
     return {
         "position": np.concatenate([p.position for p in points]),
         "speed": np.concatenate([p.speed for p in points]),
         "eigenvalues": np.concatenate([p.eigenvalues for p in points]),
         "index": np.concatenate([p.index for p in points]),
         "member": np.repeat(np.arange(len(points)), [len(p) for p in points]),
+        "cycle_position": np.concatenate([none, *(cycle.position for *_, cycle in cycles)]),
+        "cycle_member": np.repeat(np.array([k for k, *_ in cycles], dtype=np.int64), lengths),
+        "cycle": np.repeat(np.array([c for _, c, _ in cycles], dtype=np.int64), lengths),
     }

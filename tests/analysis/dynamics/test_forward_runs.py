@@ -10,13 +10,14 @@ from safetensors.torch import load_file
 
 from degeneracy.analysis.dynamics.fixed_point_distances import census
 from degeneracy.analysis.dynamics.fixed_points import find_fixed_points
-from degeneracy.analysis.dynamics.forward_runs import multipliers
-from degeneracy.analysis.dynamics.measures import FixedPointCensus
-from degeneracy.analysis.recording import Recording
-from degeneracy.measuring.record import step_function
-from degeneracy.networks.cells import TanhCell
+from degeneracy.analysis.dynamics.forward_runs import (
+    Outcomes,
+    multipliers,
+    run_forward,
+)
 
 PARITY = Path(__file__).parents[2] / "data" / "parity_tanh.safetensors"
+NEITHER = "reach no fixed point and no cycle of a period up to 12 within 3200 steps"
 ROOT = 0.9575040240772687  # of h = tanh(2 h), by bisection
 
 # --- Systems with known attractors ------------------------------------------------------------------------------
@@ -87,7 +88,7 @@ def test_motion_without_a_short_period_is_neither_point_nor_cycle(angle):
     np.testing.assert_allclose(found.position, [[0.0, 0.0]], atol=1e-6)  # the centre, unstable
     assert (census(found), found.cycles) == ({2: 1}, ())
     assert (found.runs.n_restless, found.runs.n_runs) == (32, 32)
-    assert found.note == "100% of forward runs end in no fixed point and no cycle of a period up to 12"
+    assert found.note == f"100% of forward runs {NEITHER}"
 
 
 def test_a_circle_of_cycles_is_a_continuum_and_says_so():
@@ -102,6 +103,121 @@ def test_what_grows_without_bound_is_said():
     assert census(found) == {1: 1}
     assert (found.runs.n_unbounded, found.runs.n_restless) == (20, 0)
     assert found.note == "100% of forward runs grow without bound"
+
+
+# --- What is slow, close together or without number ------------------------------------------------------------
+
+
+def test_attractors_in_one_neighbourhood_are_all_found():
+    """h' = 0.02 tanh(100 h) in each of two units: with h = 0.02 u, u' = tanh(2 u), which rests at +-0.9575."""
+    [found] = find_fixed_points(step_of(lambda h, _: 0.02 * torch.tanh(100 * h), uniform((1, 256, 2))))
+    stable = found.position[found.index == 0]
+    corners = 0.01915 * np.array(
+        [[-1, -1], [-1, 1], [1, -1], [1, 1]]
+    )  # four digits, as worked out for one unit
+    np.testing.assert_allclose(stable[np.lexsort(stable.round(3).T[::-1])], corners, atol=1e-6)
+    assert found.note == ""
+
+
+def test_points_on_a_continuum_keep_their_spacing():
+    """All of the line h_2 = 0 is at rest, and every run ends at another point of it."""
+    factors = torch.tensor([1.0, 0.5])
+    step = step_of(lambda h, _: h * factors.to(h), uniform((1, 100, 2)))
+    [found] = find_fixed_points(step)
+    assert found.n_marginal == len(found) > 3
+    near = 0.1 * float(step.visited.square().mean().sqrt())
+    assert np.diff(np.sort(found.position[:, 0])).min() / np.sqrt(2) > near  # root mean square over two units
+    assert found.runs == Outcomes(n_runs=50)
+
+
+def test_an_attractor_that_is_reached_slowly_behind_a_slow_passage_is_found():
+    """As behind a slow passage, but close to 3 the derivative is 0.999: no run has come to rest after 3,200 steps."""
+
+    def step(h: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        rate = 0.008 * (0.5 + (h + 0.5) ** 2) * torch.sigmoid(-8 * (h - 1.5))
+        return h + (0.001 + rate) * (3 - h)
+
+    [found] = find_fixed_points(step_of(step, uniform((1, 256, 1)) / 2 - 0.5))
+    np.testing.assert_allclose(found.position, [[3.0]], atol=1e-10)  # speed 1e-14 over 1 - 0.999
+    assert found.runs == Outcomes(n_runs=128)
+
+
+def test_a_rest_that_is_neared_slowly_is_a_rest():
+    """h' = 0.999 h: after 3,200 steps 0.04 of the way is left, exp(-3.2), and it goes on towards 0."""
+    step = step_of(lambda h, _: 0.999 * h, 0.1 * uniform((1, 60, 1)) + 0.5)
+    [found] = find_fixed_points(step)
+    assert census(found) == {0: 1}
+    assert found.runs == Outcomes(n_runs=30)
+
+
+def test_a_cycle_that_is_neared_slowly_is_a_cycle():
+    """h' = -h (1 + e - e h^2) goes between +-1; over two steps the derivative is (1 - 2 e)^2 = 0.9992."""
+    e = 2e-4
+    visited = 0.2 * uniform((1, 60, 1)) + 1.1
+    visited[:, ::3] = 1.0  # these have settled at once; others are up to 0.1 away after 3,200 steps
+    step = step_of(lambda h, _: -h * (1 + e - e * h**2), visited)
+    [found] = find_fixed_points(step)
+    [cycle] = found.cycles
+    np.testing.assert_allclose(
+        sorted(cycle.position[:, 0]), [-1, 1], atol=1e-9
+    )  # speed 1e-13 over 1 - 0.9992
+    np.testing.assert_allclose(cycle.eigenvalues, [(1 - 2 * e) ** 2], atol=1e-9)
+    assert (cycle.n_runs, found.runs.n_restless) == (30, 0)
+
+
+def test_a_rest_that_is_neared_from_both_sides_is_no_cycle():
+    """h' = -0.99999 h is back after two steps to within 2e-5, and on its way to 0 for 100,000 steps."""
+    visited = torch.cat([uniform((1, 40, 1)), 0.1 * uniform((1, 40, 1), 1)], dim=1)
+    [found] = find_fixed_points(step_of(lambda h, _: -0.99999 * h, visited))
+    assert (census(found), found.cycles) == ({0: 1}, ())
+    assert 0 < found.runs.n_restless <= 40
+
+
+def test_cycles_without_number_are_said_to_have_none():
+    step = step_of(lambda h, _: -h, uniform((1, 100, 2)))  # every state comes back after two steps
+    [found] = find_fixed_points(step)
+    assert len(found.cycles) > 1
+    assert all(cycle.is_marginal for cycle in found.cycles)
+    assert found.note.endswith("cycles on a continuum, whose number has no meaning")
+    firsts = np.array([cycle.position[0] for cycle in found.cycles])
+    both = np.concatenate([firsts, -firsts])
+    gap = np.sqrt(np.square(both[:, None] - both).mean(-1))[~np.eye(len(both), dtype=bool)]
+    assert gap.min() > 0.99 * 0.1 * float(
+        step.visited.square().mean().sqrt()
+    )  # but for a point and its own mirror
+
+
+def test_a_slow_turn_about_an_unstable_cycle_is_no_cycle():
+    """The third unit goes between +-0.9575, the others turn by 0.05 per step on a circle of radius 0.05 about 0."""
+    c, s = np.cos(0.05), np.sin(0.05)
+
+    def step(h: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        turned = torch.stack([c * h[..., 0] - s * h[..., 1], s * h[..., 0] + c * h[..., 1]], dim=-1)
+        gain = 1 + 0.01 * (1 - 400 * turned.square().sum(-1, keepdim=True)).clamp(min=-9)
+        return torch.cat([gain * turned, -torch.tanh(2 * h[..., 2:])], dim=-1)
+
+    [found] = find_fixed_points(step_of(step, uniform((1, 100, 3))))
+    assert found.runs == Outcomes(n_runs=50, n_restless=50)
+
+
+def test_a_run_that_has_settled_is_left_there_while_others_go_on():
+    """Beside a member that never settles, 0.9^100 is left of the way to 0 and not 0.9^3200."""
+    gains = torch.tensor([[[0.9]], [[-1.0]]])
+    starts, x = torch.ones(2, 3, 1), torch.tensor([0.3])
+    turning_on = step_of(lambda h, x, gain: torch.where(gain < 0, h + x, gain * h), starts, weights=[gains])
+    ended = run_forward(turning_on, starts, x, [0.1, 0.1])
+    np.testing.assert_allclose(ended.state[0], 0.9**100, rtol=1e-4)  # 100 products in float32
+    np.testing.assert_allclose(ended.state[1], 1 + 3200 * 0.3, rtol=1e-4)
+    np.testing.assert_allclose(
+        ended.gap[1, 0], 3 * np.arange(1, 13), rtol=1e-3
+    )  # 0.3 per step, in units of 0.1
+
+
+def test_a_drift_is_no_rest_however_slow():
+    for speed in (0.1, 1e-6):
+        found = find_fixed_points(step_of(lambda h, _, v=speed: h + v, uniform((1, 40, 1))))[0]
+        assert found.runs == Outcomes(n_runs=20, n_restless=20)
+        assert (len(found), found.note) == (0, f"100% of forward runs {NEITHER}")
 
 
 # --- Trained networks -------------------------------------------------------------------------------------------
@@ -185,48 +301,3 @@ def test_what_a_member_ends_in_depends_on_no_companion():
         for a, b in zip(found.cycles, alone.cycles, strict=True):
             assert a.position.tobytes() == b.position.tobytes()
     assert [len(found.cycles) > 0 for found in together] == [False, True, False]
-
-
-# --- The rows ---------------------------------------------------------------------------------------------------
-
-
-def rows(step):
-    measure = FixedPointCensus(n_starts=32)
-    recording = Recording(members=tuple(map(str, range(len(step.visited)))), step=step)
-    measured = measure.whole([part() for part in measure.parts(recording)])
-    return {finding.variant: finding for finding in measured.findings}
-
-
-def test_the_rows_say_what_share_of_runs_ends_in_no_fixed_point():
-    step = step_of(
-        lambda h, _, gain: torch.tanh(gain * h),
-        uniform((2, 64, 1)),
-        weights=[torch.tensor([2.0, -2.0])[:, None, None]],
-    )
-    table = rows(step)
-    assert [table[row].value.value for row in ("n_stable", "n_total", "n_cycles")] == [1.0, 2.0, 0.5]
-    for row in ("n_stable", "n_total", "n_cycles"):
-        assert table[row].note == "50% of forward runs (1 of 2 networks) end in cycles of period 2"
-
-
-def test_a_network_with_weights_that_are_not_finite_has_no_number_and_the_rows_say_why():
-    cell = TanhCell()
-    params = {
-        "W_rec": uniform((3, 4, 4)), "W_in": uniform((3, 4, 2), 1), "bias": uniform((3, 4), 2),
-        "W_out": uniform((3, 1, 4), 3), "b_out": uniform((3, 1), 4),
-    }  # fmt: skip
-    sound = step_function(cell, params, uniform((3, 40, 4)), torch.zeros(1, 2))
-    w_rec = params["W_rec"].clone()
-    w_rec[1, 2, 3] = torch.inf  # tanh of it is finite, and so is every step
-    step = step_function(cell, {**params, "W_rec": w_rec}, sound.visited, sound.inputs)
-    assert step.faults == ("", "weights that are not finite: W_rec", "")
-    found = find_fixed_points(step)
-    assert (len(found[1]), found[1].n_starts, found[1].note) == (0, 0, "weights that are not finite: W_rec")
-    for k in (0, 2):
-        assert found[k].position.tobytes() == find_fixed_points(sound)[k].position.tobytes()
-    table = rows(step)
-    for row in ("n_stable", "n_total", "n_cycles", "census_distance", "spectrum_distance"):
-        assert np.isnan(table[row].value.value)
-    why = "1 of 3 networks have no number of fixed points: weights that are not finite: W_rec"
-    assert table["n_stable"].note.startswith(why)
-    assert np.isfinite(rows(sound)["n_stable"].value.value)
