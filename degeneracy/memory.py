@@ -95,10 +95,8 @@ def _of_groups(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/f
         top = root / controllers
         name = "memory.limit_in_bytes" if controllers else "memory.max"
         group = top / path.lstrip("/")
-        for folder in (
-            group,
-            *group.parents,
-        ):  # within a container the path may lead nowhere, but its top is there
+        # Within a container the path may lead nowhere, but its top is there.
+        for folder in (group, *group.parents):
             if folder == top or top in folder.parents:
                 yield from _limit(folder / name)
 

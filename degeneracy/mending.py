@@ -80,9 +80,8 @@ def _sort_out(
             records.append(found)
         except DamagedFile as error:
             reasons.append(error.reason)
-            return next_start(
-                path, found.payload_at
-            )  # bytes may be lost: the next record then begins within this
+            # Bytes may be lost: the next record then begins within this one.
+            return next_start(path, found.payload_at)
     return -1
 
 

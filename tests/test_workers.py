@@ -152,6 +152,22 @@ def test_what_comes_back_late_is_not_handed_on_twice(monkeypatch: pytest.MonkeyP
     assert (sorted(values), made) == (["a", "again", "again"], [1, 2])
 
 
+def test_what_a_pool_has_not_drawn_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pool:
+        """Ends after one call at each use."""
+
+        def __init__(self, **_: Any) -> None:
+            self._backend = None
+
+        def __call__(self, calls: Iterator[Any]) -> Iterator[Any]:
+            for function, arguments, options in calls:
+                yield function(*arguments, **options)
+                return
+
+    monkeypatch.setattr(workers.joblib, "Parallel", Pool)
+    assert list(spread([Call(pow, (k, 2)) for k in range(4)], jobs=2)) == [0, 1, 4, 9]
+
+
 def test_it_is_made_again_with_nothing_beside_it(tmp_path: Path) -> None:
     """Of two calls that are under way, each is made again alone: their times do not meet."""
     code = (

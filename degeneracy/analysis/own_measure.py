@@ -79,7 +79,8 @@ class _Own(Measure):
 
     def _check_distances(self, value: Array, members: tuple[str, ...]) -> None:
         """Refuse what is no distance between members: negative, or another one from b to a than from a to b."""
-        np.fill_diagonal(off := value.copy(), 0.0)
+        off = value.copy()
+        np.fill_diagonal(off, 0.0)
         largest = np.nanmax(np.abs(off), initial=0.0)
         if (off < 0).any():
             a, b = np.argwhere(off < 0)[0]

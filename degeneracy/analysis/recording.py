@@ -23,8 +23,7 @@ class Weights:
     `candidate` is the gate whose rows flip sign with a unit (the candidate of GRU and LSTM; the only gate of a
     tanh cell). `bias` has one or two rows a gate: `bias[gate, k, unit]`. Of the gates in `summed_biases` only the sum
     of the rows acts; it is kept in the first row, with 0 in the others, so that two networks which differ in nothing
-    but how it is split are the same weights. All become float64
-    arrays.
+    but how it is split are the same weights. All become float64 arrays.
     """
 
     recurrent: Array  # (gate, post, pre)

@@ -235,7 +235,7 @@ def _difference_of_states(k: int, cell: str, params: Params, run: _Run) -> float
     allowed = ROUNDINGS * torch.maximum(change, eps * size)
     # Not what overflows in single precision, and not what is not finite, which a network that diverged may be.
     counted = (allowed <= TELLING * size) & (size < torch.finfo(torch.float32).max ** 0.5)
-    return _proved(k, f"states, read as {cell}", run.states.double() - exact, allowed, size, counted)
+    return _proved(k, f"states, read as {cell},", run.states.double() - exact, allowed, size, counted)
 
 
 def _states(cell: str, params: Params, inputs: Tensor, rounding: float) -> Tensor:
@@ -267,7 +267,7 @@ def _proved(k: int, what: str, difference: Tensor, allowed: Tensor, size: Tensor
     if wrong.any():
         worst = torch.where(wrong, largest, -1.0).argmax()
         raise UserError(
-            f"from_modules: member {k} does not run as its weights say: the largest difference of its {what}, is"
+            f"from_modules: member {k} does not run as its weights say: the largest difference of its {what} is"
             f" {largest.flatten()[worst]:.3g}, where rounding explains {allowed.flatten()[worst]:.1g}; a forward, a"
             " hook or a start of its own acts, which cannot be read (give its states and weights to measure_arrays)"
         )

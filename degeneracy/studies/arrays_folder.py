@@ -58,6 +58,27 @@ def measure_to_folder(
     """
     source, out, name = user_path(source), user_path(out), path_text(source.stem)
     before = _written_before(out)
+    fields = _fields(measures, settings)
+    built = build_measures(fields["measures"], fields["options"])
+    arguments = load_arrays(source) | ({"cell": cell} if cell else {})
+    fields["cell_options"] = {**arguments.pop("cell_options", {}), **fields["cell_options"]}
+    result = measure_arrays(**arguments, **fields, jobs=jobs, condition=name)
+    study = StudyResult(name=name, results=(result,), provenance={"degeneracy": __version__})
+    about = {
+        "kind": "arrays",
+        "format": FORMAT,
+        "source": path_text(source.name),
+        "cell": result.spec["cell"],
+        "measures": {name: measure.model_dump(mode="json") for name, measure in built.items()},
+        "degeneracy": __version__,
+    }
+    tables = {"degeneracy.csv": study.table.to_csv(index=False).encode(), "distances.npz": _distances(result)}
+    _write(out, about, tables, before)
+    return study, study.report(out / "report.html")
+
+
+def _fields(measures: Sequence[str], settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The arguments of `measure_arrays` that are set, beside those that the file holds."""
     fields: dict[str, Any] = {
         "measures": tuple(measures) or tuple(MEASURES),
         "options": {},
@@ -67,30 +88,21 @@ def measure_to_folder(
         if key_parts(key)[0] not in fields:
             raise UserError(f"'{key}' cannot be set for arrays: only options, measures and cell_options can")
         override(fields, key, value)
-    built = build_measures(fields["measures"], fields["options"])
     if not isinstance(fields["cell_options"], Mapping):
         raise UserError(f"cell_options = {fields['cell_options']!r} is wrong: write cell_options.FIELD=VALUE")
-    arguments = load_arrays(source) | ({"cell": cell} if cell else {})
-    fields["cell_options"] = {**arguments.pop("cell_options", {}), **fields["cell_options"]}
-    result = measure_arrays(**arguments, **fields, jobs=jobs, condition=name)
-    study = StudyResult(name=name, results=(result,), provenance={"degeneracy": __version__})
-    used = {name: measure.model_dump(mode="json") for name, measure in built.items()}
-    about = {
-        "kind": "arrays",
-        "format": FORMAT,
-        "source": path_text(source.name),
-        "cell": result.spec["cell"],
-        "measures": used,
-        "degeneracy": __version__,
-    }
-    tables = {"degeneracy.csv": study.table.to_csv(index=False).encode(), "distances.npz": _distances(result)}
+    return fields
+
+
+def _write(
+    out: Path, about: Mapping[str, Any], tables: Mapping[str, bytes], before: Mapping[str, Any]
+) -> None:
+    """Write arrays.json with the digests of the tables, then these, in place of none but our own."""
     with advising(ADVICE):
         replaced = check_replaceable(out, before, tables, repair=False)
     digests = {name: sha256(data) for name, data in tables.items()}
     write_json(out / "arrays.json", {**about, "tables": digests, "replaced": replaced})
     for name, data in tables.items():
         write_bytes(out / name, data)
-    return study, study.report(out / "report.html")
 
 
 def _written_before(out: Path) -> dict[str, Any]:

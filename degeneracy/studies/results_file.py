@@ -37,7 +37,7 @@ def read_results(root: Path) -> dict[str, Any]:
         raise DamagedFile(file, f"it lacks what such a file has ('{lacking[0]}')")
     there = [name for name in TELLING if exists(root / name)]
     if there and not any(_is_known(root, name, index) for name in there):
-        raise DamagedFile(file, "it is another run's ({' and '.join(there)} are not what it says)")
+        raise DamagedFile(file, f"it is another run's ({' and '.join(there)} are not what it says)")
     return index
 
 

@@ -66,10 +66,10 @@ def run_study(
     """
     plan = study if isinstance(study, Study) else load_study(study)
     place, n_jobs = resolve_device(device), resolve_jobs(jobs)
-    conditions = plan.conditions()
+    conditions, measures = plan.conditions(), plan.build_measures()
     for condition in conditions:
-        condition.check_measures(plan.build_measures(), plan.probe)
-        condition.check_memory(plan.build_measures(), plan.probe, len(plan.seeds), device=place)
+        condition.check_measures(measures, plan.probe)
+        condition.check_memory(measures, plan.probe, len(plan.seeds), device=place)
     root = user_path(out) if out else plan.folder
     with advising(REPAIR):
         return _run(plan, conditions, root, place, n_jobs, progress, repair)

@@ -135,9 +135,10 @@ def tune(
         max_evaluations=max_evaluations,
     )
     for strength in (question.span.low, question.span.high):
-        ends = question.study(strength)
-        for condition in ends.conditions():
-            condition.check_memory(ends.build_measures(), ends.probe, len(ends.seeds), device=place)
+        end = question.study(strength)
+        built = end.build_measures()
+        for condition in end.conditions():
+            condition.check_memory(built, end.probe, len(end.seeds), device=place)
     root = user_path(out) if out else default_folder(plan, knob)
     folder = TuningFolder.open(root, question, repair=repair)
     rows: list[Row] = []

@@ -320,8 +320,9 @@ def test_results_of_another_run_are_named(out: Path, alone: Path, tmp_path: Path
     run(tmp_path / "other", seeds=[0, 1, 2, 3])
     for name in ("results.json", "study.json"):
         (out / name).write_bytes((tmp_path / "other" / name).read_bytes())
-    with pytest.raises(DamagedFile, match=r"results.json: it is another run's"):
+    with pytest.raises(DamagedFile, match=r"results.json: it is another run's") as caught:
         load_run(out)
+    assert "(degeneracy.csv and provenance.json are not what it says)" in str(caught.value)
     run(out, repair=True)
     assert_same_results(out, alone)
     assert (out / "results.json.damaged-1").exists()

@@ -27,8 +27,6 @@ RELATIVE_TOLERANCE = 1e-6
 # Ridge on the (orthonormal) delay coordinates, as in dsa-metric: damps directions seen at the last step alone.
 RIDGE = 1e-8
 AXES = ("trial", "time", "unit")
-
-
 # Into how many blocks one long trial is cut, where each still has twice the steps that an operator takes at least.
 MOST_BLOCKS = 8
 

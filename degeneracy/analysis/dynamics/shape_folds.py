@@ -38,8 +38,6 @@ SEED = 0
 # Procrustes: share of the variance in trials left out that lies where the training trials vary. Less, and the rotation
 # is not determined by them.
 SPANNED = 0.99
-
-
 # A singular value or variance below this share of the largest is rounding: with what the other folds have along such a
 # direction it would count as much as its square root.
 ROUNDING = 1e-13

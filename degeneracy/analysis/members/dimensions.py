@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from degeneracy.analysis.activity import varies
 from degeneracy.analysis.recording import Array, Weights
 from degeneracy.analysis.scaling import near_one
 from degeneracy.errors import UserError
@@ -62,11 +63,10 @@ def participation_ratio(states: ArrayLike) -> float:
         raise UserError(
             f"participation_ratio: finite states (trial, time, unit) are needed, got shape {x.shape}"
         )
+    if not varies(x):
+        return 0.0
     x, _ = near_one(x.reshape(-1, x.shape[-1]))
     centred = x - x.mean(axis=0)
-    rounding = np.finfo(float).eps * max(x.shape) * np.linalg.norm(x)  # left by centring of constant states
-    if np.linalg.norm(centred) <= rounding:
-        return 0.0
     centred = centred / np.linalg.norm(centred)
     gram = centred.T @ centred
     return float(np.trace(gram) ** 2 / (gram**2).sum())
