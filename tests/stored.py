@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from degeneracy.records import Flaw, Record, read_arrays, scan
+from degeneracy.core.records import Flaw, Record, read_arrays, scan
 
 
 def records(pack: Path) -> list[Record]:

@@ -5,8 +5,8 @@ import torch
 
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.statistics.jackknife import constant, member_cv, member_mean, member_sd, pair_mean
+from degeneracy.core.streams import Streams
 from degeneracy.measuring.results import Examples, MemberSummary, Result
-from degeneracy.streams import Streams
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import FlipFlop
 

@@ -53,7 +53,7 @@ def test_the_study_file() -> None:
 
 def test_the_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In small: fewer seeds, units and steps."""
-    [source] = [block for block in blocks("python") if "result.report" in block]
+    [source] = [block for block in blocks("python") if "dg.report" in block]
     for large, small in (
         ("n_steps=50", "n_steps=10, threshold=2.0"),
         ("batch_size=64, steps_per_epoch=25", "batch_size=8, steps_per_epoch=2"),

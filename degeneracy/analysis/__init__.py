@@ -4,6 +4,7 @@
 fields of its class.
 """
 
+from degeneracy.analysis.as_measure import as_measure
 from degeneracy.analysis.behavior.measures import (
     OODErrorCV,
     OODErrorIQR,
@@ -15,14 +16,13 @@ from degeneracy.analysis.behavior.measures import (
 )
 from degeneracy.analysis.dynamics.dsa_measure import DSA
 from degeneracy.analysis.dynamics.measures import CKA, SVCCA, FixedPointCensus, Procrustes
-from degeneracy.analysis.measure import Estimate, Finding, Measure, Measured
-from degeneracy.analysis.members.measures import (
+from degeneracy.analysis.learning.measures import (
     EffectiveRank,
     KernelAlignment,
     ParticipationRatio,
     RepresentationAlignment,
 )
-from degeneracy.analysis.own_measure import own_measure
+from degeneracy.analysis.measure import Estimate, Finding, Measure, Measured
 from degeneracy.analysis.recording import Recording, StepFunction, TangentKernel, Variant, Weights
 from degeneracy.analysis.weights.measures import PIF, Orthogonal, SignedPIF, WeightChange
 
@@ -63,5 +63,5 @@ __all__ = [
     "TangentKernel",
     "Variant",
     "Weights",
-    "own_measure",
+    "as_measure",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from degeneracy.analysis.measure import Measured, nan_finding
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.analysis.scaling import near_one
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 NO_ACTIVITY = "no activity, the states do not vary"
 N_NAMED = 5  # members that a note names before it counts

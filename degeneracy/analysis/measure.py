@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from degeneracy.analysis.recording import Array, Recording
-from degeneracy.specs import Spec
+from degeneracy.core.specs import Spec
 
 Level = Literal["behavior", "dynamics", "weights", "learning"]
 

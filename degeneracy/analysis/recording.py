@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from degeneracy.numeric import real_array
+from degeneracy.core.numeric import real_array
 
 Array = NDArray[np.float64]
 

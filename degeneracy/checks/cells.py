@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degeneracy.ambient import ordinary_state
 from degeneracy.analysis.weights.symmetry import SYMMETRIES, random_copy
 from degeneracy.checks.claim import require
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.streams import Streams
 from degeneracy.measuring.record import member_weights
 from degeneracy.networks import forward, weights_obstacle
 from degeneracy.networks.cells import Cell, Params
-from degeneracy.streams import Streams
 
 N_UNITS, N_INPUTS, N_OUTPUTS = 6, 2, 2
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from degeneracy.ambient import ordinary_state
 from degeneracy.checks.claim import CheckFailed
-from degeneracy.errors import UserError
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, forward
-from degeneracy.streams import Streams
 from degeneracy.tasks import Task
 from degeneracy.training import Training, one_thread, train_stack
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from degeneracy.ambient import ordinary_state
 from degeneracy.analysis import Measure, Recording
 from degeneracy.analysis.measure import PERMUTATION, ROTATION, SCALE, SIGNS, TRANSLATION
 from degeneracy.checks.claim import require
+from degeneracy.core.ambient import ordinary_state
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.record import record
@@ -148,7 +148,7 @@ def check_measure(measure: Measure) -> None:
     """All claims of a measure.
 
     Args:
-        measure: of a class of one's own, or `analysis.own_measure(name, function)()` for a function.
+        measure: of a class of one's own, or `analysis.as_measure(name, function)()` for a function.
 
     Raises:
         CheckFailed: one that does not hold.

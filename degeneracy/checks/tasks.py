@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from degeneracy.ambient import ordinary_state
 from degeneracy.checks.claim import require
-from degeneracy.streams import Streams
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.streams import Streams
 from degeneracy.tasks import Task, Trials, mean_squared_error, trial_errors
 
 

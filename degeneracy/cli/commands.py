@@ -19,18 +19,18 @@ from typing import Any
 
 from degeneracy.cli.parser import build_parser, parse_jobs, parse_setting, settings_of
 from degeneracy.cli.stopping import Stop, stop_workers
-from degeneracy.errors import UserError, one_line, unknown_name
-from degeneracy.user_files import user_path
+from degeneracy.core.errors import UserError, one_line, unknown_name
+from degeneracy.core.user_files import user_path
 
 log = logging.getLogger("degeneracy")
 
 
 def _run(args: argparse.Namespace) -> None:
     from degeneracy.cli.text import table_text
-    from degeneracy.studies.run_directory import RunDirectory
-    from degeneracy.studies.running import run_study
+    from degeneracy.core.workers import resolve_jobs
+    from degeneracy.runs.run_directory import RunDirectory
+    from degeneracy.runs.running import run_study
     from degeneracy.studies.study import load_study
-    from degeneracy.workers import resolve_jobs
 
     plan = load_study(args.study, settings_of(args), scale=args.scale)
     out = user_path(args.out) if args.out else plan.folder
@@ -94,10 +94,10 @@ def _measure_run(
     args: argparse.Namespace, source: Path, names: Sequence[str], settings: list[tuple[str, Any]]
 ) -> None:
     from degeneracy.cli.text import table_text
-    from degeneracy.studies.loading import remeasured
-    from degeneracy.studies.run_directory import RunDirectory
-    from degeneracy.studies.running import run_study
-    from degeneracy.workers import resolve_jobs
+    from degeneracy.core.workers import resolve_jobs
+    from degeneracy.runs.loading import remeasured
+    from degeneracy.runs.run_directory import RunDirectory
+    from degeneracy.runs.running import run_study
 
     if args.cell:
         raise UserError("--cell is for arrays: a run knows the cell of its networks")
@@ -118,7 +118,7 @@ def _measure_arrays(
     args: argparse.Namespace, source: Path, names: Sequence[str], settings: list[tuple[str, Any]]
 ) -> None:
     from degeneracy.cli.text import table_text
-    from degeneracy.studies.arrays_folder import measure_to_folder
+    from degeneracy.runs.arrays_folder import measure_to_folder
 
     out = user_path(args.out) if args.out else Path("runs") / source.stem
     result, report = measure_to_folder(
@@ -129,11 +129,12 @@ def _measure_arrays(
 
 
 def _report(args: argparse.Namespace) -> None:
-    from degeneracy.studies.loading import load_run
-    from degeneracy.studies.run_directory import RunDirectory
+    from degeneracy.reporting import report
+    from degeneracy.runs.loading import load_run
+    from degeneracy.runs.run_directory import RunDirectory
 
     result = load_run(args.run)
-    written = result.report(args.out) if args.out else RunDirectory.at(user_path(args.run)).report(result)
+    written = report(result, args.out) if args.out else RunDirectory.at(user_path(args.run)).report(result)
     log.info("Report: %s", written)
 
 

@@ -5,9 +5,9 @@ import tomllib
 from typing import Any, NoReturn
 
 from degeneracy.cli.tuning import TUNE, add_question
-from degeneracy.errors import UserError
-from degeneracy.user_files import whole_text
-from degeneracy.version import __version__
+from degeneracy.core.errors import UserError
+from degeneracy.core.user_files import whole_text
+from degeneracy.core.version import __version__
 
 TOP = """\
 examples:

@@ -84,7 +84,7 @@ def _importing(frame: FrameType | None) -> bool:
 
 def stop_workers() -> None:
     """End the worker processes at once, where any can have been started."""
-    if "degeneracy.workers" in sys.modules:
-        from degeneracy import workers
+    if "degeneracy.core.workers" in sys.modules:
+        from degeneracy.core import workers
 
         workers.stop_workers()

@@ -9,14 +9,14 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from degeneracy.analysis import MEASURES
-from degeneracy.errors import one_line
+from degeneracy.core.errors import one_line
+from degeneracy.core.specs import Spec, choices_of
 from degeneracy.measuring.results import Result
 from degeneracy.networks.cells import CELLS
-from degeneracy.plots import numbers
-from degeneracy.plots.names import IN_CSV_ONLY, LEVELS, primary
-from degeneracy.specs import Spec, choices_of
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import TASKS
+from degeneracy.wording import numbers
+from degeneracy.wording.names import IN_CSV_ONLY, LEVELS, primary
 
 WIDTH = 110
 HEADINGS = ("condition", "measure", "variant", "value [95% interval]", "calibrated [95% interval]", "members")

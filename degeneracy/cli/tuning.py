@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from degeneracy.errors import one_line
+from degeneracy.core.errors import one_line
 
 if TYPE_CHECKING:
     from degeneracy.tuning.tune import Tuning
@@ -56,8 +56,8 @@ def add_question(parser: argparse.ArgumentParser) -> None:
 def tuning_text(tuning: "Tuning", out: Path) -> str:
     """The curve that was seen, by strength, and the answer."""
     from degeneracy.cli.text import WIDTH, columns
-    from degeneracy.plots import numbers
-    from degeneracy.plots.names import full_name
+    from degeneracy.wording import numbers
+    from degeneracy.wording.names import full_name
 
     what = full_name(tuning.measure, tuning.variant) + (", calibrated" if tuning.calibrated else "")
     rows = [

@@ -10,7 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from degeneracy.ambient import ordinary_state
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.errors import UserError
+from degeneracy.core.files import DamagedFile, digest, read_json, write_json
+from degeneracy.core.numeric import real_array
+from degeneracy.core.registry import build, describe
+from degeneracy.core.user_files import user_path
 from degeneracy.ensembles.member_files import (
     load_member,
     member_pack,
@@ -19,15 +24,10 @@ from degeneracy.ensembles.member_files import (
     save_member,
 )
 from degeneracy.ensembles.modules import ReadModule, read_module
-from degeneracy.errors import UserError
-from degeneracy.files import DamagedFile, digest, read_json, write_json
-from degeneracy.named import build, describe
 from degeneracy.networks import Network, forward
 from degeneracy.networks.cells import Cell, Params
-from degeneracy.numeric import real_array
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import History, Member, Training, one_thread
-from degeneracy.user_files import user_path
 
 MAX_SEEDS = 100_000  # more would be a slip of the pen; each is a network to train
 CONVERGED = ("converged", "given")  # the status of members that measures look at

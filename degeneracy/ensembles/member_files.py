@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from degeneracy.files import DamagedFile
+from degeneracy.core.files import DamagedFile
+from degeneracy.core.packs import Pack
+from degeneracy.core.records import Record
 from degeneracy.networks.cells import Cell, Params
-from degeneracy.packs import Pack
-from degeneracy.records import Record
 from degeneracy.training import History, Member
 
 GATED = {"W_rec", "W_in"}  # the parameters whose gates stand apart in files and in public arrays

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams
 from degeneracy.networks import forward
 from degeneracy.networks.cells import CELLS, Params
-from degeneracy.streams import Streams
 
 KINDS = {"RNN_TANH": "tanh", "RNN_RELU": "relu", "GRU": "gru", "LSTM": "lstm"}  # the cell, by torch's `mode`
 N_STEPS = 12

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tqdm import tqdm
 
-from degeneracy.ambient import ordinary_state
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.errors import UserError
+from degeneracy.core.workers import resolve_jobs
 from degeneracy.ensembles.ensemble import Ensemble, check_seeds
-from degeneracy.errors import UserError
 from degeneracy.networks import Network
 from degeneracy.tasks import Task
 from degeneracy.training import Member, Training, check_training_memory, resolve_device, train_sweep
-from degeneracy.workers import resolve_jobs
 
 
 @ordinary_state()
@@ -46,7 +46,7 @@ def train(
 
 
 @ordinary_state()
-def sweep(
+def train_strengths(
     task: Task,
     network: Network,
     training: Training,
@@ -79,7 +79,9 @@ def sweep(
         UserError: lists that are empty or of different lengths, an unknown regulariser, and what `train` refuses.
     """
     if not isinstance(strengths, Mapping):
-        raise UserError("sweep: strengths are needed as lists by regulariser, such as {'l1': [0, 1e-4]}")
+        raise UserError(
+            "train_strengths: strengths are needed as lists by regulariser, such as {'l1': [0, 1e-4]}"
+        )
     lists = {
         name: list(each) if isinstance(each, Iterable) and not isinstance(each, str) else []
         for name, each in strengths.items()
@@ -87,7 +89,9 @@ def sweep(
     counts = {len(each) for each in lists.values()}
     if len(counts) != 1 or 0 in counts:
         said = ", ".join(f"{len(each)} of {name}" for name, each in lists.items()) or "none"
-        raise UserError(f"sweep: strengths must be lists of one length, 1 or more; given are {said}")
+        raise UserError(
+            f"train_strengths: strengths must be lists of one length, 1 or more; given are {said}"
+        )
     trainings = [
         training.replace(regularisers={**training.regularisers, **dict(zip(lists, values, strict=True))})
         for values in zip(*lists.values(), strict=True)

@@ -9,9 +9,9 @@ import torch
 
 from degeneracy.analysis import Measure, Measured, StepFunction
 from degeneracy.analysis.recording import Array
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
+from degeneracy.core.registry import describe, look_up
 from degeneracy.measuring.record import step_function
-from degeneracy.named import describe, look_up
 from degeneracy.networks.cells import CELLS, Cell
 
 # Rounding of the coarsest floats in use: bfloat16 has 8 significant bits, so that a value is off by up to 0.4%.

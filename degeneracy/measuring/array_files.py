@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from degeneracy.errors import UserError, unknown_name
+from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.memory import available_memory, in_words
+from degeneracy.core.user_files import user_path
 from degeneracy.measuring.arrays import KEYS, NUMERIC
-from degeneracy.memory import available_memory, in_words
 from degeneracy.networks.cells import CELLS
-from degeneracy.user_files import user_path
 
 NOT_NPZ = "damaged or not an .npz file, as numpy.savez writes them"
 OPTIONS = "cell_options"

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from degeneracy.ambient import ordinary_state
 from degeneracy.analysis import MEASURES, Measure, Recording, StepFunction, Variant, Weights
 from degeneracy.analysis.recording import Array
-from degeneracy.errors import UserError
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.errors import UserError
+from degeneracy.core.numeric import Layout, axis_labels, member_arrays, real_array
+from degeneracy.core.workers import resolve_jobs
 from degeneracy.measuring.array_cells import (
     GIVE_CELL,
     ArrayCell,
@@ -30,8 +32,6 @@ from degeneracy.measuring.measure import (
 from degeneracy.measuring.results import MemberSummary, Result
 from degeneracy.networks import weights_obstacle
 from degeneracy.networks.cells import Cell
-from degeneracy.numeric import Layout, axis_labels, member_arrays, real_array
-from degeneracy.workers import resolve_jobs
 
 Members = ArrayLike | Sequence[ArrayLike]  # one array with a leading member axis, or a list of arrays
 

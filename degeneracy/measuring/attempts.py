@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from degeneracy.analysis import Measured
-from degeneracy.errors import UserError, one_line
+from degeneracy.core.errors import UserError, one_line
 
 log = logging.getLogger("degeneracy")
 N_CALLS = 3  # that are named where an error arose: it may be far down in a library

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from degeneracy.analysis.recording import Variant
+from degeneracy.core.streams import Streams
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.probe import Probe
 from degeneracy.networks import Network, draw_noise, forward, input_drive, read_out
 from degeneracy.networks.cells import Cell, Params
-from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials, trial_errors
 
 BLOCK = 64  # trials run at a time

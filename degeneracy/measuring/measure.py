@@ -5,21 +5,21 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from degeneracy.ambient import ordinary_state
-from degeneracy.analysis import MEASURES, Measure, Measured, Recording, own_measure
+from degeneracy.analysis import MEASURES, Measure, Measured, Recording, as_measure
 from degeneracy.analysis.measure import MeasureInParts
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.registry import describe, look_up
+from degeneracy.core.streams import Streams
+from degeneracy.core.workers import Call, resolve_jobs, spread
 from degeneracy.ensembles.ensemble import Ensemble
-from degeneracy.errors import UserError, unknown_name
 from degeneracy.measuring.attempts import Fault, attempt, outcome_of
 from degeneracy.measuring.memory import check_measuring_memory
 from degeneracy.measuring.probe import Probe, probe_descriptions
 from degeneracy.measuring.record import record
 from degeneracy.measuring.results import COLUMNS_AFTER_FACTORS, Examples, MemberSummary, Result
-from degeneracy.named import describe, look_up
-from degeneracy.streams import Streams
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Member, one_thread
-from degeneracy.workers import Call, resolve_jobs, spread
 
 # The measures that take longest, the longest first.
 LONG = ("dsa", "fixed_points", "orthogonal", "signed_pif", "pif", "kernel_alignment")
@@ -34,7 +34,7 @@ def build_measures(
 
     Args:
         measures: names in `MEASURES`, the user's own as `module:Name`, or the user's own objects (see
-            `analysis.own_measure`).
+            `analysis.as_measure`).
         options: fields of a measure, by the measure's name.
 
     Returns:
@@ -61,9 +61,9 @@ def build_measures(
     for wanted in measures:
         if isinstance(wanted, str):
             kind = look_up("measure", wanted, MEASURES)
-            kind = kind if wanted in MEASURES else own_measure(wanted, kind)
+            kind = kind if wanted in MEASURES else as_measure(wanted, kind)
         else:
-            kind = own_measure(getattr(wanted, "__name__", type(wanted).__name__), wanted)
+            kind = as_measure(getattr(wanted, "__name__", type(wanted).__name__), wanted)
         if kind.name in built:  # the later one would take the place of the other
             raise UserError(f"measure '{kind.name}' is asked for twice")
         key = wanted if isinstance(wanted, str) and wanted in given else kind.name

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from degeneracy.analysis import Measure
+from degeneracy.core.memory import check_memory
 from degeneracy.measuring.probe import Probe
-from degeneracy.memory import check_memory
 from degeneracy.networks import Network
 from degeneracy.tasks import Task
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pydantic
 
-from degeneracy.specs import Spec
+from degeneracy.core.specs import Spec
 from degeneracy.tasks import Task
 
 OF_BEHAVIOR = ("behavior", "prediction_times")  # what is recorded on the behavior trials

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degeneracy.ambient import ordinary_state
 from degeneracy.analysis.recording import Recording, StepFunction, Weights
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams
 from degeneracy.ensembles.ensemble import Ensemble
-from degeneracy.errors import UserError
 from degeneracy.measuring.behaving import Behaving
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.tangents import tangent_kernel
 from degeneracy.networks import draw_noise, forward, input_drive, read_out, weights_obstacle
 from degeneracy.networks.cells import Cell, Params
-from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials, closed_loop
 from degeneracy.training import one_thread
 

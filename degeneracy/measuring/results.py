@@ -2,20 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from degeneracy.ambient import ordinary_state
 from degeneracy.analysis import MEASURES
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.jackknife import calibrate, contrast, interval
-from degeneracy.errors import UserError, unknown_name
-from degeneracy.user_files import user_path
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.errors import UserError, unknown_name
 
 COLUMNS_AFTER_FACTORS = (
     "level",
@@ -156,12 +154,6 @@ class Result:
             rows.append(self._base(name, "") | empty | {"note": reason})
         columns = ["condition", *self.factors, *COLUMNS_AFTER_FACTORS]
         return pd.DataFrame(rows, columns=columns)
-
-    def report(self, path: str | Path) -> Path:
-        """Write a self-contained HTML report, its figures beside it; returns its path."""
-        from degeneracy.report import write_report  # the report stands on results, not the other way round
-
-        return write_report(self, user_path(path))
 
     def _base(self, measure: str, variant: str) -> dict[str, Any]:
         return {

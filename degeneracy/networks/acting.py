@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from degeneracy.core.streams import Streams
 from degeneracy.networks.cells import Cell, Params
 from degeneracy.networks.network import forward
-from degeneracy.streams import Streams
 
 N_TRIALS, N_STEPS = 3, 12
 # Sizes of the parameters that are tried, over 1/sqrt(units): units with a threshold do not move at small ones.

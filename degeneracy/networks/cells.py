@@ -13,7 +13,7 @@ import pydantic
 import torch
 from torch import Tensor
 
-from degeneracy.specs import Spec
+from degeneracy.core.specs import Spec
 
 Params = dict[str, Tensor]
 

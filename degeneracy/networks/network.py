@@ -7,12 +7,12 @@ import pydantic
 import torch
 from torch import Tensor
 
-from degeneracy.errors import UserError, unknown_name
-from degeneracy.named import look_up
+from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.registry import look_up
+from degeneracy.core.specs import Spec
+from degeneracy.core.streams import Streams
 from degeneracy.networks.cells import CELLS, Cell, Params
 from degeneracy.networks.parametrisation import MUP_CELLS, PARAMETRISATIONS, Scale
-from degeneracy.specs import Spec
-from degeneracy.streams import Streams
 
 
 class Network(Spec):

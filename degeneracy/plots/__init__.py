@@ -10,11 +10,12 @@ from degeneracy.plots.effects import effects
 from degeneracy.plots.factors import against_factor, interval_width, overview
 from degeneracy.plots.parametrisation import coordinate_check
 from degeneracy.plots.run_panels import dsa_sensitivity, during_training
-from degeneracy.plots.sources import source_shares
 from degeneracy.plots.states import fixed_points
 from degeneracy.plots.survivorship import distance_against_updates
 from degeneracy.plots.training import convergence, example_trials, training_curves
+from degeneracy.plots.trials import trials
 from degeneracy.plots.tuning import tuning_curve
+from degeneracy.plots.variability_shares import variability_shares
 from degeneracy.plots.verdicts import verdicts
 
 __all__ = [
@@ -34,9 +35,10 @@ __all__ = [
     "ood_errors",
     "overview",
     "pair_distances",
-    "source_shares",
     "training_curves",
+    "trials",
     "tuning_curve",
+    "variability_shares",
     "verdicts",
     "weight_distances",
 ]

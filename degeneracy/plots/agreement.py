@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from degeneracy.effects.table import VALUE
-from degeneracy.errors import UserError
+from degeneracy.contrasts.effects import VALUE
+from degeneracy.core.errors import UserError
 from degeneracy.plots.style import COLOURS, GREY, PALE, panels, styled
 from degeneracy.plots.verdicts import LEVELS
 
@@ -26,7 +26,7 @@ def agreement(table: pd.DataFrame) -> Figure:
     n is the number of networks of the level that has the fewest (fewer yet at matched loss).
 
     Args:
-        table: what `dg.gather(studies, checks=True)` gave.
+        table: what `dg.combine_effects(studies, checks=True)` gave.
 
     Raises:
         UserError: a table without its columns or without rows.

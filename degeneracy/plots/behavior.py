@@ -6,14 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.measuring.results import Result
-from degeneracy.plots.names import variant_name
 from degeneracy.plots.style import (
     condition_axis,
     condition_colours,
     condition_key,
-    condition_title,
     label_outer,
     legend_below,
     log_y,
@@ -24,6 +22,8 @@ from degeneracy.plots.style import (
     styled,
 )
 from degeneracy.studies.study_result import StudyResult
+from degeneracy.wording.conditions import condition_title
+from degeneracy.wording.names import variant_name
 
 _PREFIX = "errors/"
 

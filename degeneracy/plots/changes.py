@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from degeneracy.plots.names import IN_CSV_ONLY
+from degeneracy.wording.names import IN_CSV_ONLY
 
 # Variants that count or average what networks do alike.
 NO_DIFFERENCE = ("n_stable", "n_total", "n_cycles", "mean")

@@ -12,9 +12,27 @@ from scipy.spatial.distance import squareform
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.families import mds, solution_families
 from degeneracy.analysis.statistics.jackknife import interval
-from degeneracy.errors import UserError, unknown_name
+from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.measuring.results import Result
-from degeneracy.plots.names import (
+from degeneracy.plots.style import (
+    COLOURS,
+    GREY,
+    SEQUENTIAL,
+    Numbers,
+    condition_axis,
+    condition_colours,
+    condition_key,
+    label_outer,
+    legend_below,
+    marker,
+    panels,
+    results_of,
+    spread,
+    styled,
+)
+from degeneracy.studies.study_result import StudyResult
+from degeneracy.wording.conditions import brief_names, short
+from degeneracy.wording.names import (
     distance_unit,
     distances_of_level,
     finding_of,
@@ -25,25 +43,6 @@ from degeneracy.plots.names import (
     stacked_name,
     with_unit,
 )
-from degeneracy.plots.style import (
-    COLOURS,
-    GREY,
-    SEQUENTIAL,
-    Numbers,
-    brief_names,
-    condition_axis,
-    condition_colours,
-    condition_key,
-    label_outer,
-    legend_below,
-    marker,
-    panels,
-    results_of,
-    short,
-    spread,
-    styled,
-)
-from degeneracy.studies.study_result import StudyResult
 
 MAX_LABELS = 7
 MAX_COLUMNS = 4

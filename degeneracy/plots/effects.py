@@ -5,12 +5,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from degeneracy.errors import UserError, unknown_name
+from degeneracy.contrasts.effects import effects as effects_of
+from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.plots.changes import finding_names, in_percent, rows_of_spread
-from degeneracy.plots.names import LEVELS, full_name
-from degeneracy.plots.style import COLOURS, GREY, PALE, legend_below, marker, n_text, row_panels, styled
-from degeneracy.studies.factors import factor_name
+from degeneracy.plots.style import COLOURS, GREY, PALE, legend_below, marker, row_panels, styled
 from degeneracy.studies.study_result import StudyResult
+from degeneracy.wording.conditions import n_text
+from degeneracy.wording.factors import factor_name
+from degeneracy.wording.names import LEVELS, full_name
 
 ROW_HEIGHT = 0.21  # inches
 
@@ -30,7 +32,7 @@ def effects(study: StudyResult, scale: str = "value") -> Figure:
     Raises:
         UserError: nothing is varied, an unknown scale, or no effect on it.
     """
-    table = study.effects()
+    table = effects_of(study)
     if table.empty:
         raise UserError("effects: this study varies nothing")
     if scale not in set(table["scale"]):

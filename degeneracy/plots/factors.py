@@ -9,9 +9,23 @@ from matplotlib.figure import Figure
 
 from degeneracy.analysis.measure import Finding
 from degeneracy.analysis.statistics.jackknife import calibrate, interval, width_against_n
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.measuring.results import Result
-from degeneracy.plots.names import (
+from degeneracy.plots.style import (
+    COLOURS,
+    GREY,
+    condition_colours,
+    label_outer,
+    legend_below,
+    marker,
+    panels,
+    results_of,
+    styled,
+)
+from degeneracy.studies.study_result import StudyResult
+from degeneracy.wording.conditions import brief_name, brief_names, n_text, short
+from degeneracy.wording.factors import factor_name, level_text
+from degeneracy.wording.names import (
     LEVELS,
     finding_of,
     findings_of_level,
@@ -22,23 +36,6 @@ from degeneracy.plots.names import (
     stacked_name,
     with_unit,
 )
-from degeneracy.plots.style import (
-    COLOURS,
-    GREY,
-    brief_name,
-    brief_names,
-    condition_colours,
-    label_outer,
-    legend_below,
-    marker,
-    n_text,
-    panels,
-    results_of,
-    short,
-    styled,
-)
-from degeneracy.studies.factors import factor_name, level_text
-from degeneracy.studies.study_result import StudyResult
 
 Bars = tuple[float, float, float]  # value, low, high
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.plots.style import condition_colours, legend_below, marker, panels, styled
 
 PANELS = {"state_change": "hidden states", "output_change": "outputs"}

@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from degeneracy.analysis import MEASURES
-from degeneracy.errors import UserError, unknown_name
-from degeneracy.plots.names import full_name, split, with_unit
+from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.plots.style import condition_colours, label_outer, legend_below, marker, panels, styled
+from degeneracy.wording.names import full_name, split, with_unit
 
 AXES = {"fraction": "fraction of training", "training_loss": "training loss (MSE)"}
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from degeneracy.analysis.recording import Array
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.measuring.results import Result
 from degeneracy.plots.style import COLOURS, PALE, legend_below, marker, panels, styled
 

@@ -19,13 +19,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, LogFormatter
 from numpy.typing import NDArray
 
-from degeneracy.drawing import PLAIN_TEXT, Drawing, boxes_for_unknown_letters
-from degeneracy.errors import UserError, one_line
+from degeneracy.core.errors import UserError, one_line
 from degeneracy.measuring.results import Result
-from degeneracy.plots import numbers
+from degeneracy.plots.drawing import PLAIN_TEXT, Drawing, boxes_for_unknown_letters
 from degeneracy.plots.layout import PanelLayout
-from degeneracy.studies.factors import factor_name, level_text
 from degeneracy.studies.study_result import StudyResult
+from degeneracy.wording import numbers
+from degeneracy.wording.conditions import brief_names, n_text
+from degeneracy.wording.factors import factor_name, level_text
 
 # Okabe & Ito (2008), Color universal design; without the yellow, which is too light for lines on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -201,55 +202,6 @@ def spread(n_points: int, width: float = 0.6) -> NDArray[np.float64]:
         (point,) in [-width/2, width/2], by the golden ratio's low-discrepancy sequence.
     """
     return width * (np.mod(np.arange(1, n_points + 1) * 0.6180339887498949, 1.0) - 0.5)
-
-
-def condition_name(result: Result) -> str:
-    """A condition by the factors that make it, or by its own name where nothing is varied."""
-    if not result.factors:
-        return one_line(result.condition)
-    return ", ".join(f"{factor_name(name)} = {level_text(value)}" for name, value in result.factors.items())
-
-
-def short(text: str, limit: int = 28) -> str:
-    """Text that fits over a panel; the middle goes first, since ends tell conditions apart."""
-    if len(text) <= limit:
-        return text
-    keep = (limit - 1) // 2
-    return f"{text[:keep]}…{text[-keep:]}"
-
-
-def brief_names(results: Sequence[Result], limit: int, *, break_lines: bool = False) -> list[str]:
-    """Conditions' names as far as there is room for so many characters in a line, all in one way.
-
-    That is tighter, or in a line a factor where lines may be broken, or the factors' values alone, shortened at last.
-    """
-    pairs = [[(factor_name(k), level_text(v)) for k, v in result.factors.items()] for result in results]
-    ways = [
-        [condition_name(result) for result in results],
-        [", ".join(f"{name}={value}" for name, value in own) for own in pairs],
-        [",\n".join(f"{name}={value}" for name, value in own) for own in pairs] if break_lines else [],
-        [", ".join(value for _, value in own) for own in pairs],
-    ]
-    for way in ways:
-        if all(way) and way and max(len(line) for name in way for line in name.split("\n")) <= limit:
-            return way
-    return [short(values or name, limit) for values, name in zip(ways[-1], ways[0], strict=True)]
-
-
-def brief_name(result: Result, limit: int) -> str:
-    """One condition's name as far as there is room, as in `brief_names`."""
-    return brief_names([result], limit)[0]
-
-
-def condition_title(result: Result, limit: int = 28) -> str:
-    """A condition with its number of measured members."""
-    return f"{brief_name(result, limit)} (n = {result.n_converged})"
-
-
-def n_text(counts: Iterable[int]) -> str:
-    """How many networks: "n = 12", or "n = 8–12"."""
-    known = sorted(counts)
-    return f"n = {known[0]}" if known[0] == known[-1] else f"n = {known[0]}–{known[-1]}"
 
 
 def condition_axis(axes: Axes, results: Sequence[Result], room: int = 22) -> None:

@@ -7,19 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from degeneracy.analysis.statistics.jackknife import interval
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.measuring.results import Result
-from degeneracy.plots.names import distance_unit, full_name, primaries, with_unit
-from degeneracy.plots.style import (
-    condition_colours,
-    condition_title,
-    legend_below,
-    marker,
-    panels,
-    results_of,
-    styled,
-)
+from degeneracy.plots.style import condition_colours, legend_below, marker, panels, results_of, styled
 from degeneracy.studies.study_result import StudyResult
+from degeneracy.wording.conditions import condition_title
+from degeneracy.wording.names import distance_unit, full_name, primaries, with_unit
 
 
 def shares_differ(results: Sequence[Result]) -> bool:

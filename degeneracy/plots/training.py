@@ -7,18 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.measuring.results import Examples, MemberSummary, Result
-from degeneracy.plots.names import full_name, primaries
 from degeneracy.plots.style import (
     COLOURS,
     GREY,
     PALE,
-    brief_names,
     condition_axis,
     condition_colours,
     condition_key,
-    condition_name,
     label_outer,
     legend_below,
     log_y,
@@ -30,6 +27,8 @@ from degeneracy.plots.style import (
 )
 from degeneracy.plots.survivorship import draw_against_convergence, shares_differ
 from degeneracy.studies.study_result import StudyResult
+from degeneracy.wording.conditions import brief_names, condition_name
+from degeneracy.wording.names import full_name, primaries
 
 STATUS_COLOURS = {"converged": COLOURS[0], "not converged": COLOURS[4], "diverged": COLOURS[1], "given": PALE}
 _ROOM = 36  # characters below a panel, two in a row

@@ -1,7 +1,6 @@
 """The figure of a tuned knob: the curve that was seen, and the target."""
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,16 +8,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from degeneracy.analysis import MEASURES
-from degeneracy.plots.names import full_name, with_unit
-from degeneracy.plots.style import COLOURS, GREY, LogNumbers, legend_below, n_text, panels, styled
-from degeneracy.studies.factors import factor_name
-
-if TYPE_CHECKING:
-    from degeneracy.tuning.tune import Tuning
+from degeneracy.plots.style import COLOURS, GREY, LogNumbers, legend_below, panels, styled
+from degeneracy.studies.tuning import Tuning
+from degeneracy.wording.conditions import n_text
+from degeneracy.wording.factors import factor_name
+from degeneracy.wording.names import full_name, with_unit
 
 
 @styled
-def tuning_curve(tuning: "Tuning") -> Figure:
+def tuning_curve(tuning: Tuning) -> Figure:
     """The measure's value with its 95% interval at every strength of the knob that was tried, and the target.
 
     The strength that reached the target, if any did, is set off; a cross at the foot is one that left no value.
@@ -44,7 +42,7 @@ def tuning_curve(tuning: "Tuning") -> Figure:
     return figure
 
 
-def _knob_axis(axes: Axes, tuning: "Tuning") -> None:
+def _knob_axis(axes: Axes, tuning: Tuning) -> None:
     """A logarithmic axis with powers of ten over decades, and round numbers over less."""
     if not tuning.log:
         return

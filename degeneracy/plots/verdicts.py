@@ -12,7 +12,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D
 
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.plots.changes import in_percent
 from degeneracy.plots.style import COLOURS, GREY, panels, styled
 
@@ -37,7 +37,7 @@ def verdicts(table: pd.DataFrame, by: str = "study") -> Figure:
     change does not matter, the arrow the sign expected; n is the least number of networks a level.
 
     Args:
-        table: rows of `StudyResult.effects`, such as `criticisms` and `gather` give, each with the column `by`.
+        table: rows of `dg.effects`, such as `robustness_checks` and `combine_effects` give, each with the column `by`.
         by: the column that names the rows of the figure.
 
     Raises:

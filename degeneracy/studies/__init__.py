@@ -1,1 +1,1 @@
-"""Studies: conditions that differ in a factor, run from a file to a table; `running.py` is the flow, to read first."""
+"""Studies: what a study says (task, network, training, factors, claims) and what it found; `runs` carries it out."""

@@ -20,9 +20,9 @@ import pydantic
 
 from degeneracy.analysis.measure import Measure
 from degeneracy.analysis.statistics.verdicts import Direction
-from degeneracy.errors import UserError, unknown_name
+from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.specs import Spec
 from degeneracy.measuring.measure import not_taken
-from degeneracy.specs import Spec
 from degeneracy.studies.settings import dotted
 
 # The measure that each level is judged by where a study names no other.

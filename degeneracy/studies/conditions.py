@@ -7,16 +7,16 @@ from functools import cached_property
 from typing import Any
 
 from degeneracy.analysis import Measure
-from degeneracy.errors import UserError
-from degeneracy.files import digest as full_digest
+from degeneracy.core.errors import UserError
+from degeneracy.core.files import digest as full_digest
+from degeneracy.core.registry import describe
 from degeneracy.measuring.memory import check_measuring_memory
 from degeneracy.measuring.probe import Probe
-from degeneracy.named import describe
 from degeneracy.networks import Network
-from degeneracy.studies.factors import level_text
 from degeneracy.studies.keys import digest
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Training, check_training_memory
+from degeneracy.wording.factors import level_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from degeneracy import files
 from degeneracy.analysis import MEASURES, Measure
+from degeneracy.core import files
+from degeneracy.core.version import __version__
 from degeneracy.measuring.probe import Probe
-from degeneracy.version import __version__
 
 
 def digest(value: Any) -> str:

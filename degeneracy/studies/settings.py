@@ -4,8 +4,8 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.ensembles.ensemble import MAX_SEEDS, check_seeds
-from degeneracy.errors import UserError, unknown_name
 
 # Of text. A larger one is a slip of the pen, or a number that a file's name has no room for.
 LAST_SEED = 10**18

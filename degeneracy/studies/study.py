@@ -10,19 +10,19 @@ from typing import Any
 import pydantic
 
 from degeneracy.analysis import MEASURES, Measure
+from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.registry import build
+from degeneracy.core.specs import Spec
+from degeneracy.core.user_files import read_text, user_path
 from degeneracy.ensembles.ensemble import check_seeds
-from degeneracy.errors import UserError, unknown_name
 from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.probe import Probe, probe_descriptions
-from degeneracy.named import build
 from degeneracy.networks import Network
-from degeneracy.specs import Spec
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition
 from degeneracy.studies.settings import dotted, override, parse_seeds, set_field, take_scale
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Training
-from degeneracy.user_files import read_text, user_path
 
 PARTS = ("task", "network", "training")  # of a condition: what can be varied
 MAX_CONDITIONS = 10_000  # an ensemble each

@@ -7,7 +7,7 @@ import pydantic
 import torch
 from torch import Tensor
 
-from degeneracy.streams import Streams
+from degeneracy.core.streams import Streams
 from degeneracy.tasks.task import Task, Trials, Variant
 
 

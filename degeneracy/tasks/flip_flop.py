@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degeneracy.streams import Streams
+from degeneracy.core.streams import Streams
 from degeneracy.tasks.task import Task, Trials, Variant
 
 try:
-    from degeneracy.compiling import compiled
+    from degeneracy.core.compiling import compiled
 except ImportError:  # no release of numba for this Python or machine: torch alone
     compiled = None  # type: ignore[assignment]
 

@@ -9,9 +9,9 @@ import pydantic
 import torch
 from torch import Tensor
 
-from degeneracy.ambient import ordinary_state
-from degeneracy.errors import UserError
-from degeneracy.streams import Streams, generator
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams, generator
 from degeneracy.tasks.task import ClosedLoop, Task, Trials, Variant
 
 N_STARTS = 400  # steps of each reference run at which a trial may start

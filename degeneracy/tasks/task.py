@@ -6,17 +6,14 @@ A task knows no network. Its own task is one subclass of `Task` in the user's ow
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import pydantic
 import torch
 from torch import Tensor
 
-from degeneracy.specs import Spec
-from degeneracy.streams import Streams
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from degeneracy.core.specs import Spec
+from degeneracy.core.streams import Streams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,14 +158,6 @@ class Task(Spec):
     def closed_loop(self) -> ClosedLoop | None:
         """How to run free on one's own outputs; None for a task whose outputs are not its next inputs."""
         return None
-
-    def plot(
-        self, trials: Trials, outputs: Tensor | None = None, n_trials: int = 3, member: int = 0
-    ) -> "Figure":
-        """Draw example trials of one member: inputs above, targets (and outputs) below; see `plot.plot_trials`."""
-        from degeneracy.tasks.plot import plot_trials  # here, since nothing else needs matplotlib
-
-        return plot_trials(self, trials, outputs, n_trials=n_trials, member=member)
 
     def noisy_inputs(self, sd: float) -> Variant:
         """Gaussian noise on every input at every step; targets are those of the clean inputs."""

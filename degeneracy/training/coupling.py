@@ -13,11 +13,11 @@ import pydantic
 import torch
 from torch import Tensor
 
-from degeneracy.errors import unknown_name
+from degeneracy.core.errors import unknown_name
+from degeneracy.core.specs import Spec
+from degeneracy.core.streams import Streams
 from degeneracy.networks import forward
 from degeneracy.networks.cells import Cell, Params
-from degeneracy.specs import Spec
-from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials
 
 Sampler = Callable[[Streams, int], Trials]

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 import torch
 from threadpoolctl import threadpool_limits
 
-from degeneracy.ambient import ordinary_state
-from degeneracy.errors import UserError, unknown_name
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.workers import Call, spread
 from degeneracy.networks import Network, initial_params
 from degeneracy.tasks import Task
 from degeneracy.training.costs import Costs
@@ -20,7 +21,6 @@ from degeneracy.training.coupling import Coupled
 from degeneracy.training.specification import Training
 from degeneracy.training.stack import Member, Stack
 from degeneracy.training.updates import checked_path
-from degeneracy.workers import Call, spread
 
 
 @ordinary_state()

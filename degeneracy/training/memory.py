@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from degeneracy.memory import check_memory
+from degeneracy.core.memory import check_memory
 from degeneracy.networks import Network, parameter_shapes
 from degeneracy.tasks import Task
 from degeneracy.training.specification import Training

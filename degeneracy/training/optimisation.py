@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degeneracy.core.specs import Spec
 from degeneracy.networks import Scale
-from degeneracy.specs import Spec
 
 Rates = NDArray[np.float64]
 

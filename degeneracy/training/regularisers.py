@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 COMPILED_TERMS = ("square", "change")  # of the states, in the order of the costs of `compiled_parts.penalise`
 

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import pydantic
 
-from degeneracy.errors import UserError, unknown_name
-from degeneracy.specs import Spec
+from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.specs import Spec
 from degeneracy.tasks import Task
 from degeneracy.training.coupling import Coupling
 from degeneracy.training.optimisation import SCHEDULES, Constant, Schedule

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, draw_noise, scales
 from degeneracy.networks.cells import Params
-from degeneracy.streams import Streams
 from degeneracy.tasks import Task, Trials
+from degeneracy.training.backends.graphs import Replayed
 from degeneracy.training.costs import Costs
-from degeneracy.training.graphs import Replayed
 from degeneracy.training.optimisation import Adam, Groups, flatten, views
 from degeneracy.training.snapshots import Snapshots, nearest_kept
 from degeneracy.training.specification import Training

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degeneracy.errors import UserError, unknown_name
+from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, Params, ReluCell, TanhCell
 from degeneracy.tasks import Trials
-from degeneracy.training.backpropagation import (
+from degeneracy.training.backends.backpropagation import (
     Buffers,
     Gradients,
     Path,
@@ -192,7 +192,7 @@ class _CompiledMembers:
         assert kernels is not None
         checked_path("compiled", cell, "cpu", strengths)
         self.kernels: Any = kernels
-        self.descend: Any = import_module("degeneracy.training.compiled_parts").descend
+        self.descend: Any = import_module("degeneracy.training.backends.compiled_parts").descend
         self._unit, self._options = _unit(cell, kernels)
         self._n_units, self._strengths, self._one_gate = n_units, strengths, serves_bptt(cell)
         self._work: tuple[tuple[int, ...], Any] = ((), None)

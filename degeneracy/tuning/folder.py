@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from degeneracy.errors import UserError
-from degeneracy.files import (
+from degeneracy.core.errors import UserError
+from degeneracy.core.files import (
     DamagedFile,
     advising,
     clean,

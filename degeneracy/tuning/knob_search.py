@@ -15,12 +15,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
-Status = Literal["reached", "out of reach", "not reached"]
+from degeneracy.studies.tuning import Status
+
 Gap = tuple["Seen", "Seen"]  # neighbours on the knob's axis
 
 EDGE = 0.1  # an interpolated knob stays this share of its bracket away from the ends: values are noisy

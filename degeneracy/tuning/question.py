@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from degeneracy.analysis import MEASURES, Measure
-from degeneracy.errors import UserError, unknown_name
+from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.probe import probe_descriptions
 from degeneracy.studies.claims import VARIANTS

@@ -7,63 +7,25 @@ import io
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import pandas as pd
-
-from degeneracy.ambient import ordinary_state
-from degeneracy.errors import UserError, unknown_name
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.user_files import user_path
+from degeneracy.core.workers import resolve_jobs
 from degeneracy.measuring.results import Result
+from degeneracy.plots import tuning_curve
+from degeneracy.runs.running import run_study
 from degeneracy.studies.claims import Claim
-from degeneracy.studies.running import run_study
 from degeneracy.studies.study import Study, load_study
+from degeneracy.studies.tuning import Tuning
 from degeneracy.training import resolve_device
 from degeneracy.tuning.folder import Row, TuningFolder
-from degeneracy.tuning.knob_search import Outcome, Seen, Status, narrowest_bracket, search
+from degeneracy.tuning.knob_search import Outcome, Seen, narrowest_bracket, search
 from degeneracy.tuning.question import MAX_EVALUATIONS, Question, checked_question, plain_name
-from degeneracy.user_files import user_path
-from degeneracy.workers import resolve_jobs
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 log = logging.getLogger("degeneracy")
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Tuning:
-    """What a tune has found: the knob's strength at which the measure has the target's value, or why there is none.
-
-    `at` is the strength whose value is nearest to the target, among those whose interval holds it where there are any
-    (`status` "reached"); NaN where no strength left 2 converged members. `evaluations` is the curve that was seen, a
-    row an evaluation in their order: `knob`, `value`, `ci_low`, `ci_high` (95%), `n_members`, `n_converged`, `run`
-    (its run directory, below `out`), and in `note` why there is no value.
-    """
-
-    status: Status
-    message: str  # the same in a sentence, with numbers
-    knob: str
-    measure: str
-    variant: str
-    calibrated: bool  # whether values are calibrated ones
-    target: float
-    log: bool  # whether the knob was searched on its logarithm
-    at: float
-    value: float
-    ci_low: float
-    ci_high: float
-    evaluations: pd.DataFrame
-
-    def __repr__(self) -> str:
-        return f"Tuning({self.message})"
-
-    def plot(self) -> "Figure":
-        """The curve that was seen, with the target."""
-        from degeneracy.plots import tuning_curve  # figures stand on results
-
-        return tuning_curve(self)
 
 
 @ordinary_state()
@@ -277,7 +239,7 @@ def _finish(folder: TuningFolder, outcome: Outcome, rows: Sequence[Row]) -> Tuni
         evaluations=folder.keep_table(rows),
     )
     drawn = io.BytesIO()
-    tuning.plot().savefig(drawn, dpi=200)
+    tuning_curve(tuning).savefig(drawn, dpi=200)
     answer: dict[str, Any] = {"status": tuning.status, "message": tuning.message}
     for name, number in {"at": tuning.at, **numbers}.items():
         answer[name] = number if math.isfinite(number) else None  # JSON knows no NaN

@@ -10,7 +10,7 @@ import degeneracy as dg
 from degeneracy.analysis import MEASURES, Recording
 from degeneracy.analysis.activity import among_all, named, silent_members, silent_note, varies
 from degeneracy.checks import example_recording
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 QUICK: dict[str, dict[str, Any]] = {"dsa": {"rank": 4, "n_delays": 3, "n_starts": 8}}
 LABELS = ("seven", "eight", "nine", "ten")
@@ -166,5 +166,5 @@ def test_the_table_of_arrays_names_a_silent_member_and_its_report_is_drawn(tmp_p
     )
     assert result.table["value"].isna().all()
     assert result.table["note"].str.startswith("member 1: no activity, the states do not vary").all()
-    page = result.report(tmp_path / "report.html").read_text(encoding="utf-8")
+    page = dg.report(result, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "member 1: no activity" in page

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from degeneracy.analysis import MEASURES, Estimate, Measured, Recording, TangentKernel, Weights
+from degeneracy.analysis.matching.linear_assignment import assign, reference
 from degeneracy.analysis.measure import SCALE, TRANSLATION
 from degeneracy.analysis.statistics.contrasts import joint_p, linear_contrast
 from degeneracy.analysis.statistics.jackknife import contrast, interval
-from degeneracy.analysis.weights.linear_assignment import assign, reference
 from degeneracy.analysis.weights.pif import align
 from degeneracy.checks import example_recording
 

@@ -29,10 +29,10 @@ import torch
 from scipy.stats import spearmanr
 
 import degeneracy as dg
-from degeneracy.analysis.conjugation import search as conjugation_search
-from degeneracy.analysis.conjugation.pairs import fit_pairs
 from degeneracy.analysis.dynamics.dsa import delay_operators
 from degeneracy.analysis.dynamics.measures import DSA
+from degeneracy.analysis.operator_alignment import search as alignment_search
+from degeneracy.analysis.operator_alignment.pairs import fit_pairs
 from degeneracy.analysis.recording import Array
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.record import record
@@ -144,16 +144,16 @@ def memory(members: int, rank: int, delays: int, shown: int = 10) -> Row:
     """The most memory held by this process while `dsa` compared `shown` members with all, GB."""
     states = linear_states(members)
     measure = DSA(rank=rank, n_delays=delays)
-    steps, align = (conjugation_search.STEPS, conjugation_search.STEPS_DENSE), conjugation_search.align
+    steps, align = (alignment_search.STEPS, alignment_search.STEPS_DENSE), alignment_search.align
     few = {"max_iter": 2, "tolerance": 1e-7}
-    conjugation_search.STEPS = conjugation_search.STEPS_DENSE = (2, 2, 2, 2)
-    conjugation_search.align = lambda a, b, starts, inverse, **_: align(a, b, starts, inverse, **few)
+    alignment_search.STEPS = alignment_search.STEPS_DENSE = (2, 2, 2, 2)
+    alignment_search.align = lambda a, b, starts, inverse, **_: align(a, b, starts, inverse, **few)
     start = time.process_time()
     try:
         fit = measure._across(states, *np.divmod(np.arange(shown * members), members))
     finally:
-        conjugation_search.STEPS, conjugation_search.STEPS_DENSE = steps
-        conjugation_search.align = align
+        alignment_search.STEPS, alignment_search.STEPS_DENSE = steps
+        alignment_search.align = align
     seconds = time.process_time() - start
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

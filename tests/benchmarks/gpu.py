@@ -14,9 +14,9 @@ from statistics import median
 
 import torch
 
+from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, initial_params
 from degeneracy.networks.cells import Params
-from degeneracy.streams import Streams
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import Training
 from degeneracy.training.costs import Costs

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from degeneracy.analysis.conjugation.pairs import fit_among
 from degeneracy.analysis.dynamics import shape
 from degeneracy.analysis.dynamics.dsa import delay_operators
+from degeneracy.analysis.operator_alignment.pairs import fit_among
 from degeneracy.analysis.recording import Weights
 from degeneracy.analysis.weights import pif
-from degeneracy.streams import Streams
+from degeneracy.core.streams import Streams
 from degeneracy.tasks import FlipFlop
 from tests.benchmarks.timing import Row, interleaved, report, versus
 from tests.benchmarks.update import CHANNELS, make_ours

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, initial_params
-from degeneracy.streams import Streams
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import Training, train_members
 from tests.benchmarks.timing import interleaved, report, versus

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, initial_params
 from degeneracy.networks.cells import Params
-from degeneracy.streams import Streams
 from degeneracy.tasks import FlipFlop, Trials
 from degeneracy.training.costs import Costs
 from degeneracy.training.optimisation import Adam, Groups, flatten

@@ -45,7 +45,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes | None]:
     """The files of a finished run, without its report."""
-    from degeneracy.studies.running import run_study
+    from degeneracy.runs.running import run_study
     from degeneracy.studies.study import load_study
 
     folder = tmp_path_factory.mktemp("finished")

@@ -10,8 +10,8 @@ import pytest
 from stored import member_records, records
 
 from degeneracy.cli import main
+from degeneracy.core.workers import Call, WorkerEnded
 from degeneracy.measuring import measure
-from degeneracy.workers import Call, WorkerEnded
 
 MINE = """\
 import pathlib, signal

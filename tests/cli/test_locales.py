@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from stored import records
 
-from degeneracy import report
+from degeneracy import reporting as report
 from degeneracy.cli import main
-from degeneracy.files import read_json
+from degeneracy.core.files import read_json
 
 STUDY = """\
 # a “curly” quote
@@ -44,7 +44,7 @@ import os, sys, warnings
 warnings.filterwarnings("error", category=EncodingWarning, module="degeneracy")
 from degeneracy import report
 from degeneracy.cli import main
-from degeneracy.studies.run_directory import RunDirectory
+from degeneracy.runs.run_directory import RunDirectory
 assert sys.getfilesystemencoding() == sys.stdout.encoding == "ascii"
 RunDirectory.report = lambda self, result, jobs=1: self.root / "report.html"  # that of the arrays will do
 umlaut = os.fsdecode("größe".encode())  # as Python hands on arguments that the locale does not know

@@ -23,8 +23,8 @@ from mistakes import (
 )
 from stored import without
 
-from degeneracy import files
 from degeneracy.cli import main
+from degeneracy.core import files
 
 MISTAKES = {
     # --- arrays

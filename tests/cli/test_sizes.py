@@ -7,9 +7,9 @@ import pytest
 from mistakes import RUN, STUDY, Mistake, a_file, assert_is_met, study
 
 import degeneracy as dg
-from degeneracy import memory
+from degeneracy.core import memory
+from degeneracy.core.errors import UserError
 from degeneracy.ensembles.ensemble import check_seeds
-from degeneracy.errors import UserError
 from degeneracy.training import members
 
 FIXED = a_file("tiny.toml", STUDY.replace("vary.task.channels = [1, 2]", "").replace("0:2", "0:3"))

@@ -11,7 +11,7 @@ import pytest
 from stored import member_records
 
 from degeneracy.cli import main
-from degeneracy.files import read_json
+from degeneracy.core.files import read_json
 
 STUDY = """
 name = "tiny"

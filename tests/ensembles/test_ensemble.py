@@ -11,8 +11,8 @@ from stored import without
 from torch import nn
 
 import degeneracy as dg
+from degeneracy.core.errors import UserError
 from degeneracy.ensembles.ensemble import Ensemble, check_seeds
-from degeneracy.errors import UserError
 from degeneracy.measuring.record import member_weights
 
 TASK = dg.tasks.FlipFlop(channels=2, n_steps=10)

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from degeneracy.core.files import DamagedFile
+from degeneracy.core.packs import Pack
+from degeneracy.core.records import read_arrays
 from degeneracy.ensembles.member_files import (
     KIND,
     load_member,
@@ -14,11 +17,8 @@ from degeneracy.ensembles.member_files import (
     public_params,
     save_member,
 )
-from degeneracy.files import DamagedFile
 from degeneracy.networks import Network, initial_params
 from degeneracy.networks.cells import CELLS
-from degeneracy.packs import Pack
-from degeneracy.records import read_arrays
 from degeneracy.training import History, Member
 
 

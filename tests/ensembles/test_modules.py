@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.optim.swa_utils import AveragedModel
 
+from degeneracy.core.errors import UserError
 from degeneracy.ensembles.ensemble import Ensemble
-from degeneracy.errors import UserError
 
 N_IN, N, N_OUT = 3, 6, 2
 KINDS: dict[str, Callable[..., Any]] = {

@@ -34,7 +34,7 @@ def test_train_gives_the_members_in_the_order_of_the_seeds() -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_sweep_is_one_ensemble_a_strength(jobs: int) -> None:
     training = TRAINING.replace(regularisers={"l1": 1e-3})
-    swept = dg.sweep(
+    swept = dg.train_strengths(
         TASK, NETWORK, training, strengths=STRENGTHS, seeds=[4, 1], jobs=jobs, device="cpu", progress=False
     )
     assert len(swept) == 3
@@ -57,7 +57,9 @@ def test_a_sweep_is_one_ensemble_a_strength(jobs: int) -> None:
 
 def test_coupled_members_see_those_of_their_own_strength() -> None:
     training = TRAINING.replace(coupling={"strength": 1.0, "n_trials": 4, "n_samples": 16})
-    swept = dg.sweep(TASK, NETWORK, training, strengths={"l2": [0.0, 0.1]}, seeds=[0, 1], progress=False)
+    swept = dg.train_strengths(
+        TASK, NETWORK, training, strengths={"l2": [0.0, 0.1]}, seeds=[0, 1], progress=False
+    )
     for strength, ensemble in zip([0.0, 0.1], swept, strict=True):
         own = training.replace(regularisers={"l2": strength})
         assert_same(ensemble.params(), dg.train(TASK, NETWORK, own, seeds=[0, 1], progress=False).params())
@@ -78,4 +80,4 @@ def test_coupled_members_see_those_of_their_own_strength() -> None:
 )
 def test_strengths_that_make_no_sweep(strengths: dict, said: str) -> None:
     with pytest.raises(dg.UserError, match=said):
-        dg.sweep(TASK, NETWORK, TRAINING, strengths=strengths, seeds=[0, 1], progress=False)
+        dg.train_strengths(TASK, NETWORK, TRAINING, strengths=strengths, seeds=[0, 1], progress=False)

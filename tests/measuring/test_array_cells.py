@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import root
 
 import degeneracy as dg
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.measuring.array_cells import ArrayCell, array_cell, check_range
 from degeneracy.networks import forward, initial_params
 from degeneracy.networks.cells import CELLS, Cell, Params
@@ -470,9 +470,11 @@ class TestSaid:
     def test_in_the_report(self, tmp_path: Path) -> None:
         _, _, arrays = networks("tanh")
         given = {"weights": arrays["weights"], **few("signed_pif", "pif")}
-        named = dg.measure_arrays(**given, cell="tanh").report(tmp_path / "a" / "report.html")
+        named = dg.report(dg.measure_arrays(**given, cell="tanh"), tmp_path / "a" / "report.html")
         assert "cell: tanh" in named.read_text(encoding="utf-8")
-        bare = dg.measure_arrays(**given).report(tmp_path / "b" / "report.html").read_text(encoding="utf-8")
+        bare = dg.report(dg.measure_arrays(**given), tmp_path / "b" / "report.html").read_text(
+            encoding="utf-8"
+        )
         assert "give cell=" in bare
         assert "not given" in bare
         assert "cell: tanh" not in bare

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import degeneracy as dg
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.measuring import array_files
 
 STATES = np.random.default_rng(0).normal(size=(3, 4, 6, 5))

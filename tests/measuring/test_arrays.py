@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import degeneracy as dg
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 N_MEMBERS, N_UNITS = 4, 6
 RNG = np.random.default_rng(0)

@@ -11,10 +11,10 @@ import pytest
 import degeneracy as dg
 from degeneracy.analysis import Estimate, Finding, Measure, Measured, Recording
 from degeneracy.analysis.measure import MeasureInParts
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
+from degeneracy.core.workers import Call
 from degeneracy.measuring.attempts import attempt
 from degeneracy.measuring.measure import build_measures, measure_recording, split_outcome
-from degeneracy.workers import Call
 
 STATES = [np.random.default_rng(k).normal(size=(8, 9, 3)) for k in range(3)]
 RECORDING = Recording(members=("0", "1", "2"), states=STATES)

@@ -10,7 +10,7 @@ from torch import nn
 
 import degeneracy as dg
 from degeneracy.analysis import MEASURES, Measured
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.measuring.measure import (
     _needed,
     build_measures,

@@ -7,14 +7,14 @@ from torch import nn
 
 import degeneracy as dg
 from degeneracy.analysis.recording import Recording
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams
 from degeneracy.measuring import behaving
 from degeneracy.measuring.probe import Probe, probe_descriptions
 from degeneracy.measuring.record import record
 from degeneracy.measuring.tangents import tangent_kernel
 from degeneracy.networks import forward
 from degeneracy.networks.cells import CELLS
-from degeneracy.streams import Streams
 
 TASK = dg.tasks.FlipFlop(channels=2, n_steps=10)
 PROBE = Probe(n_trials=6)

@@ -9,7 +9,7 @@ import pytest
 import degeneracy as dg
 from degeneracy.analysis import Estimate, Finding, Measured
 from degeneracy.analysis.statistics import jackknife
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.measuring.results import MemberSummary, Result, compare
 from degeneracy.studies.study_result import StudyResult
 

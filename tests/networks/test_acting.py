@@ -10,10 +10,10 @@ from torch import Tensor, nn
 import degeneracy as dg
 from degeneracy.analysis.recording import Recording, Weights
 from degeneracy.checks import CELL_CLAIMS, CheckFailed, check_cell
+from degeneracy.core.streams import Streams
 from degeneracy.measuring.record import member_weights, record
 from degeneracy.networks import CELLS, Network, forward, initial_params, weights_obstacle
 from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, LSTMCell, Params, TanhCell
-from degeneracy.streams import Streams
 
 N, N_IN, N_OUT = 6, 2, 2
 ALL: dict[str, Cell] = {name: kind() for name, kind in CELLS.items()} | {

@@ -8,7 +8,8 @@ from torch import nn
 
 from degeneracy.analysis.weights.symmetry import SYMMETRIES, Weights, random_copy, transform
 from degeneracy.checks import CELL_CLAIMS
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams
 from degeneracy.measuring.record import member_weights
 from degeneracy.networks import Network, draw_noise, forward, initial_params
 from degeneracy.networks.cells import (
@@ -21,7 +22,6 @@ from degeneracy.networks.cells import (
     ReluCell,
     TanhCell,
 )
-from degeneracy.streams import Streams
 
 N, IN, OUT = 7, 3, 2
 TORCH = {

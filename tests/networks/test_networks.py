@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, draw_noise, forward, initial_params, input_drive, read_out
 from degeneracy.networks.cells import CELLS
-from degeneracy.streams import Streams
 
 IN, OUT = 3, 2
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from degeneracy.checks import CheckFailed, check_widths, state_changes
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams
 from degeneracy.networks import PARAMETRISATIONS, Network, Scale, initial_params, scales
 from degeneracy.networks.parametrisation import mup
-from degeneracy.streams import Streams
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import Training, train_stack
 from degeneracy.training.costs import Costs

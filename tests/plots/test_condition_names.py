@@ -6,8 +6,9 @@ import pytest
 from synthetic import study
 
 from degeneracy import plots
-from degeneracy.plots.style import MAX_KEYS, brief_name, brief_names, condition_key, n_text, panels
+from degeneracy.plots.style import MAX_KEYS, condition_key, panels
 from degeneracy.studies.study_result import StudyResult
+from degeneracy.wording.conditions import brief_name, brief_names, n_text
 
 ONE = study(8)
 

@@ -119,6 +119,6 @@ def test_the_coordinate_check_joins_the_means_of_each_width() -> None:
 def test_a_shares_interval_reaches_from_its_lower_to_its_upper_end() -> None:
     row = {"varies": "data", "level": "dynamics", "measure": "dsa", "variant": "driven", "note": ""}
     table = pd.DataFrame([row | {"share": 0.5, "ci_low": 0.4, "ci_high": 0.9, "n_members": 8}])
-    ((bars,),) = (axes.containers for axes in plots.source_shares(table).axes)
+    ((bars,),) = (axes.containers for axes in plots.variability_shares(table).axes)
     ((ends,),) = (drawn.get_segments() for drawn in bars.lines[2])
     assert [x for x, _ in ends] == pytest.approx([0.4, 0.9])

@@ -7,9 +7,10 @@ import pytest
 from matplotlib.text import Text
 from synthetic import study
 
+import degeneracy as dg
 from degeneracy import plots
 from degeneracy.analysis.statistics.jackknife import pair_mean
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.studies.claims import Claims
 
 STUDY = replace(
@@ -18,7 +19,7 @@ STUDY = replace(
         behavior={"margin": 0.2}, dynamics={"margin": 0.1}, weights={"margin": 0.6, "calibrated_margin": 0.3}
     ),
 )
-TABLE = STUDY.effects().set_index(["scale", "measure", "variant"]).sort_index()
+TABLE = dg.effects(STUDY).set_index(["scale", "measure", "variant"]).sort_index()
 
 
 def lines(axes, n_points: int) -> list[np.ndarray]:

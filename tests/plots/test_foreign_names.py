@@ -11,11 +11,10 @@ from matplotlib.text import Text
 from synthetic import study
 
 from degeneracy import plots
+from degeneracy.core.streams import Streams
 from degeneracy.measuring.results import Result
-from degeneracy.streams import Streams
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import FlipFlop
-from degeneracy.tasks.plot import plot_trials
 
 # Damaged as a formula (an error when it is drawn), letters that DejaVu Sans lacks, characters that are none.
 FORMULA, BOXES, CONTROL = r"$\frac{a_$", "神🙂", "\a\n\0\ud800"
@@ -89,7 +88,7 @@ def test_a_tasks_own_names_are_plain_in_the_picture_of_its_trials(monkeypatch: p
     monkeypatch.setattr(FlipFlop, "input_names", property(lambda _: (NAME,)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = plot_trials(task, task.sample(Streams([0], "data"), 4))
+        figure = plots.trials(task, task.sample(Streams([0], "data"), 4))
         FigureCanvasAgg(figure).draw()
     texts = [text for text in figure.findobj(Text) if text.get_text()]
     assert sum(FORMULA in text.get_text() for text in texts) == 2

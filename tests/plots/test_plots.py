@@ -14,11 +14,12 @@ from synthetic import condition, study
 from degeneracy import plots
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.statistics.jackknife import calibrate, interval, member_mean
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.plots import style
 from degeneracy.plots.distances import tree_order
-from degeneracy.plots.names import primaries
 from degeneracy.plots.states import principal_axes
+from degeneracy.wording import conditions, factors
+from degeneracy.wording.names import primaries
 
 STUDY = study(8)
 RESULT = STUDY.results[1]
@@ -300,8 +301,8 @@ def test_a_notebook_shows_a_figure_without_pyplot() -> None:
 
 def test_colours_and_short_names() -> None:
     assert len(set(style.condition_colours(20))) == 20
-    assert style.short("abcdefghij", 5) == "ab…ij"
-    assert style.factor_name("task.switch_probability") == "switch probability"
+    assert conditions.short("abcdefghij", 5) == "ab…ij"
+    assert factors.factor_name("task.switch_probability") == "switch probability"
 
 
 def test_the_overview_has_room_for_its_label_beside_long_names() -> None:

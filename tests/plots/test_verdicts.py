@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from degeneracy import plots
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.plots.style import COLOURS, GREY
 
 BLUE, ORANGE = (to_hex(colour) for colour in COLOURS[:2])

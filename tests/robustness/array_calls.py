@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations, prune
 
 import degeneracy as dg
 from degeneracy.measuring.results import Result
-from degeneracy.report import page
+from degeneracy.reporting import page
 
 from . import numbers
 from .array_forms import EITHER, REFUSED, TAKEN
@@ -250,10 +250,10 @@ def names(rng: Rng) -> Outcome:
     def whole() -> Result:
         result = measured(arrays, ["procrustes", "ood_log_error_sd"], condition=label)
         if drawn:
-            result.report("report.html")
+            dg.report(result, "report.html")
         else:
             with patch.object(page, "draw_plates", return_value=([], [])):
-                result.report("report.html")
+                dg.report(result, "report.html")
         return result
 
     answer = attempt(whole)

@@ -13,8 +13,8 @@ from unittest.mock import patch
 import numpy as np
 
 import degeneracy as dg
-from degeneracy.report import page
-from degeneracy.studies import running
+from degeneracy.reporting import page
+from degeneracy.runs import running
 
 from .damage import STUDY
 from .file_damage import Rng

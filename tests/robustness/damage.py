@@ -17,8 +17,8 @@ from unittest.mock import patch
 import numpy as np
 
 import degeneracy as dg
-from degeneracy.report import page
-from degeneracy.studies.loading import remeasured
+from degeneracy.reporting import page
+from degeneracy.runs.loading import remeasured
 
 from . import numbers
 from .file_damage import Rng

@@ -16,7 +16,7 @@ import numpy as np
 
 import degeneracy
 from degeneracy.cli import main
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 from .limits import TookTooLong, memory_limit, time_limit
 

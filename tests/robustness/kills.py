@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import degeneracy as dg
-from degeneracy.studies.run_directory import RunDirectory
+from degeneracy.runs.run_directory import RunDirectory
 
 from . import numbers
 from .framework import RIGHT, SILENT, TRACEBACK, Outcome, Program

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import degeneracy as dg
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.results import Result
-from degeneracy.studies.loading import load_run
-from degeneracy.studies.run_directory import RunDirectory
+from degeneracy.runs.loading import load_run
+from degeneracy.runs.run_directory import RunDirectory
 from degeneracy.studies.study import Study
 from degeneracy.studies.study_result import StudyResult
 
@@ -20,7 +21,7 @@ Numbers = Mapping[str, Any]
 
 def of_study(study: StudyResult) -> dict[str, Any]:
     """Every number and word of a study's result but how long training took and when and where it was run."""
-    numbers = _of_table("table", study.table) | _of_table("effects", study.effects())
+    numbers = _of_table("table", study.table) | _of_table("effects", dg.effects(study))
     for k, result in enumerate(study.results):
         numbers |= {f"{k}/{name}": value for name, value in of_result(result).items()}
     return numbers

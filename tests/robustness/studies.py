@@ -13,8 +13,8 @@ from unittest.mock import patch
 import numpy as np
 
 import degeneracy as dg
-from degeneracy.report import page
-from degeneracy.studies import running
+from degeneracy.reporting import page
+from degeneracy.runs import running
 
 from .file_damage import Rng, damaged
 from .framework import Answer, Outcome, Program, Reached, attempt, snapshot
@@ -280,7 +280,7 @@ class RandomStudies(Program):
         def whole() -> Any:
             result = dg.run_study(dg.Study(**fields), out="run", jobs=1, progress=False)
             with patch.object(page, "draw_plates", return_value=([], [])):
-                return result.report("run/report.html")
+                return dg.report(result, "run/report.html")
 
         answer: Answer = attempt(whole)
         wrong = f"a valid study was refused: {answer.refusal}" if answer.refusal else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from robustness import __main__ as command
 from robustness import numbers
 from robustness.array_truths import ill_formed, measured, trajectories

@@ -3,8 +3,8 @@
 import tomllib
 
 import degeneracy as dg
-from degeneracy.plots import names
 from degeneracy.studies.claims import PREFERRED_VARIANTS, PRIMARY, VARIANTS, Claims
+from degeneracy.wording import names
 
 
 def test_claims_are_read_from_a_study_file() -> None:

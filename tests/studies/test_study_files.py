@@ -8,7 +8,7 @@ import pytest
 from stored import member_arrays, member_records, without
 
 import degeneracy as dg
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.studies.claims import PRIMARY
 
 FOLDER = Path(__file__).parents[2] / "figures" / "studies"

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from degeneracy.errors import UserError
-from degeneracy.streams import Streams
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams
 from degeneracy.tasks import DelayedDiscrimination, Trials, mean_squared_error
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from degeneracy.checks import TASK_CLAIMS
-from degeneracy.streams import Streams
+from degeneracy.core.streams import Streams
 from degeneracy.tasks import TASKS, Task, Trials, Variant
 from degeneracy.training import Training
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from degeneracy.errors import UserError
-from degeneracy.streams import Streams
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams
 from degeneracy.tasks import FlipFlop, flip_flop
 
 

@@ -6,8 +6,8 @@ import torch
 from scipy.integrate import solve_ivp
 from scipy.stats import chisquare
 
-from degeneracy.errors import UserError
-from degeneracy.streams import Streams
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams
 from degeneracy.tasks import Lorenz96, closed_loop, lorenz96, mean_squared_error, valid_prediction_time
 from degeneracy.tasks.lorenz96 import (
     _attractor,

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, draw_noise, forward, initial_params
 from degeneracy.networks.cells import CELLS, Cell, LeakyTanhCell, Params, ReluCell, TanhCell
-from degeneracy.streams import Streams
 from degeneracy.tasks import Trials, mean_squared_error
-from degeneracy.training.backpropagation import (
+from degeneracy.training.backends.backpropagation import (
     _stacked_autograd,
     _stacked_gradients,
     autograd_gradients,

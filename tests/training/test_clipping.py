@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, initial_params
-from degeneracy.streams import Streams
 from degeneracy.tasks import FlipFlop
 from degeneracy.training.costs import Costs
 from degeneracy.training.optimisation import Adam, Groups, flatten

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, draw_noise, initial_params
 from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, ReluCell, TanhCell
-from degeneracy.streams import Streams
 from degeneracy.tasks import FlipFlop, Trials
 from degeneracy.training import Training, train_stack
+from degeneracy.training.backends.tiles import LEAST_ROWS, WIDTH, product
 from degeneracy.training.costs import Costs
 from degeneracy.training.optimisation import Adam, Groups, flatten
-from degeneracy.training.tiles import LEAST_ROWS, WIDTH, product
 from degeneracy.training.updates import (
     CompiledUpdates,
     Updates,
@@ -164,7 +164,9 @@ def test_a_diverged_member_leaves_its_neighbours_bits_alone(name: str, noisy: bo
 
 
 def test_without_numba_torch_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "degeneracy.training.compiled", None)  # as where it cannot be imported
+    monkeypatch.setitem(
+        sys.modules, "degeneracy.training.backends.compiled", None
+    )  # as where it cannot be imported
     assert path_for(TanhCell()) == "bptt"
     training = Training(batch_size=4, steps_per_epoch=2, max_epochs=5)
     member = train_stack(FlipFlop(channels=1, n_steps=5), Network(hidden_size=4), training, [0])[0]

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from degeneracy.analysis.dynamics.shape import cka_distances, procrustes_distances
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, forward, initial_params
-from degeneracy.streams import Streams
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import Coupling, Training, train_members, train_stack
 from degeneracy.training.coupling import DISTANCES, Coupled

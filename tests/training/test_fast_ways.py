@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams
 from degeneracy.networks import CELLS, Network, draw_noise, forward, initial_params
 from degeneracy.networks.cells import GRUCell, LeakyTanhCell, Params, TanhCell
-from degeneracy.streams import Streams
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import REGULARISERS, Training, train_stack
 from degeneracy.training.costs import Costs

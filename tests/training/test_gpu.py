@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import degeneracy as dg
+from degeneracy.core.streams import Streams
 from degeneracy.networks import CELLS, Network, Params, initial_params
-from degeneracy.streams import Streams
 from degeneracy.tasks import TASKS, FlipFlop, Trials
-from degeneracy.training import Training, graphs, train_stack
+from degeneracy.training import Training, train_stack
+from degeneracy.training.backends import graphs
 from degeneracy.training.stack import Member, Stack
 from degeneracy.training.updates import PATHS, path_for
 
@@ -116,7 +117,7 @@ def test_a_member_alone_is_the_one_among_many() -> None:
 
 def test_a_sweep_trains_in_one_batch() -> None:
     strengths = {"l2": [0.0, 1e-1]}
-    both = dg.sweep(
+    both = dg.train_strengths(
         TASK, Network(hidden_size=16), SHORT, strengths=strengths, seeds=[0, 1], device="cuda", progress=False
     )
     norms = [np.mean([m.final["W_rec"].norm().item() for m in each.members]) for each in both]

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams
 from degeneracy.networks import CELLS, Network
-from degeneracy.streams import Streams
 from degeneracy.tasks import DelayedDiscrimination, FlipFlop
 from degeneracy.training import REGULARISERS, Training, train_stack
 from degeneracy.training.members import train_members

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import degeneracy as dg
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 from degeneracy.training.snapshots import KEPT, Snapshots, nearest_kept
 
 TASK = dg.tasks.FlipFlop(channels=1, n_steps=6)

@@ -9,10 +9,10 @@ import torch
 
 import degeneracy.training.members as training_module
 import degeneracy.training.stack as stack_module
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
+from degeneracy.core.streams import Streams, generator
 from degeneracy.networks import Network, draw_noise, initial_params
 from degeneracy.networks.cells import CELLS
-from degeneracy.streams import Streams, generator
 from degeneracy.tasks import DelayedDiscrimination, FlipFlop, PathIntegration, Task, Trials
 from degeneracy.training.costs import Costs
 from degeneracy.training.members import resolve_device, train_members, train_stack

@@ -15,8 +15,8 @@ from stored import member_arrays
 
 import degeneracy as dg
 from degeneracy import UserError, load_run, tune
-from degeneracy.files import DamagedFile, read_json, write_json
-from degeneracy.studies import running
+from degeneracy.core.files import DamagedFile, read_json, write_json
+from degeneracy.runs import running
 from degeneracy.tuning import folder
 from degeneracy.tuning import tune as tuning
 from degeneracy.tuning.tune import default_folder

@@ -13,8 +13,8 @@ from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.scaling import near_one
 from degeneracy.analysis.statistics import jackknife
-from degeneracy.errors import UserError
-from degeneracy.numeric import real_array
+from degeneracy.core.errors import UserError
+from degeneracy.core.numeric import real_array
 
 
 def member_errors(errors: ArrayLike) -> Array:

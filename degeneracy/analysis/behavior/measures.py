@@ -19,7 +19,7 @@ from degeneracy.analysis.measure import (
 )
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.analysis.statistics import jackknife
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 
 class _OODError(Measure):

@@ -18,8 +18,8 @@ from scipy.sparse.linalg import ArpackError, eigsh
 
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.scaling import near_one
-from degeneracy.errors import UserError
-from degeneracy.numeric import member_arrays, real_array
+from degeneracy.core.errors import UserError
+from degeneracy.core.numeric import member_arrays, real_array
 
 # Directions of the embedded states under this share of the largest singular value are rounding: the Gram matrix
 # squares singular values, so float64 resolves them to about 1e-8, and float32 states to about 1e-7.

@@ -10,7 +10,6 @@ import pydantic
 from numpy.typing import NDArray
 
 from degeneracy.analysis.activity import among_all, named, silent_note, varies
-from degeneracy.analysis.conjugation import pairs
 from degeneracy.analysis.dynamics import dsa
 from degeneracy.analysis.measure import (
     PERMUTATION,
@@ -25,9 +24,10 @@ from degeneracy.analysis.measure import (
     fit_diagnostics,
     nan_finding,
 )
+from degeneracy.analysis.operator_alignment import pairs
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.analysis.statistics import jackknife
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 # Where the states' mean is this many times their spread, directions of under 1e-3 of the spread fall below what the
 # operator is fitted on (`dsa.RELATIVE_TOLERANCE` of the largest, which is then the mean's).

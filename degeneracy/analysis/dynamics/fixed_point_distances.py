@@ -9,7 +9,7 @@ import numpy as np
 from degeneracy.analysis.dynamics.fixed_points import FixedPoints, at_least
 from degeneracy.analysis.dynamics.spectra import leading, spectra_distance
 from degeneracy.analysis.recording import Array
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 
 def census(points: FixedPoints) -> Mapping[int, int]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degeneracy.analysis.recording import Array, StepFunction
-from degeneracy.streams import generator
+from degeneracy.core.streams import generator
 
 # Learning rate of the descent, in units of the visited states' root mean square. From a quarter of it on, and with 40
 # to 300 updates, the same points were found in 15 flip-flop networks.

@@ -40,7 +40,7 @@ from degeneracy.analysis.dynamics.forward_runs import (
 )
 from degeneracy.analysis.dynamics.spectra import Spectra
 from degeneracy.analysis.recording import Array, StepFunction
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 # A state that moves by less than this per step is called slow: it takes 100 steps or more to move by 1.
 SLOW_SPEED = 1e-2

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.scaling import near_one
-from degeneracy.errors import UserError, unknown_name
-from degeneracy.numeric import member_arrays
+from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.numeric import member_arrays
 
 # Directions with a smaller share of the largest singular value are not whitened to full size: states recorded
 # in float32 have rounding at about 1e-7 of it. Relative, so that the units of the states do not matter.

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from degeneracy.analysis.dynamics import shape, shape_folds, shape_hsic
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.scaling import near_one
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 # Each fold needs two trials to take its mean out without bias.
 MIN_TRIALS = 2 * shape_folds.N_FOLDS

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from degeneracy.analysis.dynamics import shape
 from degeneracy.analysis.recording import Array
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 # More folds train on more trials, at one SVD per fold and pair: 3 leaves half the bias of 2.
 N_FOLDS = 3

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from degeneracy.analysis.recording import Array
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 # A member of total variance 1 in n units has ||Cov(x, x)||_F^2 >= 1/n; an estimate this much below is rounding.
 ROUNDING = 1e-12

@@ -21,8 +21,8 @@ from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.scaling import near_one, norm
 from degeneracy.analysis.statistics.jackknife import Scale, influence, rounding, t_quantile, transformed
-from degeneracy.errors import UserError
-from degeneracy.numeric import real_array
+from degeneracy.core.errors import UserError
+from degeneracy.core.numeric import real_array
 
 SINGULAR = 1e12  # condition number from which a covariance counts as singular
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.jackknife import checked_distances
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 # Share of the smallest squared distance that is taken off all squared distances before groups are looked for.
 # Under 1, so that the nearest pair does not become identical and with it a perfect group.

@@ -20,8 +20,8 @@ from scipy.special import betainc, stdtrit
 from degeneracy.analysis.measure import Estimate, Finding
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.scaling import common_exponent, near_one, norm
-from degeneracy.errors import UserError
-from degeneracy.numeric import real_array
+from degeneracy.core.errors import UserError
+from degeneracy.core.numeric import real_array
 
 Scale = Literal["linear", "log"]
 

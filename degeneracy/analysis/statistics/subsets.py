@@ -13,7 +13,7 @@ from degeneracy.analysis.statistics.jackknife import (
     member_sd,
     pair_mean,
 )
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 # What measures make of one number a member.
 STATISTICS: dict[str, Callable[[Array], Estimate]] = {

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.contrasts import Effect
-from degeneracy.numeric import real_array
+from degeneracy.core.numeric import real_array
 
 Direction = Literal["up", "down", "flat"]
 Verdict = Literal["up", "down", "flat", "unclear"]

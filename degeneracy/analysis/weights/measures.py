@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 import numpy as np
 import pydantic
 
-from degeneracy.analysis.conjugation.pairs import ConjugationFit
 from degeneracy.analysis.measure import (
     PERMUTATION,
     ROTATION,
@@ -18,6 +17,7 @@ from degeneracy.analysis.measure import (
     fit_diagnostics,
     nan_finding,
 )
+from degeneracy.analysis.operator_alignment.pairs import ConjugationFit
 from degeneracy.analysis.recording import Array, Recording, Weights
 from degeneracy.analysis.statistics import jackknife
 from degeneracy.analysis.weights import orthogonal, pif

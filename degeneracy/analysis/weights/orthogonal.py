@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from degeneracy.analysis.conjugation.pairs import ConjugationFit, fit_among
 from degeneracy.analysis.measure import Estimate
+from degeneracy.analysis.operator_alignment.pairs import ConjugationFit, fit_among
 from degeneracy.analysis.recording import Array, Weights
 from degeneracy.analysis.scaling import norm
 from degeneracy.analysis.weights.symmetry import normalise_scaling, symmetry_of
-from degeneracy.numeric import real_array
+from degeneracy.core.numeric import real_array
 
 # The gradient of the normalised problem at which a search ends: with 2 starts 3% above the best of 48 on trained
 # networks of 64 units, in a tenth of the time that 1e-7 takes, which ends 1% above it.

@@ -11,9 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from degeneracy.analysis.matching.assignment import Side, assignment, side
+from degeneracy.analysis.matching.frank_wolfe import solve
 from degeneracy.analysis.recording import Array, Weights
 from degeneracy.analysis.scaling import common_exponent, norm
-from degeneracy.analysis.weights.assignment import Side, assignment, side, solve
 from degeneracy.analysis.weights.symmetry import (
     Permutation,
     normalise_scaling,
@@ -21,7 +22,7 @@ from degeneracy.analysis.weights.symmetry import (
     symmetry_of,
     transform,
 )
-from degeneracy.errors import UserError, unknown_name
+from degeneracy.core.errors import UserError, unknown_name
 
 Variant = Literal["recurrent", "joint"]
 BLOCKS = ("recurrent", "input", "bias", "readout")

@@ -14,8 +14,8 @@ from scipy.sparse.csgraph import connected_components
 
 from degeneracy.analysis.recording import Array, Weights
 from degeneracy.analysis.scaling import common_exponent
-from degeneracy.errors import UserError, unknown_name
-from degeneracy.numeric import real_array
+from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.numeric import real_array
 
 # Weights beyond 2^+-200 are brought near 1 before they are squared.
 LARGE = 200

@@ -5,7 +5,7 @@ import pytest
 
 from degeneracy.analysis.behavior import differences
 from degeneracy.analysis.statistics import jackknife
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 
 def errors_of(rng, members, trials, *, spread=0.0, common=0.0):

@@ -7,11 +7,11 @@ import torch
 import degeneracy as dg
 from degeneracy.analysis.behavior.measures import ValidPredictionTime
 from degeneracy.analysis.recording import Recording
+from degeneracy.core.streams import Streams
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.record import record
 from degeneracy.networks import Network, forward, initial_params
-from degeneracy.streams import Streams
 from degeneracy.tasks import Lorenz96, closed_loop, valid_prediction_time
 from degeneracy.tasks.lorenz96 import WARM_UP
 from degeneracy.training import History, Member

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from degeneracy.analysis import MEASURES, Recording
-from degeneracy.analysis.conjugation.pairs import fit_pairs
 from degeneracy.analysis.dynamics.dsa import delay_operator, delay_operators, in_blocks, n_blocks, offset
 from degeneracy.analysis.dynamics.dsa_measure import LARGEST_OFFSET
-from degeneracy.errors import UserError
+from degeneracy.analysis.operator_alignment.pairs import fit_pairs
+from degeneracy.core.errors import UserError
 
 
 def spectrum_gap(a, b):

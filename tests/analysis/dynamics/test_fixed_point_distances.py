@@ -13,7 +13,7 @@ from degeneracy.analysis.dynamics.fixed_point_distances import (
 )
 from degeneracy.analysis.dynamics.fixed_points import FixedPoints
 from degeneracy.analysis.dynamics.spectra import wasserstein_distances
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 
 def points_with(*spectra, n_starts=10) -> FixedPoints:

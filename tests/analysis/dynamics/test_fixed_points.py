@@ -32,7 +32,7 @@ from degeneracy.analysis.dynamics.fixed_point_search import (
 from degeneracy.analysis.dynamics.fixed_points import find_fixed_points
 from degeneracy.analysis.dynamics.measures import FixedPointCensus
 from degeneracy.analysis.recording import Recording
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 # --- Systems with known points ---------------------------------------------------------------------------------
 

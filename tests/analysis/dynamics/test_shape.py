@@ -8,7 +8,7 @@ from scipy import optimize
 from scipy.stats import ortho_group
 
 from degeneracy.analysis.dynamics import shape
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 DISTANCES = {
     "procrustes": shape.procrustes_angle,

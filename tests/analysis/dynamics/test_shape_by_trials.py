@@ -10,7 +10,7 @@ from scipy.stats import ortho_group
 import degeneracy as dg
 from degeneracy.analysis import MEASURES, Recording
 from degeneracy.analysis.dynamics import shape, shape_by_trials, shape_folds, shape_hsic
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 MEASURED = {
     "procrustes": ("procrustes", {}),

@@ -7,7 +7,7 @@ from scipy import stats
 
 from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.statistics import contrasts, jackknife
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 # As in test_jackknife: of 1,000 ensembles, +-1% is the simulation's own error (sd of the share 0.7%).
 LOW, HIGH = 0.92, 0.98

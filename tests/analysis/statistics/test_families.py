@@ -7,7 +7,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import silhouette_score
 
 from degeneracy.analysis.statistics import families
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 
 def distances_of(points):

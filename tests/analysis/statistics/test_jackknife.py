@@ -8,7 +8,7 @@ from scipy.special import gamma
 
 from degeneracy.analysis.measure import Estimate, Finding
 from degeneracy.analysis.statistics import jackknife
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 # Coverage of a 95% interval that claims to hold: 92-98%, of which +-1% is the simulation's own error (1,000
 # or more ensembles: sd of the share 0.7%).

@@ -13,7 +13,7 @@ from degeneracy.analysis.statistics import jackknife
 from degeneracy.analysis.weights import pif
 from degeneracy.analysis.weights.orthogonal import compared_matrix, orthogonal_fit, ring_mean, rotated_copy
 from degeneracy.analysis.weights.symmetry import random_copy
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 
 def uniform(n: int, seed: int = 0, gates: int = 1) -> Weights:

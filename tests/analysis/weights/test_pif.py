@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from scipy.optimize import quadratic_assignment
 
+from degeneracy.analysis.matching import assignment, frank_wolfe, local_search
 from degeneracy.analysis.recording import Recording, Weights
-from degeneracy.analysis.weights import assignment, local_search, pif
+from degeneracy.analysis.weights import pif
 from degeneracy.analysis.weights.measures import SignedPIF
 from degeneracy.analysis.weights.symmetry import random_copy, transform
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 # A copy's entries are the original's in another order, so only the sums of a norm round.
 EXACT = 1e-10
@@ -167,7 +168,7 @@ def test_the_signature_alone_finds_a_copy_and_its_signs(cell):
         rng = np.random.default_rng(seed)
         planted, signs = rng.permutation(20), rng.choice([-1.0, 1.0], size=20)
         y = transform(x, planted, signs)
-        matching, found = assignment.signature(problem_of(x, y, True), np.zeros(20, np.float32))
+        matching, found = frank_wolfe.signature(problem_of(x, y, True), np.zeros(20, np.float32))
         np.testing.assert_array_equal(planted[matching], np.arange(20))
         np.testing.assert_array_equal(found, signs[matching])  # the common sign too: input and readout fix it
 

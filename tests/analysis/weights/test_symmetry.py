@@ -7,7 +7,7 @@ import pytest
 
 from degeneracy.analysis.recording import Weights
 from degeneracy.analysis.weights import symmetry
-from degeneracy.errors import UserError
+from degeneracy.core.errors import UserError
 
 N, INPUTS, OUTPUTS, STEPS = 7, 3, 2, 12
 

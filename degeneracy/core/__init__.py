@@ -1,0 +1,1 @@
+"""What every room stands on: errors, specs, names of code, random streams, files, processes."""

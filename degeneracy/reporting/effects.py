@@ -1,0 +1,192 @@
+"""What a report says of the factors' effects: a sentence a primary cell, and a table of all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from degeneracy.contrasts.effects import CALIBRATED, MATCHED, VALUE, convergence
+from degeneracy.studies.study_result import StudyResult
+from degeneracy.wording import numbers
+from degeneracy.wording.factors import factor_name
+from degeneracy.wording.names import LEVELS, full_name, variant_name
+
+Fields = Mapping[Any, Any]  # a row of `contrasts.effects`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """One measure and factor, as text."""
+
+    measure: str
+    factor: str  # with its lowest and highest level
+    change: str
+    margin: str
+    p: str
+    verdict: str
+    calibrated: str
+    calibrated_verdict: str
+    matched: str
+    matched_verdict: str
+    primary: bool
+    mark: str  # of its note below the table
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectTable:
+    """The effects on one level's measures, the one it is judged by first, with the notes by mark."""
+
+    level: str
+    factor: str  # that of all rows; "" where they differ
+    rows: list[Effect]
+    notes: list[tuple[str, str]]
+
+
+def sentences(table: pd.DataFrame, level: str) -> list[str]:
+    """What is said of a level: a sentence or two a factor on the measure that it is judged by."""
+    return [_sentence(table, row) for row in _records(table, level, VALUE) if row["primary"]]
+
+
+def tables(table: pd.DataFrame) -> list[EffectTable]:
+    """All effects, level by level."""
+    found = []
+    for level in LEVELS:
+        marks: dict[str, str] = {}
+        rows = [_effect(table, row, marks) for row in _records(table, level, VALUE)]
+        rows.sort(key=lambda row: not row.primary)
+        if rows:
+            notes = [(mark, note) for note, mark in marks.items()]
+            factors = {row.factor for row in rows}
+            factor = factors.pop() if len(factors) == 1 else ""
+            found.append(EffectTable(level=level, factor=factor, rows=rows, notes=notes))
+    return found
+
+
+def survivors(study: StudyResult) -> str:
+    """How far who converged and how well differs between conditions; "" where nothing is varied or known."""
+    table = convergence(study)
+    if table.empty or not study.factors:
+        return ""
+    each = table.drop_duplicates("condition")
+    share, loss = 100 * each["converged_share"], each["final_loss"]
+    said = f"{share.min():.0f}% of the networks of each condition converged"
+    if share.min() < share.max():
+        said = f"Of each condition's networks {share.min():.0f}% to {share.max():.0f}% converged"
+    if loss.notna().any():
+        said += (
+            f"; the conditions' mean final training losses are {numbers.number(loss.min())} to "
+            f"{numbers.number(loss.max())}"
+        )
+    if share.min() < share.max():
+        said += ". A change of the value may be one of who survived: see the figure of convergence"
+    return f"{said}."
+
+
+def _records(table: pd.DataFrame, level: str, scale: str) -> list[dict[Any, Any]]:
+    return table[(table["level"] == level) & (table["scale"] == scale)].to_dict("records")
+
+
+def _on(table: pd.DataFrame, row: Fields, scale: str) -> Fields:
+    """The same measure and factor on another scale."""
+    same = table["scale"] == scale
+    for key in ("factor", "level", "measure", "variant"):
+        same &= table[key] == row[key]
+    return table[same].to_dict("records")[0]
+
+
+def _sentence(table: pd.DataFrame, row: Fields) -> str:
+    """The verdict on the value in words, then those on the other scales."""
+    subject = full_name(row["measure"]) + (f" ({variant_name(row['variant'])})" if row["variant"] else "")
+    span = f"from {factor_name(row['factor'])} = {row['lowest']} to {row['highest']}"
+    if not np.isfinite(row["effect"]):
+        return f"{subject}: nothing can be said {span} ({row['note']})."
+    said = f"{row['verdict'].capitalize()}: {subject} {_words(row)} {span}{_certainty(table, row)}."
+    if row["note"]:
+        said += f" {row['note'][0].upper()}{row['note'][1:]}."
+    if row["agreement"]:
+        said += f" Expected was {row['expected']}: {_AGREEMENT[row['agreement']]}."
+    for name, scale in _OTHER_SCALES.items():
+        other = _on(table, row, scale)
+        if np.isfinite(other["effect"]):
+            said += f" {name}: {other['verdict']}, {_change(other)}."
+        elif other["note"].startswith("not calibrated"):
+            reasons = other["note"].replace("; not calibrated: ", "; ")  # of several conditions
+            said += f" {reasons[0].upper()}{reasons[1:]}."
+        else:
+            said += f" {name}: nothing can be said ({other['note']})."
+    return said
+
+
+_OTHER_SCALES = {"Calibrated": CALIBRATED, "At matched training loss": MATCHED}
+_AGREEMENT = {"agrees": "this agrees", "disagrees": "this disagrees", "unclear": "this leaves it open"}
+
+
+def _words(row: Fields) -> str:
+    """The change on the value's own scale; a direction only where the verdict is one."""
+    if row["unit"] == "log ratio":
+        return f"changes {_change(row)}"
+    size = _change(row) + (f" {row['unit']}" if row["unit"] else "")
+    return f"{_VERBS.get(row['verdict'], 'changes by')} {size}"
+
+
+_VERBS = {"up": "rises, by", "down": "falls, by"}  # the change keeps its sign
+
+
+def _certainty(table: pd.DataFrame, row: Fields) -> str:
+    """How sure that is: the corrected p value, the margin, or what cannot be stated."""
+    n = int(table.loc[table["primary"] & (table["scale"] == row["scale"]), "p"].notna().sum())
+    corrected = f", corrected for {n} such questions" if n > 1 else ""
+    p = f"p = {numbers.number(row['p_holm'], 2)}" if row["p_holm"] >= 0.001 else "p < 0.001"
+    if row["verdict"] == "flat":
+        return f", which is less than the margin of {_margin(row)}"
+    if row["verdict"] in ("up", "down"):
+        return f" ({p}{corrected})"
+    doubt = f" ({p}{corrected})" if np.isfinite(row["p_holm"]) else ""
+    beside = f", nor that it stays within {_margin(row)}" if row["margin"] > 0 else ""
+    return f"{doubt}, so no direction can be stated{beside}"
+
+
+def _change(row: Fields) -> str:
+    """An effect with its interval; of logarithms, as a factor."""
+    ends = np.array([row["effect"], row["ci_low"], row["ci_high"]])
+    if row["unit"] == "log ratio":
+        return f"by a factor of {numbers.with_interval(*np.exp(ends))}"
+    return numbers.with_interval(*ends)
+
+
+def _margin(row: Fields) -> str:
+    """±margin; of logarithms, the factors that it lets through."""
+    if row["unit"] == "log ratio":
+        return " to ".join(numbers.number(float(np.exp(sign * row["margin"]))) for sign in (-1, 1))
+    return f"±{numbers.number(row['margin'])}"
+
+
+def _effect(table: pd.DataFrame, row: Fields, marks: dict[str, str]) -> Effect:
+    calibrated, matched = (_on(table, row, scale) for scale in (CALIBRATED, MATCHED))
+    texts = {"": row, "calibrated: ": calibrated, "matched loss: ": matched}
+    # What calibration lacks is said once, in the table of values.
+    texts = {name: one for name, one in texts.items() if not one["note"].startswith("not calibrated")}
+    notes = "; ".join(f"{name}{one['note']}" for name, one in texts.items() if one["note"])
+    mark = marks.setdefault(notes, str(len(marks) + 1)) if notes else ""
+    p = row["p_holm"] if row["primary"] else row["p"]
+    return Effect(
+        measure=full_name(row["measure"], row["variant"]),
+        factor=f"{factor_name(row['factor'])}, {row['lowest']} → {row['highest']}",
+        change=_cell(row),
+        margin=_margin(row) if row["margin"] > 0 else numbers.DASH,
+        p="< 0.001" if p < 0.001 else numbers.number(p, 2),
+        verdict=row["verdict"] or numbers.DASH,
+        calibrated=_cell(calibrated),
+        calibrated_verdict=calibrated["verdict"],
+        matched=_cell(matched),
+        matched_verdict=matched["verdict"],
+        primary=bool(row["primary"]),
+        mark=mark,
+    )
+
+
+def _cell(row: Fields) -> str:
+    """An effect in a table: × before a factor."""
+    return _change(row).replace("by a factor of ", "×") if np.isfinite(row["effect"]) else numbers.DASH

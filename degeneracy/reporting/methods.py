@@ -1,0 +1,137 @@
+"""How a report's numbers came about: settings, variants, what each measure says, how its fits went, provenance."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from degeneracy.analysis import MEASURES
+from degeneracy.studies.settings import dotted
+from degeneracy.studies.study_result import StudyResult
+from degeneracy.tasks import TASKS
+from degeneracy.wording import numbers
+from degeneracy.wording.conditions import condition_name
+from degeneracy.wording.names import measure_name, variant_name
+
+SHAPE_ANCHORS = (
+    "0, or two noisy draws of the same network",
+    "the same networks before training; where they were not given, the trained ones with their trials shuffled",
+)
+# What the floor and the reference of each measure are.
+ANCHORS = {
+    "ood_log_error_sd": ("the spread that a finite number of trials alone would make", ""),
+    "ood_error_sd": ("the spread that a finite number of trials alone would make", ""),
+    "valid_prediction_time": ("of the sd: the spread that a finite number of trials alone would make", ""),
+    "output_distance": ("what trial noise alone would make", "the same networks before training"),
+    "dsa": (
+        "each network against itself, on two halves of the trials, as is an exact copy; none with halves = false",
+        "the same networks before training",
+    ),
+    "procrustes": SHAPE_ANCHORS,
+    "svcca": SHAPE_ANCHORS,
+    "cka": SHAPE_ANCHORS,
+    "pif": (
+        "what the alignment leaves of a copy with its units reordered",
+        "the trained weights, entries shuffled",
+    ),
+    "signed_pif": (
+        "what the alignment leaves of a copy with its units reordered and flipped",
+        "the trained weights, entries shuffled",
+    ),
+    "orthogonal": (
+        "what the search leaves of a copy in another basis",
+        "the trained weights, entries shuffled",
+    ),
+    "effective_rank": ("", "the same networks before training"),
+    "participation_ratio": ("", "the same networks before training"),
+    "fixed_points": ("a second search of the same network", ""),
+}
+
+
+def settings(study: StudyResult) -> dict[str, Any]:
+    """The resolved specs: what is the same in all conditions, and what differs, by condition."""
+    flat = [_flat(result.spec) for result in study.results]
+    keys = list(dict.fromkeys(key for one in flat for key in one))
+    same = [
+        (key, flat[0][key])
+        for key in keys
+        if key in flat[0] and all(f.get(key) == flat[0][key] for f in flat)
+    ]
+    differing = [key for key in keys if key not in dict(same)]
+    return {
+        "task": [TASKS[name] for name in _tasks(study) if name in TASKS],
+        "same": same,
+        "differing": [
+            (condition_name(result), [(key, one.get(key, numbers.DASH)) for key in differing])
+            for result, one in zip(study.results, flat, strict=True)
+        ]
+        if differing
+        else [],
+    }
+
+
+def variants(study: StudyResult) -> list[tuple[str, str]]:
+    """The task variants and what they change, where all conditions say the same of one."""
+    seen: dict[str, set[str]] = {}
+    for result in study.results:
+        described = result.spec.get("variants")
+        for name, words in described.items() if isinstance(described, Mapping) else ():
+            seen.setdefault(str(name), set()).add(str(words))
+    return [(variant_name(name), " / ".join(sorted(words))) for name, words in seen.items()]
+
+
+def _tasks(study: StudyResult) -> list[str]:
+    """The names of the tasks."""
+    specs = [result.spec.get("task") for result in study.results]
+    return list(dict.fromkeys(str(task.get("name")) for task in specs if isinstance(task, Mapping)))
+
+
+def methods(study: StudyResult) -> list[dict[str, str]]:
+    """What each measure says, what 0 means, its floor, reference and source."""
+    names = dict.fromkeys(name for result in study.results for name in (*result.measured, *result.missing))
+    rows = []
+    for name in names:
+        kind = MEASURES.get(name)
+        floor, reference = ANCHORS.get(name, ("", ""))
+        rows.append(
+            {
+                "measure": measure_name(name),
+                "meaning": kind.meaning if kind else "a measure of this study's own",
+                "zero": kind.zero if kind else "",
+                "floor": floor,
+                "reference": reference,
+                "source": kind.source if kind else "",
+            }
+        )
+    return rows
+
+
+def diagnostics(study: StudyResult) -> list[tuple[str, str, str, str]]:
+    """How fits and searches went: measure, what, condition, number."""
+    return [
+        (measure_name(name), key.replace("_", " "), condition_name(result), numbers.number(float(value)))
+        for result in study.results
+        for name, found in result.measured.items()
+        for key, value in found.diagnostics.items()
+    ]
+
+
+def provenance(study: StudyResult) -> list[tuple[str, str]]:
+    """Where the numbers come from: the study's entries, then those of the conditions that differ."""
+    rows = list(_flat(study.provenance).items())
+    each = [_flat(result.provenance) for result in study.results]
+    for key in dict.fromkeys(key for one in each for key in one):
+        values = [one.get(key, numbers.DASH) for one in each]
+        if len(set(values)) == 1:
+            rows.append((key, values[0]))
+        else:
+            names = [condition_name(result) for result in study.results]
+            rows.append((key, "; ".join(f"{n}: {v}" for n, v in zip(names, values, strict=True))))
+    return list(dict.fromkeys(rows))
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, str]:
+    """Nested mappings as dotted keys; everything else as text."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, default=str)
+        for key, value in dotted(values).items()
+    }

@@ -1,0 +1,115 @@
+"""Finished runs: their results from the files, and their studies with other measures."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.errors import UserError
+from degeneracy.core.files import advising, digest, exists
+from degeneracy.core.user_files import user_path
+from degeneracy.measuring.measure import build_measures
+from degeneracy.runs.finished import check_trained, results_of, unfinished
+from degeneracy.runs.results_file import check_tables, stored_provenance
+from degeneracy.runs.run_directory import RunDirectory
+from degeneracy.studies.settings import key_parts, override
+from degeneracy.studies.study import Study
+from degeneracy.studies.study_result import StudyResult
+
+
+@ordinary_state()
+def load_run(path: str | Path) -> StudyResult:
+    """The results of a finished run, from its directory. They are plain data: no code that its study names is imported.
+
+    Raises:
+        UserError: no run directory, a run that is not finished, or a damaged file; names it.
+    """
+    root = user_path(path)
+    with advising(repair_advice(root)):
+        run = RunDirectory.at(root)
+        index = run.results
+        if not index or index["study"] != digest(run.study):
+            raise unfinished(run)
+        check_tables(root, index)
+        return replace(results_of(run, index), provenance=stored_provenance(root))
+
+
+def repair_advice(root: Path) -> str:
+    """What to do about a damaged file of a run."""
+    return f"'degeneracy run STUDY --out {root} --repair' sets it aside and makes it again"
+
+
+@ordinary_state()
+def load_runs(folder: str | Path, names: Iterable[str] = (), *, scale: str = "") -> dict[str, StudyResult]:
+    """The results of the finished runs in a folder, such as `runs`.
+
+    Args:
+        folder: holds run directories.
+        names: of studies, in the order wanted; those that have no finished run there are left out. All by default.
+        scale: only runs of this scale.
+
+    Returns:
+        By the study's name.
+
+    Raises:
+        UserError: no such folder, no finished run in it, or a damaged file; names it.
+    """
+    place = user_path(folder)
+    if not place.is_dir():
+        raise UserError(f"{place} is no folder with run directories")
+    found = {}
+    for path in sorted(place.iterdir()):
+        if exists(path / "study.json") and exists(path / "provenance.json"):
+            with advising(repair_advice(path)):
+                run = RunDirectory.at(path)
+            if not scale or run.study.get("scale", "") == scale:
+                found[run.study["name"]] = path
+    wanted = list(names) or list(found)
+    runs = {name: load_run(found[name]) for name in wanted if name in found}
+    if not runs:
+        what = f"no finished run of {', '.join(names) or 'a study'}" + (f" at scale {scale}" if scale else "")
+        raise UserError(f"{place} holds {what}")
+    return runs
+
+
+@ordinary_state()
+def remeasured(
+    path: str | Path, measures: Sequence[str] = (), overrides: Iterable[tuple[str, Any]] = ()
+) -> Study:
+    """The study of a run with other measures, options or probe trials, whose networks are all trained.
+
+    `run_study(remeasured(path, ...), out=path)` measures them and trains nothing.
+
+    Args:
+        path: a run directory.
+        measures: names; those of the run where none are given. Options and claims of measures left out are dropped.
+        overrides: (key, value) pairs as of `load_study`, of `options`, `probe` and `measures` only.
+
+    Raises:
+        UserError: no run directory, networks that are not trained yet, a damaged file, or what the study refuses.
+    """
+    root = user_path(path)
+    with advising(repair_advice(root)):
+        run = RunDirectory.at(root)
+    fields = dict(run.study)
+    if measures:
+        names = {*measures, *build_measures(measures)}
+        fields |= {"measures": list(measures)}
+        fields["options"] = {name: given for name, given in fields["options"].items() if name in names}
+        fields["claims"] = {
+            key: claim
+            for key, claim in fields["claims"].items()
+            if key == "factors" or claim["measure"] in names
+        }
+    for key, value in overrides:
+        if key_parts(key)[0] not in ("options", "probe", "measures"):
+            raise UserError(
+                f"'{key}' cannot be set for a run that is trained: only options, probe and measures can"
+            )
+        override(fields, key, value)
+    plan = Study(**fields)
+    with advising(repair_advice(root)):
+        for condition in plan.conditions():
+            check_trained(run, condition.place, plan.seeds)
+    return plan

@@ -1,0 +1,177 @@
+"""The flow, and the file to read first: study -> train -> record -> measure -> table.
+
+`run_study` trains what is not trained yet, measures what is not measured yet, and writes the table. Every step is
+kept as it is done, so a run that was stopped anyhow goes on where it was and ends with the same results.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from degeneracy.analysis import Measured
+from degeneracy.core.ambient import ordinary_state
+from degeneracy.core.errors import UserError
+from degeneracy.core.files import advising
+from degeneracy.core.records import combined_digest
+from degeneracy.core.user_files import user_path
+from degeneracy.core.workers import WorkerEnded, resolve_jobs
+from degeneracy.measuring.measure import example_trials, measure_recording, measures_of
+from degeneracy.measuring.record import record
+from degeneracy.runs.finished import finish
+from degeneracy.runs.measured_records import EXAMPLES, MEASURE, save_examples, save_measured
+from degeneracy.runs.progress import Progress
+from degeneracy.runs.results_file import check_replaceable
+from degeneracy.runs.run_directory import RunDirectory
+from degeneracy.studies.conditions import Condition
+from degeneracy.studies.keys import examples_key, measured_key
+from degeneracy.studies.study import Study, load_study
+from degeneracy.studies.study_result import StudyResult
+from degeneracy.training import resolve_device, train_members
+
+REPAIR = "the same command with --repair (run_study(..., repair=True)) sets it aside and makes it again"
+
+
+@ordinary_state()
+def run_study(
+    study: Study | str | Path,
+    *,
+    out: str | Path = "",
+    device: str = "auto",
+    jobs: int = -1,
+    progress: bool = True,
+    repair: bool = False,
+) -> StudyResult:
+    """Run a study, or go on with it: train and measure what is missing, write table and provenance.
+
+    Several processes may run the same study into the same folder: each takes conditions that no other holds.
+    Running a study executes the code that it names as `module:Name`.
+
+    Args:
+        study: a `Study`, a path to a study file or a name in `STUDIES`.
+        out: the run directory; `runs/NAME` by default, `runs/NAME-SCALE` for a study with scales.
+        device: "auto", "cpu" or "cuda".
+        jobs: processes on a CPU, -1 for one a core.
+        progress: show a progress bar on standard error; where that is no terminal, lines of the logger
+            "degeneracy", level INFO.
+        repair: set what is damaged or misplaced in the run directory aside under another name
+            (NAME.damaged-1), keep all that is whole, and make the rest again.
+
+    Returns:
+        What was measured; also in the run directory (`degeneracy.csv` and more, see README).
+
+    Raises:
+        UserError: a mistake in the study, a folder that holds something else, a damaged file (names it), or a worker
+            process that was ended from outside twice (`workers.WorkerEnded`).
+    """
+    plan = study if isinstance(study, Study) else load_study(study)
+    place, n_jobs = resolve_device(device), resolve_jobs(jobs)
+    conditions, measures = plan.conditions(), plan.build_measures()
+    for condition in conditions:
+        condition.check_measures(measures, plan.probe)
+        condition.check_memory(measures, plan.probe, len(plan.seeds), device=place)
+    root = user_path(out) if out else plan.folder
+    with advising(REPAIR):
+        return _run(plan, conditions, root, place, n_jobs, progress, repair)
+
+
+def _run(
+    plan: Study,
+    conditions: Sequence[Condition],
+    root: Path,
+    device: str,
+    jobs: int,
+    progress: bool,
+    repair: bool,
+) -> StudyResult:
+    run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions, repair=repair)
+    check_replaceable(root, run.results, repair=repair)
+    started = time.perf_counter()
+    measures = plan.build_measures()
+    n_steps = sum(len(plan.seeds) + len(measures_of(one.task, measures)) for one in conditions)
+    with Progress(n_steps, show=progress) as shown:
+        _work_through(run, plan, list(conditions), device, jobs, shown, repair)
+    return finish(run, plan, seconds=time.perf_counter() - started, repair=repair)
+
+
+def _work_through(
+    run: RunDirectory,
+    plan: Study,
+    waiting: list[Condition],
+    device: str,
+    jobs: int,
+    shown: Progress,
+    repair: bool,
+) -> None:
+    """Take whichever condition no other process holds; wait for another only when nothing else is left."""
+    while waiting:
+        left = list(waiting)
+        for condition in left:
+            with run.hold(condition, wait=False, repair=repair) as held:
+                if held:
+                    with _said_of(condition, run.root):
+                        _train_missing(run, condition, plan.seeds, device, jobs, shown)
+                        _measure_missing(run, condition, plan, jobs, shown)
+                    waiting.remove(condition)
+        if waiting == left:
+            shown.wait(f"{waiting[0].label}: waiting for the process that works on it")
+            with run.hold(waiting[0], wait=True):
+                pass
+
+
+@contextmanager
+def _said_of(condition: Condition, root: Path) -> Iterator[None]:
+    """Say which condition it was whose network or measure had no process, and how to go on."""
+    try:
+        yield
+    except WorkerEnded as error:
+        raise UserError(
+            f"{condition.label}: {error}. What is finished is kept in {root}; the same command goes on"
+        ) from None
+
+
+def _train_missing(
+    run: RunDirectory, condition: Condition, seeds: Sequence[int], device: str, jobs: int, shown: Progress
+) -> None:
+    """Train the members whose files are not there, keeping each as it finishes."""
+    missing = run.missing_seeds(condition.place, seeds)
+    there = len(seeds) - len(missing)
+    shown.begin(f"{condition.label}: training", "networks", done=there, of=len(seeds))
+    if not missing:
+        return
+    together = seeds if condition.training.coupled else missing
+    members = train_members(
+        condition.task, condition.network, condition.training, together, device=device, jobs=jobs
+    )
+    for member in members:
+        if member.seed in missing:
+            run.save_member(condition, member)
+            shown.step()
+
+
+def _measure_missing(
+    run: RunDirectory, condition: Condition, plan: Study, jobs: int, shown: Progress
+) -> None:
+    """Measure what is not measured yet of these members with these options, keeping each measure as it is done."""
+    measures = measures_of(condition.task, plan.build_measures())
+    ensemble = run.load_ensemble(condition, plan.seeds)
+    kept, pack = ensemble.converged, run.measured(condition.place)
+    records = run.member_records(condition.place, kept.seeds)
+    made_from = combined_digest(list(records.values()))
+    keys = {name: measured_key(name, m, kept.seeds, plan.probe) for name, m in measures.items()}
+    todo = {name: m for name, m in measures.items() if not pack.find(MEASURE, name, keys[name], made_from)}
+    there = len(measures) - len(todo)
+    shown.begin(f"{condition.label}: measuring", "measures", done=there, of=len(measures))
+    key = examples_key(plan.probe)
+    if len(kept) >= 2 and not pack.find(EXAMPLES, "trials", key, made_from):
+        save_examples(pack, example_trials(kept, condition.task, plan.probe), key, made_from)
+    if not todo:
+        return
+    if len(kept) < 2:
+        reason = f"needs 2 converged members, {len(kept)} of {len(ensemble)} converged"
+        found: Iterable[tuple[str, Measured | str]] = [(name, reason) for name in todo]
+    else:
+        found = measure_recording(record(kept, condition.task, plan.probe), todo, jobs=jobs)
+    for name, outcome in found:
+        save_measured(pack, name, outcome, keys[name], made_from)
+        shown.step()

@@ -1,0 +1,1 @@
+"""Names and numbers in words: measures, factors, conditions, values with their intervals. Draws nothing."""

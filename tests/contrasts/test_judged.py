@@ -1,0 +1,183 @@
+"""What is said of an effect: held against claims, at matched training loss, beside convergence."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from by_hand import X, condition, factorial, mean_of, over
+
+import degeneracy as dg
+from degeneracy.analysis.measure import Finding, Measured
+from degeneracy.analysis.statistics import jackknife
+from degeneracy.analysis.statistics.contrasts import linear_contrast
+from degeneracy.contrasts.effects import CONVERGENCE_COLUMNS
+from degeneracy.studies.claims import Claim, Claims
+from degeneracy.studies.study_result import StudyResult
+
+# --- claims ---
+
+
+@pytest.mark.parametrize(
+    ("expected", "shift", "says"),
+    [("up", 1.0, "agrees"), ("up", -1.0, "disagrees"), ("flat", 0.0, "agrees"), ("down", 0.0, "disagrees")],
+)
+def test_what_was_expected_is_held_against_the_verdict(expected: str, shift: float, says: str) -> None:
+    noise = 0.1 * np.random.default_rng(3).normal(size=8)
+    values = {2: 5 + noise, 3: 5 + shift + noise + 0.02 * np.cos(np.arange(8))}
+    study = over(values, dynamics={"margin": 0.05, "expected": {"task.channels": expected}})
+    row = dg.effects(study).iloc[0]
+    assert (row.expected, row.agreement) == (expected, says)
+    vague = dg.effects(
+        over({2: X[2], 3: X[2][::-1]}, dynamics={"expected": {"task.channels": expected}})
+    ).iloc[0]
+    assert (vague.verdict, vague.agreement) == ("unclear", "unclear")
+
+
+def test_a_margin_counts_how_well_the_value_at_the_lowest_level_is_known() -> None:
+    """A change of nearly nothing is flat beside a value that is known, and not beside one that may be 0."""
+    noise, own = np.random.default_rng(4).normal(size=8), 0.01 * np.cos(np.arange(8))
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    for value, says in ((1.0, "flat"), (0.6, "unclear"), (-0.6, "unclear"), (-1.0, "flat")):
+        # Standard error 0.35 of the value; t(7) at 95% is 1.89, so 0.67 either way.
+        row = dg.effects(over({2: value + noise, 3: value + noise + own}, dynamics={"margin": 1.0})).iloc[0]
+        assert row.margin == pytest.approx(abs(value))
+        assert -row.margin < row.ci_low < row.ci_high < row.margin
+        assert row.verdict == says
+
+
+def test_verdicts_at_odds_with_their_interval_are_explained() -> None:
+    noise = 0.1 * np.random.default_rng(3).normal(size=8)
+    values = {2: 5 + noise, 3: 5.1 + noise + 0.02 * np.cos(np.arange(8))}
+    row = dg.effects(over(values, dynamics={"margin": 0.05})).iloc[0]
+    assert row.ci_low > 0
+    assert (row.verdict, row.note) == ("flat", "differs from 0, but by less than the margin")
+    rng = np.random.default_rng(0)
+    while True:  # a p value between 2.5% and 5%, twice
+        own = {k: rng.normal(size=8) for k in (2, 3)}
+        if 0.025 < dg.effects(over(own)).p.iloc[0] < 0.05:
+            break
+    results = tuple(
+        condition({"a": k}, {"dsa": mean_of(x), "signed_pif": mean_of(x)}, range(8)) for k, x in own.items()
+    )
+    claims = Claims(weights={"variant": "driven"})
+    table = dg.effects(StudyResult(name="s", results=results, claims=claims)).query("scale == 'value'")
+    assert table.primary.all()
+    assert (table.verdict == "unclear").all()
+    assert (table.note == "its own interval excludes 0, but not after Holm's correction").all()
+
+
+def test_another_primary_measure_and_variant() -> None:
+    two = Measured(
+        findings=tuple(
+            Finding(variant=v, value=jackknife.member_mean(X[2])) for v in ("driven", "autonomous")
+        )
+    )
+    results = tuple(condition({"a": k}, {"dsa": two}, range(6)) for k in (1, 2))
+    table = dg.effects(
+        StudyResult(name="s", results=results, claims=Claims(dynamics={"variant": "autonomous"}))
+    )
+    assert table[table.primary].variant.unique().tolist() == ["autonomous"]
+    assert dg.effects(StudyResult(name="s", results=results)).query("primary").variant.unique() == ["driven"]
+    none = dg.effects(StudyResult(name="s", results=results, claims=Claims(dynamics={"variant": "gone"})))
+    assert (
+        none.query("primary").note.iloc[0]
+        == "dsa has no variant 'gone' in a=1; dsa has no variant 'gone' in a=2"
+    )
+
+
+def test_the_variant_of_a_measure_is_chosen_by_name_alone() -> None:
+    chosen = Claim(measure="m").chosen_variant
+    assert chosen(["in_distribution", "input_noise", "length_2x"]) == "length_2x"
+    assert chosen(["in_distribution", "input_noise", "lesion"]) == "input_noise"
+    assert chosen(["joint", "recurrent"]) == "recurrent"
+    assert chosen(["in_distribution"]) == "in_distribution"
+    assert chosen([]) == ""
+
+
+# --- matched training loss ---
+
+
+def at_losses(losses: dict, values: dict) -> StudyResult:
+    results = tuple(
+        condition({"a": k}, {"dsa": mean_of(values[k])}, range(len(values[k])), losses=losses[k])
+        for k in values
+    )
+    return StudyResult(name="s", results=results)
+
+
+def test_matched_loss_is_the_effect_among_members_in_the_common_range() -> None:
+    """Losses 1-6 and 3-8: 3 to 6 are common, members 2-5 of the one and 0-3 of the other."""
+    values = {1: X[2], 2: X[4]}
+    row = dg.effects(at_losses({1: [1, 2, 3, 4, 5, 6], 2: [3, 4, 5, 6, 7, 8]}, values)).set_index("scale")
+    expected = linear_contrast(
+        [jackknife.member_mean(X[2][2:]), jackknife.member_mean(X[4][:4])],
+        [["2", "3", "4", "5"], ["0", "1", "2", "3"]],
+        [-1, 1],
+    )
+    found = row.loc["value, matched loss"]
+    assert found.effect == pytest.approx(expected.change)
+    assert (found.ci_low, found.ci_high) == pytest.approx(expected.interval())
+    assert (found.n_members, found.at_lowest) == (4, pytest.approx(X[2][2:].mean()))
+    assert row.loc["value"].n_members == 6
+
+
+def test_too_few_members_of_matched_loss_are_said() -> None:
+    study = at_losses({1: [1, 2, 3, 4, 5, 6], 2: [4, 4, 5, 6, 7, 8]}, {1: X[2], 2: X[4]})
+    row = dg.effects(study).iloc[2]
+    assert np.isnan(row.effect)
+    assert row.note == (
+        "final losses overlap too little: 3 of 6 networks of a=1 lie in the common range; 4 are needed"
+    )
+
+
+def test_matched_loss_is_common_within_each_combination_of_the_other_factors() -> None:
+    results = []
+    for result in factorial(np.random.default_rng(4)):
+        base = {"tanh": 0.0, "gru": 100.0}[result.factors["network.cell"]]  # no range common to all
+        losses = base + np.arange(8.0) + result.factors["task.channels"]
+        members = tuple(
+            replace(m, epoch_loss=np.array([x])) for m, x in zip(result.members, losses, strict=True)
+        )
+        results.append(replace(result, members=members))
+    table = dg.effects(StudyResult(name="s", results=tuple(results))).query("scale == 'value, matched loss'")
+    channels, cell = table.to_dict("records")
+    assert channels["n_members"] == 6  # losses 3 to 8 of 1-8, 2-9 and 3-10
+    assert np.isfinite(channels["effect"])
+    assert cell["note"].startswith("final losses overlap too little: 0 of 8")
+
+
+def test_what_cannot_be_matched_says_why() -> None:
+    study = over({2: X[2], 3: X[4]})
+    given = tuple(
+        replace(r, members=tuple(replace(m, epoch_loss=np.zeros(0)) for m in r.members))
+        for r in study.results
+    )
+    assert dg.effects(replace(study, results=given)).note.iloc[2] == "final training losses are not known"
+    bare = tuple(replace(r, measured={"dsa": replace(r.measured["dsa"], arrays={})}) for r in study.results)
+    assert "keeps nothing" in dg.effects(replace(study, results=bare)).note.iloc[2]
+
+
+# --- value against convergence ---
+
+
+def test_convergence_stands_beside_the_primary_values() -> None:
+    results = tuple(
+        condition(
+            {"a": k},
+            {"dsa": mean_of(X[k]), "own": mean_of(X[k])},
+            range(6),
+            losses=[k, 2, 3, 4, 5, 9],
+            lost=lost,
+        )
+        for k, lost in ((2, 0), (4, 2))
+    )
+    table = dg.convergence(StudyResult(name="s", results=results))
+    assert tuple(table.columns) == ("condition", "a", *CONVERGENCE_COLUMNS)
+    assert table.n_members.to_list() == [6, 8]
+    assert table.converged_share.to_list() == [1.0, 0.75]
+    assert table.final_loss.to_list() == pytest.approx([25 / 6, 27 / 6])
+    assert table.final_loss_min.to_list() == [2, 2]
+    assert table.final_loss_max.to_list() == [9, 9]
+    assert table[["level", "measure"]].drop_duplicates().to_numpy().tolist() == [["dynamics", "dsa"]]
+    low, high = jackknife.interval(jackknife.member_mean(X[4]))
+    assert table.iloc[1][["value", "ci_low", "ci_high"]].tolist() == pytest.approx([X[4].mean(), low, high])

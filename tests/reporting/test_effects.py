@@ -1,0 +1,176 @@
+"""What a report says of effects: verdicts in words that the numbers bear out, and the table of all."""
+
+import re
+from dataclasses import replace
+from html import escape
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from synthetic import study
+
+import degeneracy as dg
+from degeneracy.analysis.measure import Finding, Measured
+from degeneracy.analysis.statistics.jackknife import member_mean, member_sd
+from degeneracy.reporting import effects, render, summary, tables
+from degeneracy.studies.claims import Claims
+from degeneracy.studies.study_result import StudyResult
+from degeneracy.wording import numbers
+
+SHOWN = replace(
+    study(8),
+    claims=Claims(dynamics={"margin": 0.1, "expected": {"task.channels": "up"}}, weights={"margin": 0.6}),
+)
+
+
+class Words(HTMLParser):
+    """The text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def shifted(shift: float, scale: str = "linear", **claim) -> StudyResult:
+    """Two levels of 2 and 3 channels; DSA of the second is larger by so much, or its spread by that factor."""
+    noise = np.random.default_rng(1).normal(size=8)
+    results = []
+    for k, result in enumerate(SHOWN.results[:2]):
+        own = noise + 0.1 * np.random.default_rng(k).normal(size=8)
+        if scale == "log":
+            value = Finding(variant="driven", value=member_sd(own * (shift if k else 1)), scale="log")
+        else:
+            value = Finding(variant="driven", value=member_mean(5 + own + shift * k), unit="rad")
+        measured = {"dsa": Measured(findings=(value,), arrays={"driven": own})}
+        results.append(replace(result, measured=measured, missing={}, levels={"dsa": "dynamics"}))
+    expected = {"expected": {"task.channels": "up"}}
+    return StudyResult(name="s", results=tuple(results), claims=Claims(dynamics={**expected, **claim}))
+
+
+@pytest.mark.parametrize(
+    ("shift", "scale", "margin", "begins", "says"),
+    [
+        (1.0, "linear", 0.1, "Up: DSA (driven) rises, by", "Expected was up: this agrees."),
+        (-1.0, "linear", 0.1, "Down: DSA (driven) falls, by −", "Expected was up: this disagrees."),
+        (0.0, "linear", 0.1, "Flat: DSA (driven) changes by", "which is less than the margin of ±"),
+        (0.0, "linear", 0.0, "Unclear: DSA (driven) changes by", "so no direction can be stated. Expected"),
+        (0.0, "linear", 0.01, "Unclear: DSA (driven) changes by", "nor that it stays within ±"),
+        (3.0, "log", 0.1, "Up: DSA (driven) changes by a factor of", "this agrees"),
+        (
+            1.0,
+            "log",
+            0.5,
+            "Flat: DSA (driven) changes by a factor of",
+            "which is less than the margin of 0.667 to 1.50",
+        ),
+    ],
+)
+def test_a_sentence_says_the_verdict(shift, scale, margin, begins, says) -> None:
+    shown = shifted(shift, scale, margin=margin)
+    (said,) = effects.sentences(dg.effects(shown), "dynamics")
+    row = dg.effects(shown).iloc[0]
+    assert said.startswith(begins)
+    assert says in said
+    assert "from channels = 2 to 3" in said
+    ends = np.array([row.effect, row.ci_low, row.ci_high])
+    assert numbers.with_interval(*(np.exp(ends) if scale == "log" else ends)) in said
+    assert "Not calibrated: no floor and no reference." in said
+    if row.verdict in ("flat", "unclear"):
+        assert not re.search("rises|falls|higher|lower", said)
+    (level,) = summary.summary(shown)["levels"]
+    assert level["trend"] == said
+
+
+def test_each_factor_has_a_paragraph() -> None:
+    two = tuple(
+        replace(r, condition=f"{r.condition}/{cell}", factors={**r.factors, "network.cell": cell})
+        for r in shifted(1.0).results
+        for cell in ("tanh", "gru")
+    )
+    shown = StudyResult(name="s", results=two)
+    (level,) = summary.summary(shown)["levels"]
+    assert [said.split(":")[0] for said in level["trend"].splitlines()] == ["Up", "Unclear"]
+    page = render(shown, [])
+    assert all(f"<p>{escape(said)}</p>" in page for said in level["trend"].splitlines())
+
+
+def test_what_hinders_calibration_is_said_once() -> None:
+    shown = shifted(1.0)
+    first, last = shown.results
+    (finding,) = last.measured["dsa"].findings
+    floor = replace(finding, floor=member_mean(np.ones(8)))
+    other = replace(last, measured={"dsa": replace(last.measured["dsa"], findings=(floor,))})
+    (said,) = effects.sentences(dg.effects(replace(shown, results=(first, other))), "dynamics")
+    assert "Not calibrated: no floor and no reference; no reference." in said
+
+
+def test_what_has_no_effect_says_why() -> None:
+    shown = shifted(0.0)
+    lost = tuple(
+        replace(r, measured={}, missing={"dsa": "needs 2 converged members, 1 of 8 converged"})
+        for r in shown.results
+    )
+    (said,) = effects.sentences(dg.effects(replace(shown, results=lost)), "dynamics")
+    assert (
+        said
+        == "DSA: nothing can be said from channels = 2 to 3 (needs 2 converged members, 1 of 8 converged)."
+    )
+
+
+def test_the_page_holds_every_effect_with_its_numbers() -> None:
+    page = Words(render(SHOWN, [])).text
+    table = dg.effects(SHOWN)
+    for row in table[(table["scale"] == "value") & (table["unit"] != "log ratio")].itertuples():
+        assert numbers.with_interval(row.effect, row.ci_low, row.ci_high) in page
+    for said in effects.sentences(table, "dynamics"):
+        assert said in page
+    assert "changed after training had begun" not in page
+    assert "Of each condition's networks 75% to 100% converged" in page
+    later = replace(SHOWN, provenance={"claims_changed_since_training": True})
+    assert "changed after training had begun" in Words(render(later, [])).text
+
+
+def test_the_judged_measure_comes_first_with_its_corrected_p_value() -> None:
+    tables = {table.level: table for table in effects.tables(dg.effects(SHOWN))}
+    assert list(tables) == ["behavior", "dynamics", "weights", "learning"]
+    assert [row.primary for row in tables["dynamics"].rows] == [
+        True,
+        *[False] * (len(tables["dynamics"].rows) - 1),
+    ]
+    first, row = (
+        tables["dynamics"].rows[0],
+        dg.effects(SHOWN).query("measure == 'dsa' and variant == 'driven'").iloc[0],
+    )
+    assert first.p == numbers.number(row.p_holm, 2) != numbers.number(row.p, 2)
+    assert tables["dynamics"].factor == "channels, 2 → 4"
+    marks = [row.mark for row in tables["dynamics"].rows if row.mark]
+    assert sorted(set(marks)) == [mark for mark, _ in tables["dynamics"].notes]
+
+
+def test_the_summary_speaks_of_the_measure_that_is_judged() -> None:
+    shown = replace(SHOWN, claims=Claims(dynamics={"measure": "procrustes"}))
+    dynamics = summary.summary(shown)["levels"][1]
+    assert dynamics["measure"] == "Procrustes, driven"
+    assert "Procrustes (driven)" in dynamics["trend"]
+
+
+def test_what_varies_nothing_has_no_effects_section() -> None:
+    page = render(StudyResult(name="one", results=(replace(SHOWN.results[0], factors={}),)), [])
+    assert "Effects of the factors" not in page
+
+
+def test_final_losses_stand_with_what_was_trained() -> None:
+    losses = [m.epoch_loss[-1] for m in SHOWN.results[0].members]
+    assert tables.trained(SHOWN)[0]["loss"] == numbers.number(float(np.mean(losses)))
+    given = replace(
+        SHOWN.results[0], members=tuple(replace(m, epoch_loss=np.zeros(0)) for m in SHOWN.results[0].members)
+    )
+    assert tables.trained(StudyResult(name="g", results=(given,)))[0]["loss"] == numbers.DASH
