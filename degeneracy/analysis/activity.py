@@ -87,7 +87,7 @@ def of_active_members(variant: str) -> Callable[[Callable[..., Measured]], Calla
 
 
 def _with_active_reference(recording: Recording) -> Recording:
-    """The recording without the states of untrained members where one of these has no activity: `missing` says which."""
+    """Without the states of untrained members where one of these has no activity: `missing` says which."""
     before = recording.untrained
     note = silent_note(silent_members(before.states), before.members) if before and before.states else ""
     if before is None or not note:

@@ -17,7 +17,9 @@ from degeneracy.ensembles.member_files import member_pack
 from degeneracy.files import DamagedFile, read_json
 from degeneracy.records import read_arrays
 from degeneracy.studies import running
+from degeneracy.studies.conditions import Place
 from degeneracy.studies.loading import remeasured
+from degeneracy.studies.measured_records import measured_pack
 from degeneracy.studies.study import Study
 from degeneracy.studies.study_result import StudyResult
 
@@ -301,6 +303,26 @@ def test_networks_of_another_machine_are_not_those_of_the_results(out: Path, alo
             attempt()
     run(out, repair=True)
     assert_same_results(out, alone)
+
+
+@pytest.mark.parametrize("kind", ["measure", "example"])
+def test_what_was_measured_elsewhere_is_not_that_of_the_results(kind: str, out: Path) -> None:
+    """Of the same networks with the same options, all checksums right, but other numbers than the table's."""
+    file = the(out, MEASURED)
+    place = next(one for one in read_json(out / "study.json")["conditions"] if one["label"] == "channels=1")
+    forged = measured_pack(out / "forged", Place(**place))
+    for record in records(file):
+        _, name, key, made_from = record.identity
+        arrays = read_arrays(record)
+        if record.identity[0] == kind:
+            arrays = {each: value + 1 for each, value in arrays.items()}
+        forged.append(record.identity[0], name, arrays, record.about, key=key, made_from=made_from)
+    shutil.move(out / "forged" / "measured-0001.pack", file)
+    (out / "forged").rmdir()
+    with pytest.raises(
+        DamagedFile, match=rf"its {kind} \w+ is not the one that the run's results were made of"
+    ):
+        load_run(out)
 
 
 def test_measures_of_other_networks_are_not_used(out: Path, alone: Path, tmp_path: Path) -> None:

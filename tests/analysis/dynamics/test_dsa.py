@@ -295,7 +295,7 @@ def test_all_trials_allow_twice_the_rank_of_halves():
     dsa = MEASURES["dsa"]
     dsa(rank=10, n_delays=1).check(**sizes)
     dsa(rank=20, n_delays=1, halves=False).check(**sizes)
-    with pytest.raises(UserError, match="rank = 11 is wrong: at most 10 .* half of them at a time"):
+    with pytest.raises(UserError, match=r"rank = 11 is wrong: at most 10 .* half of them at a time"):
         dsa(rank=11, n_delays=1).check(**sizes)
-    with pytest.raises(UserError, match="rank = 21 is wrong: at most 20 with"):
+    with pytest.raises(UserError, match="rank = 21 is wrong: at most 20 with 50 units"):
         dsa(rank=21, n_delays=1, halves=False).check(**sizes)

@@ -290,6 +290,20 @@ def test_trials_that_are_moved_round_meet_themselves_in_no_shift():
             assert pairs.shifted(0, 1, by) > 0.8 * unrelated(measure)
 
 
+@pytest.mark.parametrize("steps", [2, 9])  # by trials as blocks, and by units
+def test_cka_of_shifted_trials_is_that_of_trials_in_another_order(steps):
+    x, y = (
+        shape_by_trials._unit_scale(walks(k, 8, steps, 4, IID) + 0.5 * walks(9, 8, steps, 4, IID))
+        for k in (0, 1)
+    )
+    distance = shape_hsic.prepare([x, y])
+    for by in (1, 3):
+        moved = shape_hsic.prepare([x, np.roll(y, by, axis=0)])
+        # Rounding of sums in another order, and nothing else.
+        assert distance(0, 1, by) == pytest.approx(moved(0, 1, 0), abs=1e-12)
+        assert abs(distance(0, 1, by) - distance(0, 1, 0)) > 1e-3
+
+
 @pytest.mark.parametrize("name", MEASURED)
 def test_trials_sorted_by_condition_are_not_split_by_condition(name):
     """Each of three conditions moves in a plane of its own, which the trials of the two others do not span."""
