@@ -16,7 +16,7 @@ from degeneracy import UserError, dsa_sensitivity, load_run, run_study
 from degeneracy.ensembles.member_files import member_pack
 from degeneracy.files import DamagedFile, read_json
 from degeneracy.records import read_arrays
-from degeneracy.studies import running
+from degeneracy.studies import finished, running
 from degeneracy.studies.conditions import Place
 from degeneracy.studies.loading import remeasured
 from degeneracy.studies.measured_records import measured_pack
@@ -381,6 +381,30 @@ def test_an_altered_table_is_not_overwritten(out: Path) -> None:
     assert file.read_bytes() == mine
     run(out, repair=True, seeds=[0, 1, 2, 3])
     assert (out / "degeneracy.csv.damaged-1").read_bytes() == mine
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_run_measured_again_and_killed_among_its_tables_goes_on(
+    written: int, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the tables some are still those that were there before, which are the run's own."""
+    options = {"procrustes": {"estimator": "plain"}}
+    write, left = finished.write_bytes, [None] * written
+
+    def killed(path: Path, data: bytes) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        write(path, data)
+
+    monkeypatch.setattr(finished, "write_bytes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(out, options=options)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"the run is not finished .* start it again to go on"):
+        load_run(out)
+    result = run(out, options=options)
+    assert load_run(out).table.equals(result.table)
 
 
 def test_claims_at_training_outlive_a_lost_study(out: Path) -> None:
