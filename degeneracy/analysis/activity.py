@@ -68,10 +68,10 @@ def of_active_members(variant: str) -> Callable[[Callable[..., Measured]], Calla
     def decorate(call: Callable[..., Measured]) -> Callable[..., Measured]:
         @wraps(call)
         def measured(measure: Any, recording: Recording) -> Measured:
-            recording, note = _with_active_reference(recording)
+            recording = _with_active_reference(recording)
             silent = silent_members(recording.states or ())
             if not silent:
-                return _noted(call(measure, recording), note)
+                return call(measure, recording)
             n = len(recording)
             active = [k for k in range(n) if k not in silent]
             matrix = np.full((len(active), len(active)), np.nan)
@@ -86,25 +86,14 @@ def of_active_members(variant: str) -> Callable[[Callable[..., Measured]], Calla
     return decorate
 
 
-def _with_active_reference(recording: Recording) -> tuple[Recording, str]:
-    """The recording without the states of untrained members where one of these has no activity, and which it is."""
+def _with_active_reference(recording: Recording) -> Recording:
+    """Without the states of untrained members where one of these has no activity: `missing` says which."""
     before = recording.untrained
     note = silent_note(silent_members(before.states), before.members) if before and before.states else ""
     if before is None or not note:
-        return recording, ""
+        return recording
     without = replace(before, states=None, missing={**before.missing, "states": note})
-    return replace(recording, untrained=without), note
-
-
-def _noted(found: Measured, note: str) -> Measured:
-    """What was measured, its rows saying why the untrained members are no reference."""
-    findings = [
-        finding
-        if note in finding.note
-        else replace(finding, note="; ".join(text for text in (finding.note, f"untrained {note}") if text))
-        for finding in found.findings
-    ]
-    return replace(found, findings=tuple(findings))
+    return replace(recording, untrained=without)
 
 
 def _states_of(recording: Recording, members: Sequence[int]) -> Recording:

@@ -263,6 +263,17 @@ def test_the_ordinary_state_is_that_of_a_fresh_process() -> None:
             assert inside[8:] == fresh[8:]
 
 
+def test_warnings_in_place_of_errors_stay_what_they_were() -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with ordinary_state():
+            assert not torch.are_deterministic_algorithms_enabled()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_an_error_leaves_the_state_as_it_was() -> None:
     with together():
         before = set_now()

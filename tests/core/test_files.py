@@ -14,10 +14,12 @@ import pytest
 from degeneracy.core.errors import UserError
 from degeneracy.core.files import (
     DamagedFile,
+    advising,
     clean,
     digest,
     is_part,
     lock,
+    read_bytes,
     read_json,
     set_aside,
     write_bytes,
@@ -160,6 +162,25 @@ def test_setting_aside_overwrites_nothing(tmp_path: Path) -> None:
         "x.damaged-1": "first",
         "x.damaged-2": "second",
     }
+
+
+def test_a_link_that_leads_nowhere_is_not_overwritten_either(tmp_path: Path) -> None:
+    (tmp_path / "x.damaged-1").symlink_to(tmp_path / "unmounted")
+    (tmp_path / "x").write_bytes(b"x")
+    assert set_aside(tmp_path / "x").name == "x.damaged-2"
+    assert (tmp_path / "x.damaged-1").is_symlink()
+
+
+def test_the_first_advice_is_the_nearest_one(tmp_path: Path) -> None:
+    with pytest.raises(DamagedFile, match=r"bad; do this$"), advising("do that"), advising("do this"):
+        raise DamagedFile(tmp_path, "bad")
+
+
+def test_a_file_may_be_as_large_as_is_said_and_no_larger(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(100))
+    assert read_bytes(tmp_path / "x", at_most=100) == bytes(100)
+    with pytest.raises(DamagedFile, match="it has 100 bytes, which is more than"):
+        read_bytes(tmp_path / "x", at_most=99)
 
 
 def test_a_lock_follows_no_link(tmp_path: Path) -> None:

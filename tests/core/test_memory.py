@@ -84,6 +84,12 @@ def test_free_memory_is_a_number_of_bytes() -> None:
     assert 10**7 < available_memory() < 10**18
 
 
+def test_free_memory_of_the_machine_is_told_in_kibibytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "MemTotal:       16000 kB\nMemFree:         1000 kB\nMemAvailable:    4000 kB\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: said)
+    assert memory._free_of_machine() == 4000 * 1024
+
+
 def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "memory.max").write_text("1000\n", encoding="utf-8")
     (tmp_path / "memory.current").write_text("900\n", encoding="utf-8")

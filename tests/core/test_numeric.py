@@ -254,6 +254,22 @@ class TestNamedDimensions:
         named = Named(X[0].T, "pre", "post")
         np.testing.assert_array_equal(real_array(named, "weights", ("post", "pre")), X[0])
 
+    @pytest.mark.parametrize(
+        ("dims", "layout"),
+        [
+            (("neuron", "post"), ("post", "pre")),
+            (("pre", "neuron"), ("post", "pre")),
+            (("target", "neuron"), ("in", "post")),
+            (("target", "neuron"), ("out", "post")),
+            (("neuron", "time"), ("sample", "unit")),
+            (("neuron", "time", "sample"), ("trial", "time", "unit")),
+        ],
+    )
+    def test_another_name_may_stand_for_an_axis(self, dims: tuple[str, ...], layout: tuple[str, ...]) -> None:
+        """All of these are the layout backwards."""
+        array = X if len(dims) == 3 else X[0]
+        np.testing.assert_array_equal(real_array(Named(array, *dims), "array", layout), array.T)
+
     def test_without_layouts_the_order_means_nothing(self) -> None:
         np.testing.assert_array_equal(real_array(Named(X, "a", "b", "c"), "matrix"), X)
 

@@ -11,6 +11,7 @@ import pytest
 from stored import records
 
 from degeneracy.core import packs
+from degeneracy.core import records as of_records
 from degeneracy.core.errors import UserError
 from degeneracy.core.files import DamagedFile
 from degeneracy.core.mending import mend
@@ -201,6 +202,79 @@ def test_damage_is_named_and_mended(
     pack = filled(tmp_path / "c")  # what is missing is made again
     assert values(pack) == {str(k): k for k in range(4)}
     assert not file.exists(), "no name is used twice"
+
+
+def test_a_file_altered_in_place_is_read_again(tmp_path: Path) -> None:
+    pack = filled(tmp_path)
+    file = tmp_path / FILE
+    assert len(pack.records()) == 4
+    file.write_bytes(flipped(file.read_bytes(), 90))
+    os.utime(file, ns=(1, 1))  # whatever the clock's resolution
+    with pytest.raises(DamagedFile, match="damaged at byte 0: a header is not what was written"):
+        pack.records()
+
+
+def test_a_record_of_another_kind_does_not_belong(tmp_path: Path) -> None:
+    other = Pack(folder=tmp_path, stem="members", condition="c", spec="s", kinds=("member", "measure"))
+    other.append("measure", "dsa", {}, {})
+    with pytest.raises(DamagedFile, match=r"its measure dsa does not belong in members-\*\.pack"):
+        opened(tmp_path).records()
+
+
+def test_arrays_that_the_header_does_not_name_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(of_records, "_shapes", lambda arrays: {name: ["<f8", [7]] for name in arrays})
+        filled(tmp_path, 1)
+    pack = opened(tmp_path)
+    [record] = pack.records().values()
+    with pytest.raises(DamagedFile, match="its member 0 holds other arrays than its header says"):
+        pack.read(record)
+
+
+@pytest.mark.parametrize("look", [9, 13, 64])
+def test_the_next_record_is_seen_across_two_looks(
+    look: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_records, "_LOOK", look)
+    for garbage in range(30, 40):
+        folder = tmp_path / str(garbage)
+        filled(folder)
+        (folder / FILE).write_bytes(replaced(folder / FILE, "1", bytes([7] * garbage)))
+        mend(opened(folder))
+        assert values(opened(folder)).keys() == {"0", "2", "3"}
+
+
+def test_the_same_arrays_of_another_status_are_another_member(tmp_path: Path) -> None:
+    """When and where it was made (its provenance) may differ, nothing else."""
+    about = {"status": "converged", "provenance": {"seconds": 1}}
+    for k, status in enumerate(("converged", "diverged")):
+        folder = tmp_path / str(k)
+        opened(folder).append("member", "0", {"w": np.ones(2)}, about)
+        changed = {"status": status, "provenance": {"seconds": 2}}
+        opened(folder / "other").append("member", "0", {"w": np.ones(2)}, changed)
+        (folder / "other" / FILE).rename(folder / "members-0002.pack")
+        if status == "converged":
+            assert len(opened(folder).records()) == 1
+        else:
+            with pytest.raises(
+                DamagedFile, match=r"its member 0 is another one than that in members-0001\.pack"
+            ):
+                opened(folder).records()
+
+
+def test_a_disk_that_cannot_tell_holes_is_read_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    filled(tmp_path)
+    (tmp_path / FILE).write_bytes(replaced(tmp_path / FILE, "1", bytes(500)))
+    monkeypatch.setattr(os, "lseek", refuse)
+    mend(opened(tmp_path))
+    assert values(opened(tmp_path)).keys() == {"0", "2", "3"}
 
 
 def test_of_two_members_that_differ_none_is_kept(tmp_path: Path) -> None:

@@ -305,6 +305,11 @@ class Unstable(nn.GRU):
         return super().forward(x, start)[0] / 0, None
 
 
+class Undefined(nn.GRU):
+    def forward(self, x: Tensor, start: Any = None) -> Any:
+        return super().forward(x, start)[0] * torch.nan, None
+
+
 def hooked(core: nn.Module) -> nn.Module:
     core.register_forward_hook(lambda *given: (given[2][0] + 0.01, given[2][1]))
     return core
@@ -326,6 +331,7 @@ REFUSED: dict[str, tuple[Callable[[], Pair], str]] = {
     "hook": (lambda: (hooked(nn.LSTM(N_IN, N)), nn.Linear(N, N_OUT)), "largest difference of its states"),
     "readout": (lambda: (nn.GRU(N_IN, N), Squashed(N, N_OUT)), "largest difference of its outputs"),
     "not finite": (lambda: (Unstable(N_IN, N), nn.Linear(N, N_OUT)), "is inf"),
+    "not a number": (lambda: (Undefined(N_IN, N), nn.Linear(N, N_OUT)), "is inf"),
     "shape": (lambda: (Thin(N_IN, N), nn.Linear(N, N_OUT)), "cannot be run on inputs of 3 numbers"),
     "raises": (
         lambda: (Broken(N_IN, N), nn.Linear(N, N_OUT)),

@@ -325,6 +325,17 @@ class TestWhichCell:
             in result.missing["fixed_points"]
         )
 
+    def test_members_of_different_sizes_have_no_common_step(self) -> None:
+        _, _, arrays = networks("tanh")
+        names = ("states", "weights", "bias")
+        several = {name: list(arrays[name]) for name in names}
+        several["states"][0] = several["states"][0][..., :-1]
+        several["weights"][0] = several["weights"][0][:-1, :-1]
+        several["bias"][0] = several["bias"][0][:-1]
+        result = dg.measure_arrays(**several, cell="tanh", measures=["fixed_points", "cka"])
+        assert "the members differ in size" in result.missing["fixed_points"]
+        assert "cka" in result.measured
+
 
 class TestRange:
     @pytest.mark.parametrize(

@@ -180,6 +180,8 @@ class Returns(Faulty):
 
 
 SHORT = Measured(findings=(Finding(variant="v", value=Estimate(value=1.0, leave_one_out=np.zeros(2))),))
+LONG = Estimate(value=1.0, leave_one_out=np.zeros(4))
+FITS = Estimate(value=1.0, leave_one_out=np.zeros(3))
 WIDE = Measured(findings=(), distances={"v": np.zeros((3, 2))})
 
 
@@ -188,6 +190,13 @@ WIDE = Measured(findings=(), distances={"v": np.zeros((3, 2))})
     [
         (3.0, "returned a float; a Measured is needed"),
         (SHORT, "returned v with leave_one_out of shape (2,); one number per member, (3,), is needed"),
+        *(
+            (
+                Measured(findings=(Finding(variant="v", value=FITS, **{which: LONG}),)),
+                "returned v with leave_one_out of shape (4,); one number per member, (3,), is needed",
+            )
+            for which in ("floor", "reference")
+        ),
         (WIDE, "returned distances 'v' of shape (3, 2); (3, 3) is needed"),
     ],
 )

@@ -195,6 +195,26 @@ class Deaf(GRUCell):
         return super().step(params, state, params["bias"].unsqueeze(1).expand_as(drive))
 
 
+class OneBias(GRUCell):
+    """The candidate's recurrent bias is left out."""
+
+    name: ClassVar[str] = "one_bias"
+
+    def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:
+        bias = params["bias_rec"].clone()
+        bias[:, 2 * N :] = 0
+        return super().step({**params, "bias_rec": bias}, state, drive)
+
+
+class Overflowing(TanhCell):
+    """Never uses W_rec, which is seen where its states are finite: not at large parameters."""
+
+    name: ClassVar[str] = "overflowing"
+
+    def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:
+        return torch.tanh(drive) + 0 * (1e38 * drive + torch.matmul(state, params["W_rec"].mT))
+
+
 class Renamed(TanhCell):
     """Its recurrent weights have another name."""
 
@@ -219,6 +239,8 @@ OBSTACLES = {
     Unconnected: "the step of cell 'unconnected' never uses W_rec",
     Halved: "the step of cell 'halved' never uses W_rec of gate 1",
     Deaf: "the step of cell 'deaf' never uses W_in of gate 0, W_in of gate 1, W_in of gate 2",
+    OneBias: "the step of cell 'one_bias' never uses bias_rec of gate 2",
+    Overflowing: "the step of cell 'overflowing' never uses W_rec",
     Unsaid: "the biases of cell 'unsaid', gate 2, act through their sum alone, which its summed_biases does not say",
     ResetBefore: "the biases of cell 'reset_before', gate 0, do not act through their sum alone, which its"
     " summed_biases does not say",

@@ -16,8 +16,10 @@ from degeneracy import UserError, dsa_sensitivity, load_run, run_study
 from degeneracy.core.files import DamagedFile, read_json
 from degeneracy.core.records import read_arrays
 from degeneracy.ensembles.member_files import member_pack
-from degeneracy.runs import running
+from degeneracy.runs import finished, running
 from degeneracy.runs.loading import remeasured
+from degeneracy.runs.measured_records import measured_pack
+from degeneracy.studies.conditions import Place
 from degeneracy.studies.study import Study
 from degeneracy.studies.study_result import StudyResult
 
@@ -303,6 +305,26 @@ def test_networks_of_another_machine_are_not_those_of_the_results(out: Path, alo
     assert_same_results(out, alone)
 
 
+@pytest.mark.parametrize("kind", ["measure", "example"])
+def test_what_was_measured_elsewhere_is_not_that_of_the_results(kind: str, out: Path) -> None:
+    """Of the same networks with the same options, all checksums right, but other numbers than the table's."""
+    file = the(out, MEASURED)
+    place = next(one for one in read_json(out / "study.json")["conditions"] if one["label"] == "channels=1")
+    forged = measured_pack(out / "forged", Place(**place))
+    for record in records(file):
+        _, name, key, made_from = record.identity
+        arrays = read_arrays(record)
+        if record.identity[0] == kind:
+            arrays = {each: value + 1 for each, value in arrays.items()}
+        forged.append(record.identity[0], name, arrays, record.about, key=key, made_from=made_from)
+    shutil.move(out / "forged" / "measured-0001.pack", file)
+    (out / "forged").rmdir()
+    with pytest.raises(
+        DamagedFile, match=rf"its {kind} \w+ is not the one that the run's results were made of"
+    ):
+        load_run(out)
+
+
 def test_measures_of_other_networks_are_not_used(out: Path, alone: Path, tmp_path: Path) -> None:
     """Those of a run with other seeds: condition, measure and options are the same."""
     run(tmp_path / "other", seeds=[3, 4, 5])
@@ -359,6 +381,30 @@ def test_an_altered_table_is_not_overwritten(out: Path) -> None:
     assert file.read_bytes() == mine
     run(out, repair=True, seeds=[0, 1, 2, 3])
     assert (out / "degeneracy.csv.damaged-1").read_bytes() == mine
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_run_measured_again_and_killed_among_its_tables_goes_on(
+    written: int, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the tables some are still those that were there before, which are the run's own."""
+    options = {"procrustes": {"estimator": "plain"}}
+    write, left = finished.write_bytes, [None] * written
+
+    def killed(path: Path, data: bytes) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        write(path, data)
+
+    monkeypatch.setattr(finished, "write_bytes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(out, options=options)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"the run is not finished .* start it again to go on"):
+        load_run(out)
+    result = run(out, options=options)
+    assert load_run(out).table.equals(result.table)
 
 
 def test_claims_at_training_outlive_a_lost_study(out: Path) -> None:

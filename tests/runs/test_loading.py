@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import degeneracy as dg
+from degeneracy.analysis import Estimate, Finding, Measured
 from degeneracy.core.errors import UserError
+from degeneracy.runs.measured_records import load_measured, measured_pack, save_measured
+from degeneracy.studies.conditions import Place
 
 STUDY = {
     "seeds": range(2),
@@ -44,3 +48,40 @@ def test_what_is_not_there_is_said(folder: Path) -> None:
             dg.load_runs(*given)
     with pytest.raises(UserError, match="at scale laptop"):
         dg.load_runs(folder, scale="laptop")
+
+
+def test_what_a_measure_found_comes_back(tmp_path: Path) -> None:
+    estimate = Estimate(value=7.0, leave_one_out=np.array([1.0, np.nan, 3.0]))
+    found = Measured(
+        findings=(
+            Finding(
+                variant="a",
+                value=estimate,
+                floor=Estimate(value=0.5, leave_one_out=np.arange(3.0)),
+                unit="rad",
+            ),
+            Finding(variant="b", value=estimate, reference=estimate, note="few"),
+        ),
+        distances={"a": np.arange(9.0).reshape(3, 3)},
+        arrays={"eigenvalues": np.array([1 + 2j, -3j]), "index": np.array([1, 2])},
+        diagnostics={"converged": 0.25},
+    )
+    pack = measured_pack(tmp_path, Place(name="c", label="c", spec="s"))
+    save_measured(pack, "m", found, "k", "f")
+    record = pack.find("measure", "m", "k", "f")
+    assert record is not None
+    again = load_measured(pack, record)
+    assert isinstance(again, Measured)
+    for mine, given in zip(again.findings, found.findings, strict=True):
+        assert (mine.variant, mine.unit, mine.note) == (given.variant, given.unit, given.note)
+        for which in ("value", "floor", "reference"):
+            one, other = getattr(mine, which), getattr(given, which)
+            assert (one is None) == (other is None)
+            if one is not None:
+                assert one.value == other.value
+                np.testing.assert_array_equal(one.leave_one_out, other.leave_one_out)
+    for kind in ("distances", "arrays"):
+        assert getattr(again, kind).keys() == getattr(found, kind).keys()
+        for name, value in getattr(found, kind).items():
+            np.testing.assert_array_equal(getattr(again, kind)[name], value)
+    assert again.diagnostics == found.diagnostics

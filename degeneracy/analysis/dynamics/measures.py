@@ -56,13 +56,9 @@ class _Shape(Measure):
         assert recording.states is not None
         prepared = self._prepared(recording.states)
         matrix = shape_by_trials.distances(prepared)
-        floor = jackknife.constant(0.0, len(recording))
-        if recording.noisy_states is not None:
-            draws = zip(*recording.noisy_states, strict=True)
-            apart = [shape_by_trials.distances(self._prepared(pair))[0, 1] for pair in draws]
-            floor = jackknife.member_mean(np.array(apart))
+        floor, without = self._floor(recording)
         reference, note = self._reference(recording, prepared)
-        notes = [shape_by_trials.scatter_note(prepared), note]
+        notes = [shape_by_trials.scatter_note(prepared), without, note]
         finding = Finding(
             variant="driven",
             value=jackknife.pair_mean(matrix),
@@ -72,6 +68,17 @@ class _Shape(Measure):
             note="; ".join(each for each in notes if each),
         )
         return Measured(findings=(finding,), distances={"driven": matrix})
+
+    def _floor(self, recording: Recording) -> tuple[Estimate | None, str]:
+        """Of two draws of each member's own noise; 0 where it has none."""
+        if recording.noisy_states is None:
+            return jackknife.constant(0.0, len(recording)), ""
+        try:
+            draws = zip(*recording.noisy_states, strict=True)
+            apart = [shape_by_trials.distances(self._prepared(pair))[0, 1] for pair in draws]
+        except UserError as error:  # no reason to have no value
+            return None, f"no floor, of the networks' noise: {error}"
+        return jackknife.member_mean(np.array(apart)), ""
 
     def _reference(
         self, recording: Recording, prepared: shape_by_trials.Pairs

@@ -213,7 +213,9 @@ def test_states_whose_mean_swamps_what_moves_have_no_number(halves):
     states = [network_states(seed) for seed in range(3)]
     operators = delay_operators([x + 1e7 for x in states], rank=6, n_delays=3)
     assert operators.ranks.tolist() == [1, 1, 1], "what would be compared"
+    just = 1.1 * LARGEST_OFFSET * np.linalg.norm(states[1].std(axis=(0, 1))) / np.sqrt(8)
     for moved, far in (
+        ([states[0], states[1] + just, states[2]], "member b"),
         ([x + 1e7 for x in states], "members a, b and c"),
         (
             [states[0], states[1] + 1e7, states[2]],
@@ -285,3 +287,15 @@ def test_blocks_of_one_trial_have_the_dynamics_of_all_of_it():
     found = measured([np.array(h)[None], other[None]], rank=2, n_delays=1)
     assert found.findings[0].floor.value < 0.1
     assert "8 blocks of 250 steps" in found.findings[0].note
+
+
+def test_all_trials_allow_twice_the_rank_of_halves():
+    """4 trials of 6 steps, 1 delay: 20 embedded steps of all, 10 of a half."""
+    sizes = {"n_units": 50, "n_steps": 6, "n_trials": 4}
+    dsa = MEASURES["dsa"]
+    dsa(rank=10, n_delays=1).check(**sizes)
+    dsa(rank=20, n_delays=1, halves=False).check(**sizes)
+    with pytest.raises(UserError, match=r"rank = 11 is wrong: at most 10 .* half of them at a time"):
+        dsa(rank=11, n_delays=1).check(**sizes)
+    with pytest.raises(UserError, match="rank = 21 is wrong: at most 20 with 50 units"):
+        dsa(rank=21, n_delays=1, halves=False).check(**sizes)

@@ -279,6 +279,44 @@ def test_scatter_falls_with_the_number_of_trials_and_is_noted():
         assert shape_by_trials.scatter_note(many) == ""
 
 
+def test_trials_that_are_moved_round_meet_themselves_in_no_shift():
+    """Two copies: a trial that met itself would bring them near each other."""
+    one = walks(0, 7, 30, 3, IID)
+    for measure in ("procrustes", "svcca", "cka"):
+        pairs = shape_by_trials.prepare([one, one @ ortho_group.rvs(3, random_state=1)], measure)
+        assert pairs.shifted(0, 1, 0) < 1e-6  # rounding of an angle near 0
+        for by in pairs.shifts:
+            # Within half of the way to unrelated, at 210 samples of 3 units; met in a third of the trials: far below.
+            assert pairs.shifted(0, 1, by) > 0.8 * unrelated(measure)
+
+
+@pytest.mark.parametrize("steps", [2, 9])  # by trials as blocks, and by units
+def test_cka_of_shifted_trials_is_that_of_trials_in_another_order(steps):
+    x, y = (
+        shape_by_trials._unit_scale(walks(k, 8, steps, 4, IID) + 0.5 * walks(9, 8, steps, 4, IID))
+        for k in (0, 1)
+    )
+    distance = shape_hsic.prepare([x, y])
+    for by in (1, 3):
+        moved = shape_hsic.prepare([x, np.roll(y, by, axis=0)])
+        # Rounding of sums in another order, and nothing else.
+        assert distance(0, 1, by) == pytest.approx(moved(0, 1, 0), abs=1e-12)
+        assert abs(distance(0, 1, by) - distance(0, 1, 0)) > 1e-3
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_trials_sorted_by_condition_are_not_split_by_condition(name):
+    """Each of three conditions moves in a plane of its own, which the trials of the two others do not span."""
+    states = []
+    for k in range(2):
+        x = np.zeros((60, 10, 6))
+        for c in range(3):
+            x[20 * c : 20 * (c + 1), :, 2 * c : 2 * c + 2] = walks([k, c], 20, 10, 2, IID)
+        states.append(x)
+    measure, options = MEASURED[name]
+    assert np.isfinite(shape_by_trials.cross_validated_distances(states, measure, **options)).all()
+
+
 # --- references ---
 
 
@@ -322,6 +360,23 @@ def test_untrained_networks_without_a_number_cost_the_reference_alone():
     [finding] = MEASURES["svcca"]()(Recording(members=members, states=states, untrained=unbounded)).findings
     assert finding.reference is None, "as in conditions whose untrained states are finite, or none"
     assert "their states are not finite" in finding.note
+
+
+def test_the_two_largest_members_decide_whether_samples_suffice():
+    states = ensemble(0, 20, 8, 6, IID)[:3] + ensemble(0, 20, 8, 64, IID)[:2]
+    with pytest.raises(UserError, match="svcca: members of 61 and 61 directions are alike by count alone"):
+        shape_by_trials.prepare(states, "svcca")
+
+
+def test_noise_without_a_number_costs_the_floor_alone():
+    members, states = tuple("abcde"), ensemble(0, 20, 8, 6, IID, ALL)
+    noisy = ensemble(0, 20, 8, 64, IID)  # of 160 samples
+    recording = Recording(members=members, states=states, noisy_states=(noisy, noisy[::-1]))
+    [finding] = MEASURES["svcca"]()(recording).findings
+    [quiet] = MEASURES["svcca"]()(replace(recording, noisy_states=None)).findings
+    assert np.array_equal(finding.value.leave_one_out, quiet.value.leave_one_out)
+    assert finding.floor is None
+    assert "no floor, of the networks' noise: svcca: members of 61 and 61 directions" in finding.note
 
 
 @pytest.mark.parametrize("name", ["procrustes", "svcca", "cka"])

@@ -341,6 +341,27 @@ def test_shuffled_keeps_the_values_of_each_block_and_nothing_else():
     assert pif.shuffled(replace(x, input=None), np.random.default_rng(0)).input is None
 
 
+def test_a_bias_row_is_shuffled_within_itself():
+    """Rows of different sizes, which would otherwise be mixed."""
+    bias = np.stack([np.arange(1.0, 6.0), 100 * np.arange(1.0, 6.0)])[None]
+    mixed = pif.shuffled(Weights(recurrent=np.ones((1, 5, 5)), bias=bias), np.random.default_rng(0))
+    np.testing.assert_array_equal(np.sort(mixed.bias, axis=-1), bias)
+
+
+def test_untrained_members_without_a_block_are_no_reference_of_the_blocks_together():
+    rng = np.random.default_rng(0)
+    given = [
+        Weights(recurrent=rng.normal(size=(1, 5, 5)), input=rng.normal(size=(1, 5, 2))) for _ in range(3)
+    ]
+    members = ("a", "b", "c")
+    before = Recording(members=members, weights=[replace(w, input=None) for w in given])
+    found = SignedPIF()(Recording(members=members, weights=given, untrained=before))
+    rows = {finding.variant: finding for finding in found.findings}
+    assert rows["recurrent/untrained"].reference is not None
+    assert rows["joint/untrained"].reference is None
+    assert rows["joint/untrained"].note == "untrained members without their input weights"
+
+
 def test_weight_change_by_hand():
     before, after = (
         Weights(recurrent=np.array([[[3.0, 0], [0, 4]]])),

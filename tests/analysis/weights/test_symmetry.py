@@ -212,3 +212,16 @@ def test_scales_that_cannot_be_normalised_are_named():
 def test_an_unknown_symmetry_names_the_closest():
     with pytest.raises(UserError, match="did you mean 'signed_permutation'"):
         symmetry.symmetry_of(Weights(recurrent=np.eye(2)[None], symmetry="signd_permutation"))
+
+
+@pytest.mark.parametrize("exponent", [-400, 400])
+def test_weights_from_the_outside_alone_have_norm_1_at_any_size(exponent):
+    w = replace(network("relu"), readout=None)
+    canonical = symmetry.normalise_scaling(w)
+    blocks = ("recurrent", "input", "bias")
+    large = replace(w, **{name: np.ldexp(getattr(w, name), exponent) for name in blocks})
+    new = symmetry.normalise_scaling(large)
+    # Rounding of Newton's last step.
+    np.testing.assert_allclose(np.ldexp(new.recurrent, -exponent), canonical.recurrent, rtol=1e-10)
+    for name in ("input", "bias"):
+        np.testing.assert_allclose(getattr(new, name), getattr(canonical, name), rtol=1e-10)
