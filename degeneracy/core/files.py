@@ -5,6 +5,7 @@ content under its last key, "checksum". Ground floor: any room may import it.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -183,6 +184,10 @@ def regular_size(path: Path) -> int:
     except FileNotFoundError:
         if os.path.islink(path):
             raise DamagedFile(path, "it is a link that leads nowhere") from None
+        raise
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DamagedFile(path, "it is a link that leads to itself") from None
         raise
     if stat.S_ISDIR(status.st_mode):
         raise DamagedFile(path, "it is a folder, and a file is needed")

@@ -153,13 +153,16 @@ def _of_training(study: StudyResult) -> Iterator[_Wanted]:
         draw=partial(plots.training_curves, study),
     )
     survivors = shares_differ(study.results)
-    yield _Wanted(
-        section="training",
-        name="convergence",
-        title="Convergence" + (", and degeneracy against it" if survivors else ""),
-        caption="How many networks converged and after how many updates." + (_SURVIVORS if survivors else ""),
-        draw=partial(plots.convergence, study),
-    )
+    # Of networks that were trained elsewhere nothing is known of how they converged.
+    if any(member.status != "given" for result in study.results for member in result.members):
+        yield _Wanted(
+            section="training",
+            name="convergence",
+            title="Convergence" + (", and degeneracy against it" if survivors else ""),
+            caption="How many networks converged and after how many updates."
+            + (_SURVIVORS if survivors else ""),
+            draw=partial(plots.convergence, study),
+        )
     yield _Wanted(
         section="training",
         name="distance_against_updates",

@@ -128,7 +128,8 @@ class RunDirectory:
             UserError: the folder is no run directory, or one of another version.
         """
         if not exists(root / "study.json"):
-            raise UserError(f"{root} is no run directory (it has no study.json)")
+            repair = "; its study with --repair makes that again" if _folders(root) else ""
+            raise UserError(f"{root} is no run directory (it has no study.json){repair}")
         index = read_json(root / "study.json", kind="run", format=FORMAT)
         try:
             run = cls(

@@ -126,12 +126,14 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
     with (tmp_path / "sparse").open("wb") as sparse:
         sparse.truncate(20 << 30)  # looked at, never read: it would fill the memory
     for name, reason in {
         "folder": "it is a folder",
         "pipe": "it is a pipe",  # a plain open would wait for ever
         "link": "a link that leads nowhere",
+        "circle": "a link that leads to itself",
         "sparse": r"it has 21,474,836,480 bytes",
     }.items():
         with pytest.raises(DamagedFile, match=rf"cannot read .*{name}: .*{reason}"):

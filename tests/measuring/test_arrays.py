@@ -219,3 +219,10 @@ def test_results_do_not_depend_on_the_order_in_memory() -> None:
     ]
     for table in tables[1:]:
         pd.testing.assert_frame_equal(table, tables[0], check_exact=True)
+
+
+def test_errors_alone_give_no_distance_of_outputs_and_a_row_says_so() -> None:
+    errors = np.random.default_rng(0).uniform(size=(3, 2))
+    result = dg.measure_arrays(ood_errors=errors, measures=["ood_error_mean", "output_distance"])
+    assert "errors alone were given" in result.missing["output_distance"]
+    assert list(result.table.measure) == ["ood_error_mean", "ood_error_mean", "output_distance"]

@@ -119,7 +119,7 @@ def test_options_reach_the_measure(ensemble: dg.Ensemble) -> None:
         (
             ["dsa"],
             {"dsa": {"n_delays": 10}},
-            "dsa: n_delays = 10 is wrong: fewer than the 10 steps of a trial",
+            "dsa: n_delays = 10 is wrong: fewer than the 10 steps of a trial are needed",
         ),
         ([], {}, "no measure was asked for"),
         (3, {}, "measures = 3 is wrong: a list of names is needed"),

@@ -282,6 +282,7 @@ def test_two_given_networks_without_examples_make_a_report(tmp_path: Path) -> No
     assert "2 networks trained elsewhere were given; 2 were measured." in page.text
     assert "tortuosity, driven" in page.text
     assert "no network has a training history" in page.text  # why there are no curves
+    assert "How many networks converged and after" not in page.text  # a figure with an empty panel
     assert (
         "Example trials: none were recorded" in page.text or "example trials: none were recorded" in page.text
     )

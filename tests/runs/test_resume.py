@@ -299,6 +299,17 @@ def test_a_deleted_file_is_made_again(name: str, tmp_path: Path, alone: Path) ->
     assert_same_run(tmp_path / "run", alone)
 
 
+def test_where_the_study_is_lost_what_makes_it_again_is_said(tmp_path: Path, alone: Path) -> None:
+    run(tmp_path / "run")
+    (tmp_path / "run" / "study.json").unlink()
+    with pytest.raises(
+        UserError, match=r"run is no run directory \(it has no study.json\); .* --repair makes"
+    ):
+        run(tmp_path / "run")
+    run_study(tiny(), out=tmp_path / "run", device="cpu", jobs=1, progress=False, repair=True)
+    assert_same_run(tmp_path / "run", alone)
+
+
 def test_a_full_disk_leaves_the_finished_members(
     tmp_path: Path, alone: Path, trained: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

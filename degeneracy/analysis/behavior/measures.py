@@ -175,7 +175,11 @@ class OutputDistance(Measure):
     source: ClassVar[str] = "ours"
 
     def __call__(self, recording: Recording) -> Measured:
-        """Pairwise distances, a row a task variant whose outputs are known."""
+        """Pairwise distances, a row a task variant whose outputs are known.
+
+        Raises:
+            UserError: those of no variant are.
+        """
         findings, distances = [], {}
         for name, variant in recording.behavior.items():
             if variant.outputs is None or variant.mask is None:
@@ -194,6 +198,10 @@ class OutputDistance(Measure):
                     reference=self._reference(recording.untrained, name),
                     unit=self.unit,
                 )
+            )
+        if not findings:
+            raise UserError(
+                "output_distance: needs outputs of the networks themselves: errors alone were given"
             )
         return Measured(findings=tuple(findings), distances=distances)
 

@@ -85,7 +85,7 @@ class DSA(Measure):
         if self.n_delays >= n_steps:
             of = f"each of the {blocks} blocks into which one trial is cut" if blocks else "a trial"
             raise UserError(
-                f"dsa: n_delays = {self.n_delays} is wrong: fewer than the {n_steps} steps of {of}"
+                f"dsa: n_delays = {self.n_delays} is wrong: fewer than the {n_steps} steps of {of} are needed"
             )
         n_compared = n_trials // 2 if self.halves else n_trials
         most = min(self.n_delays * n_units, n_compared * (n_steps - self.n_delays))
