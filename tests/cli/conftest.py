@@ -6,7 +6,9 @@ from typing import Any
 import mistakes
 import pytest
 
-from degeneracy.studies import study_result
+from degeneracy import reporting
+from degeneracy.core.user_files import user_path
+from degeneracy.runs import arrays_folder, run_directory
 
 STUDY = """
 name = "tiny"
@@ -33,12 +35,13 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Reports are one line of text (the report has its own tests); the list fills with their paths."""
     written: list[Path] = []
 
-    def report(self: Any, path: Any, *, jobs: int = 1) -> Path:
-        written.append(Path(path))
-        Path(path).write_text("a report", encoding="utf-8")
-        return Path(path)
+    def report(study: object, path: Any, *, jobs: int = 1) -> Path:
+        written.append(user_path(path))
+        written[-1].write_text("a report", encoding="utf-8")
+        return written[-1]
 
-    monkeypatch.setattr(study_result.StudyResult, "report", report)
+    for home in (reporting, arrays_folder, run_directory):  # each has the name for itself
+        monkeypatch.setattr(home, "report", report)
     return written
 
 

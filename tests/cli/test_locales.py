@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from stored import records
 
-from degeneracy import reporting as report
 from degeneracy.cli import main
 from degeneracy.core.files import read_json
 
@@ -42,7 +41,6 @@ def Übereinstimmung(recording):
 PROGRAM = """\
 import os, sys, warnings
 warnings.filterwarnings("error", category=EncodingWarning, module="degeneracy")
-from degeneracy import report
 from degeneracy.cli import main
 from degeneracy.runs.run_directory import RunDirectory
 assert sys.getfilesystemencoding() == sys.stdout.encoding == "ascii"
@@ -122,16 +120,9 @@ def test_names_in_files_are_what_was_written(done: Done) -> None:
 
 
 def test_the_tilde_is_the_home_folder_wherever_a_path_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: list[Path]
 ) -> None:
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
-    written: list[Path] = []
-
-    def write_report(study: object, path: Path, *, jobs: int = 1) -> Path:
-        written.append(path)
-        return path
-
-    monkeypatch.setattr(report, "write_report", write_report)
     home.mkdir()
     elsewhere.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -146,5 +137,5 @@ def test_the_tilde_is_the_home_folder_wherever_a_path_is_given(
     assert main(["report", "~/run", "--out", "~/other.html"]) == 0
     assert (home / "run" / "degeneracy.csv").is_file()
     assert (home / "arrays" / "degeneracy.csv").is_file()
-    assert written == [home / "run/report.html"] * 2 + [home / "arrays/report.html", home / "other.html"]
+    assert no_figures == [home / "run/report.html"] * 2 + [home / "arrays/report.html", home / "other.html"]
     assert list(elsewhere.iterdir()) == []

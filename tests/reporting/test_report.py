@@ -162,6 +162,13 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch) -
         report(study(4), tmp_path / "file" / "report.html")
 
 
+def test_the_tilde_is_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_wanted", _one_figure)
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert report(study(4), "~/mine.html") == tmp_path / "mine.html"
+
+
 def test_the_users_words_are_escaped() -> None:
     result = replace(
         condition(4),

@@ -252,7 +252,7 @@ def names(rng: Rng) -> Outcome:
         if drawn:
             dg.report(result, "report.html")
         else:
-            with patch.object(page, "draw_plates", return_value=([], [])):
+            with patch.object(page, "draw_figures", return_value=([], [])):
                 dg.report(result, "report.html")
         return result
 

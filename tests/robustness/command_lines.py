@@ -157,7 +157,7 @@ class CommandLines(Program):
         (here / "link").symlink_to("run")
         (here / "loop").symlink_to("loop")
         os.mkfifo(here / "fifo")
-        with patch.object(page, "draw_plates", return_value=([], [])):
+        with patch.object(page, "draw_figures", return_value=([], [])):
             words = [
                 "measure",
                 str(here / "a.npz"),
@@ -176,7 +176,7 @@ class CommandLines(Program):
         words = command(rng)
         before = snapshot(place)
         with (
-            patch.object(page, "draw_plates", return_value=([], [])),
+            patch.object(page, "draw_figures", return_value=([], [])),
             patch.object(running, "train_members", side_effect=Reached),
         ):
             answer = attempt_command(words)

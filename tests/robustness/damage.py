@@ -143,7 +143,7 @@ class DamagedRuns(Program):
             return attempt(lambda: numbers.of_study(run(remeasured(root))))
         drawn = rng.random() < 0.03  # figures take seconds
         undrawn = (
-            contextlib.nullcontext() if drawn else patch.object(page, "draw_plates", return_value=([], []))
+            contextlib.nullcontext() if drawn else patch.object(page, "draw_figures", return_value=([], []))
         )
         with undrawn:
             answer = attempt_command(["report", str(root), "--out", "report.html"])

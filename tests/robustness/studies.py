@@ -279,7 +279,7 @@ class RandomStudies(Program):
 
         def whole() -> Any:
             result = dg.run_study(dg.Study(**fields), out="run", jobs=1, progress=False)
-            with patch.object(page, "draw_plates", return_value=([], [])):
+            with patch.object(page, "draw_figures", return_value=([], [])):
                 return dg.report(result, "run/report.html")
 
         answer: Answer = attempt(whole)

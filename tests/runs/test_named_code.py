@@ -49,7 +49,7 @@ READ = """
 import degeneracy as dg
 run = dg.load_run("run")
 print(run.table.to_csv())
-print(run.effects().to_csv(), run.convergence().to_csv())
+print(dg.effects(run).to_csv(), dg.convergence(run).to_csv())
 for result in run.results:
     assert set(result.distances) == {"procrustes", "procrustes/driven"}
     assert {"procrustes", "speed"} == set(result.measured)
@@ -59,7 +59,7 @@ dg.plots.distance_heatmaps(run, ["procrustes"])
 dg.plots.training_curves(run)
 dg.plots.example_trials(run.results[0])
 dg.load_runs(".")
-run.report("read.html")
+dg.report(run, "read.html")
 """
 
 
