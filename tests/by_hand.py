@@ -44,17 +44,13 @@ def mean_of(x, **fields) -> Measured:
 
 
 def spread_of(x) -> Measured:
-    finding = Finding(
-        variant="length_2x", value=jackknife.member_sd(x), scale="log", unit="natural-log units"
-    )
+    finding = Finding(variant="length_2x", value=jackknife.member_sd(x), scale="log", unit="natural-log units")
     return Measured(findings=(finding,), arrays={"errors/length_2x": np.exp(x)})
 
 
 def over(values, name: str = "dsa", factor: str = "task.channels", **claims) -> StudyResult:
     """A study of one factor, whose levels have these members' numbers by seed."""
-    results = tuple(
-        condition({factor: level}, {name: mean_of(x)}, range(len(x))) for level, x in values.items()
-    )
+    results = tuple(condition({factor: level}, {name: mean_of(x)}, range(len(x))) for level, x in values.items())
     return StudyResult(name="s", results=results, claims=Claims(**claims))
 
 

@@ -39,9 +39,7 @@ def tanh_step(networks: list[Network], visited=None, inputs=None) -> StepFunctio
     weights = [torch.stack([n[key] for n in networks]) for key in NETWORK_KEYS]
     if visited is None:
         visited = visited_states(weights)
-    return step_of(
-        tanh_cell, visited, torch.zeros(1, weights[1].shape[-1]) if inputs is None else inputs, weights
-    )
+    return step_of(tanh_cell, visited, torch.zeros(1, weights[1].shape[-1]) if inputs is None else inputs, weights)
 
 
 def visited_states(weights, n_trials=32, n_steps=50) -> torch.Tensor:

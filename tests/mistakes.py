@@ -96,9 +96,7 @@ MEASURE = "measure a.npz --out mine"
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
     """All files with what they hold, and all folders."""
-    return {
-        str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))
-    }
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
 
 
 def put(folder: Path, files: dict[str, bytes | None]) -> None:
@@ -116,9 +114,7 @@ def assert_is_met(
     """Make the mistake in a folder, beside a finished run where it is about one."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(
-        training, "_train_one", lambda *_: pytest.fail("trained before the mistake was found")
-    )
+    monkeypatch.setattr(training, "_train_one", lambda *_: pytest.fail("trained before the mistake was found"))
     words = mistake.command.split()
     if "run" in words[1:]:
         put(folder / "run", finished)

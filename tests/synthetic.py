@@ -24,9 +24,7 @@ LEVELS = {
 
 def study(n_members: int = 12, channels: tuple[int, ...] = (2, 3, 4)) -> StudyResult:
     """A study of the flip-flop with its number of channels varied; two members of the last condition fail."""
-    results = tuple(
-        condition(n_members, c, n_failed=2 if c == channels[-1] and n_members > 5 else 0) for c in channels
-    )
+    results = tuple(condition(n_members, c, n_failed=2 if c == channels[-1] and n_members > 5 else 0) for c in channels)
     return StudyResult(
         name="flip-flop channels",
         description="Flip-flop networks with 2 to 4 channels.",
@@ -64,11 +62,7 @@ def condition(n_members: int = 12, channels: int = 3, n_failed: int = 0) -> Resu
 def _member(rng: np.random.Generator, label: str, channels: int, *, failed: bool) -> MemberSummary:
     n_epochs = 30 if failed else int(12 + 3 * channels + rng.integers(-2, 3))
     epochs = np.arange(1, n_epochs + 1)
-    loss = (
-        0.8
-        * np.exp(-epochs * (0.05 if failed else 7.0 / n_epochs))
-        * np.exp(0.08 * rng.normal(size=n_epochs))
-    )
+    loss = 0.8 * np.exp(-epochs * (0.05 if failed else 7.0 / n_epochs)) * np.exp(0.08 * rng.normal(size=n_epochs))
     return MemberSummary(
         label=label,
         status="not converged" if failed else "converged",
@@ -80,9 +74,7 @@ def _member(rng: np.random.Generator, label: str, channels: int, *, failed: bool
     )
 
 
-def _points(
-    rng: np.random.Generator, n: int, scale: float, n_groups: int = 1, dimension: int = 6
-) -> np.ndarray:
+def _points(rng: np.random.Generator, n: int, scale: float, n_groups: int = 1, dimension: int = 6) -> np.ndarray:
     """Distances between n points in one or two clouds."""
     x = rng.normal(size=(n, dimension))
     x[:, 0] += 30.0 * (np.arange(n) % n_groups)
@@ -90,9 +82,7 @@ def _points(
     return scale * d / max(d.mean(), 1e-9)
 
 
-def _pairwise(
-    variant: str, d: np.ndarray, floor: float | None, reference: float | None, unit: str = ""
-) -> Finding:
+def _pairwise(variant: str, d: np.ndarray, floor: float | None, reference: float | None, unit: str = "") -> Finding:
     n = len(d)
     jitter = 0.02 * np.cos(np.arange(n))  # members differ a little, in no random way
     return Finding(
@@ -125,9 +115,7 @@ def _measured(rng: np.random.Generator, n: int, channels: int) -> dict[str, Meas
             ),
             arrays={f"errors/{v}": e for v, e in errors.items()},
         ),
-        "ood_error_cv": Measured(
-            findings=tuple(Finding(variant=v, value=member_cv(e)) for v, e in errors.items())
-        ),
+        "ood_error_cv": Measured(findings=tuple(Finding(variant=v, value=member_cv(e)) for v, e in errors.items())),
         "output_distance": Measured(
             findings=(_pairwise("length_2x", outputs, 0.01, 0.7, "output unit"),),
             distances={"length_2x": outputs},
@@ -139,13 +127,9 @@ def _measured(rng: np.random.Generator, n: int, channels: int) -> dict[str, Meas
             ),
             distances={"driven": driven, "autonomous": autonomous},
         ),
-        "procrustes": Measured(
-            findings=(_pairwise("driven", shape, 0.0, 1.0, "rad"),), distances={"driven": shape}
-        ),
+        "procrustes": Measured(findings=(_pairwise("driven", shape, 0.0, 1.0, "rad"),), distances={"driven": shape}),
         "fixed_points": _fixed_points(rng, n, channels),
-        "signed_pif": Measured(
-            findings=(_pairwise("recurrent", wiring, 0.3, 8.1),), distances={"recurrent": wiring}
-        ),
+        "signed_pif": Measured(findings=(_pairwise("recurrent", wiring, 0.3, 8.1),), distances={"recurrent": wiring}),
         "weight_change": Measured(
             findings=(Finding(variant="absolute", value=member_mean(change)),), arrays={"absolute": change}
         ),
@@ -184,6 +168,4 @@ def _examples(rng: np.random.Generator, task: FlipFlop, members: tuple[str, ...]
     outputs = np.stack([targets * 0.97 + 0.06 * rng.normal(size=targets.shape) for _ in members])
     states = np.stack([np.tanh(1.2 * out @ _mixing(task.channels, k)) for k, out in enumerate(outputs)])
     scored = trials.scored[0].numpy() & (torch.arange(task.n_steps) >= 3).numpy()
-    return Examples(
-        inputs=inputs, targets=targets, scored=scored, outputs=outputs, states=states, members=members
-    )
+    return Examples(inputs=inputs, targets=targets, scored=scored, outputs=outputs, states=states, members=members)

@@ -193,9 +193,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
         others = {name for name in archive.namelist() if name not in held}
     kinds = (".py", ".pyi", ".toml", ".html", ".typed")
     there = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    assert {path.suffix or path.name for path in there} <= {*kinds, "py.typed"}, (
-        "package_data knows each kind"
-    )
+    assert {path.suffix or path.name for path in there} <= {*kinds, "py.typed"}, "package_data knows each kind"
     assert held == {path.relative_to(ROOT).as_posix() for path in there}
     assert {
         "degeneracy/py.typed",
@@ -220,9 +218,7 @@ def test_every_public_name_is_there_and_has_a_docstring() -> None:
 
 def test_no_public_name_is_a_module_of_another() -> None:
     """Importing `degeneracy.x` puts the module at `dg.x`: a function of that name in it would be out of reach."""
-    modules = {
-        path.stem for path in Path(dg.__file__).parent.iterdir() if path.suffix == ".py" or path.is_dir()
-    }
+    modules = {path.stem for path in Path(dg.__file__).parent.iterdir() if path.suffix == ".py" or path.is_dir()}
     public = {name for name in dg.__all__ if not inspect.ismodule(getattr(dg, name))}
     assert not modules & public
 
@@ -238,9 +234,7 @@ def public_definitions() -> list[tuple[str, ast.AST]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("name", "node"), public_definitions(), ids=lambda x: x if isinstance(x, str) else ""
-)
+@pytest.mark.parametrize(("name", "node"), public_definitions(), ids=lambda x: x if isinstance(x, str) else "")
 def test_every_module_function_and_class_has_a_docstring(name: str, node) -> None:
     assert (ast.get_docstring(node) or "").strip(), name
 
@@ -296,17 +290,9 @@ def offences(text: str, file: str = "") -> list[str]:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [str(node.module)]
             found += [name for name in names if name.split(".")[0] in ("pickle", "dill", "random")]
-        if (
-            isinstance(node, ast.keyword)
-            and node.arg == "allow_pickle"
-            and not isinstance(node.value, ast.Constant)
-        ):
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and not isinstance(node.value, ast.Constant):
             found.append("allow_pickle")
-        if (
-            isinstance(node, ast.keyword)
-            and node.arg == "allow_pickle"
-            and getattr(node.value, "value", False)
-        ):
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and getattr(node.value, "value", False):
             found.append("allow_pickle")
         if isinstance(node, ast.Call):
             found += [dotted(node.func)] if forbidden_call(node, file) else []
@@ -327,9 +313,7 @@ def forbidden_call(node: ast.Call, file: str) -> bool:
         return last not in ("default_rng", "Generator", "PCG64", "SeedSequence")
     if start.startswith("torch") and last in ("manual_seed", "manual_seed_all", "seed", "set_rng_state"):
         return True
-    return (
-        start == "torch" and last in DRAWS and "generator" not in {keyword.arg for keyword in node.keywords}
-    )
+    return start == "torch" and last in DRAWS and "generator" not in {keyword.arg for keyword in node.keywords}
 
 
 @pytest.mark.parametrize("module", SOURCES)

@@ -32,9 +32,7 @@ class _Own(Measure):
         given = self.model_extra or {}
         thing: Any = type(self).thing
         if given and hasattr(thing, "fit_score"):
-            raise UserError(
-                f"measure '{self.name}': a metric with fit_score takes no options; set them in the metric"
-            )
+            raise UserError(f"measure '{self.name}': a metric with fit_score takes no options; set them in the metric")
         if hasattr(thing, "fit_score"):
             return self
         try:
@@ -62,9 +60,7 @@ class _Own(Measure):
         thing: Any = type(self).thing
         if hasattr(thing, "fit_score"):
             if recording.states is None:
-                raise UserError(
-                    f"measure '{self.name}': a metric with fit_score needs states, which were not given"
-                )
+                raise UserError(f"measure '{self.name}': a metric with fit_score needs states, which were not given")
             return shape.metric_distances(thing, recording.states)
         value = real_array(thing(recording, **(self.model_extra or {})), f"measure '{self.name}'")
         n = len(recording)

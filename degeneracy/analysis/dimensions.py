@@ -60,9 +60,7 @@ def participation_ratio(states: ArrayLike) -> float:
     """
     x = real_array(states, "participation_ratio", ("trial", "time", "unit"), ("sample", "unit"))
     if x.ndim not in (2, 3) or 0 in x.shape or not np.isfinite(x).all():
-        raise UserError(
-            f"participation_ratio: finite states (trial, time, unit) are needed, got shape {x.shape}"
-        )
+        raise UserError(f"participation_ratio: finite states (trial, time, unit) are needed, got shape {x.shape}")
     if not varies(x):
         return 0.0
     x, _ = near_one(x.reshape(-1, x.shape[-1]))

@@ -77,9 +77,7 @@ class Measure(Spec):
     is_metric: ClassVar[bool] = False
     ignores: ClassVar[tuple[str, ...]] = ()
     reads_outputs: ClassVar[bool] = True  # of behavior, beside the errors
-    revision: ClassVar[int] = (
-        0  # raised where the same options give another number: what is stored is taken anew
-    )
+    revision: ClassVar[int] = 0  # raised where the same options give another number: what is stored is taken anew
 
     def check(self, *, n_units: int, n_steps: int, n_trials: int) -> None:
         """Refuse options that recordings of this size cannot serve, before anything is trained.

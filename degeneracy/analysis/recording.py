@@ -102,18 +102,14 @@ class Recording:
     members: tuple[str, ...]  # labels, one a member: seeds, or positions for networks trained elsewhere
     states: Sequence[Array] | None = None  # each (trial, time, unit)
     autonomous_states: Sequence[Array] | None = None  # the same without inputs, from states seen in mid-trial
-    noisy_states: tuple[Sequence[Array], Sequence[Array]] | None = (
-        None  # two draws with the network's own noise
-    )
+    noisy_states: tuple[Sequence[Array], Sequence[Array]] | None = None  # two draws with the network's own noise
     weights: Sequence[Weights] | None = None
     initial_weights: Sequence[Weights] | None = None
     behavior: Mapping[str, Variant] = field(default_factory=dict)
     noisy_outputs: tuple[Mapping[str, Array], Mapping[str, Array]] | None = None  # likewise, by variant
     step: StepFunction | None = None
     tangent_kernel: TangentKernel | None = None
-    prediction_times: Array | None = (
-        None  # (member, trial): how long a closed loop stays near the truth, time units
-    )
+    prediction_times: Array | None = None  # (member, trial): how long a closed loop stays near the truth, time units
     untrained: "Recording | None" = None  # the same members before training, in the same order
     missing: Mapping[str, str] = field(default_factory=dict)  # what is absent -> why, in one line
 

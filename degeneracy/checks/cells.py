@@ -39,9 +39,7 @@ def cell_form(cell: Cell) -> None:
     require(0 <= cell.candidate < cell.gates, "the candidate is one of the gates")
     require(cell.symmetry in SYMMETRIES, f"symmetry is one of {', '.join(SYMMETRIES)}")
     states, outputs = forward(cell, _params(cell, 0, 1), _inputs(2), {})
-    require(
-        states.shape == (2, 3, 7, cell.states * N_UNITS), "states are (member, trial, time, states * unit)"
-    )
+    require(states.shape == (2, 3, 7, cell.states * N_UNITS), "states are (member, trial, time, states * unit)")
     hidden, (low, high) = cell.hidden(states), cell.state_range
     require(hidden.shape == (2, 3, 7, N_UNITS), "hidden(state) is (..., unit)")
     require(bool(((low <= hidden) & (hidden <= high)).all()), "hidden(state) lies within state_range")
@@ -78,9 +76,7 @@ def cell_symmetry(cell: Cell) -> None:
     """Relabelling units by the symmetry that the cell names leaves its outputs as they are."""
     params = _params(cell, 0)
     copy = random_copy(member_weights(cell, params)[0], np.random.default_rng(0))
-    require(
-        copy.input is not None and copy.bias is not None and copy.readout is not None, "all blocks are there"
-    )
+    require(copy.input is not None and copy.bias is not None and copy.readout is not None, "all blocks are there")
     bias = torch.from_numpy(np.asarray(copy.bias))  # (gate, k, unit)
     relabelled = {
         "W_rec": torch.from_numpy(copy.recurrent).reshape(1, -1, N_UNITS),

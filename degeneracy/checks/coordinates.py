@@ -65,12 +65,8 @@ def state_changes(
                     forward(cell, {name: value[None] for name, value in params.items()}, trials.inputs, {})
                     for params in (member.initial, member.final)
                 ]
-            change = [
-                (after - before).square().mean().sqrt().item() for before, after in zip(*ends, strict=True)
-            ]
-            rows.append(
-                {"hidden_size": width, "seed": seed, "state_change": change[0], "output_change": change[1]}
-            )
+            change = [(after - before).square().mean().sqrt().item() for before, after in zip(*ends, strict=True)]
+            rows.append({"hidden_size": width, "seed": seed, "state_change": change[0], "output_change": change[1]})
     return pd.DataFrame(rows)
 
 

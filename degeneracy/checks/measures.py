@@ -83,9 +83,7 @@ def measure_form(measure: Measure) -> None:
         for estimate in (finding.value, finding.floor, finding.reference):
             one_each = estimate is None or np.shape(estimate.leave_one_out) == (len(recording),)
             require(one_each, f"{finding.variant}: one leave-one-out value a member")
-    require(
-        bool(found.distances) == measure.pairwise, "gives distances if, and only if, it says it is pairwise"
-    )
+    require(bool(found.distances) == measure.pairwise, "gives distances if, and only if, it says it is pairwise")
     for name, matrix in found.distances.items():
         require(np.shape(matrix) == (len(recording),) * 2, f"{name}: distances are (member, member)")
         require(np.array_equal(matrix, matrix.T), f"{name}: distances are symmetric")

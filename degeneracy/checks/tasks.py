@@ -32,9 +32,7 @@ def task_form(task: Task) -> None:
     require(trials.targets.shape == (*of, task.output_size), "targets are (member, trial, time, out)")
     require(trials.inputs.dtype == trials.targets.dtype == torch.float32, "inputs and targets are float32")
     masks = (trials.loss_weights, trials.valid, trials.scored)
-    require(
-        all(mask.shape == of for mask in masks), "loss_weights, valid and scored are (member, trial, time)"
-    )
+    require(all(mask.shape == of for mask in masks), "loss_weights, valid and scored are (member, trial, time)")
     require(trials.valid.dtype == trials.scored.dtype == torch.bool, "valid and scored are bool")
     require(trials.inputs.isfinite().all() and trials.targets.isfinite().all(), "all values are finite")
     require((trials.loss_weights >= 0).all(), "loss weights are not negative")
@@ -64,9 +62,7 @@ def task_causal(task: Task) -> None:
     for t in sorted({1, task.n_steps // 3 or 1, task.n_steps - 1}):
         changed = torch.cat([inputs[:, :, :t], others[:, :, t:]], 2)
         require(torch.equal(task.solve(changed)[:, :, :t], outputs[:, :, :t]), "the solver is causal")
-        require(
-            torch.equal(task.solve(inputs[:, :, :t]), outputs[:, :, :t]), "the solver runs on part of a trial"
-        )
+        require(torch.equal(task.solve(inputs[:, :, :t]), outputs[:, :, :t]), "the solver runs on part of a trial")
     require(not torch.equal(task.solve(others), outputs), "the solver's outputs depend on the inputs")
 
 
@@ -78,12 +74,8 @@ def task_chance(task: Task) -> None:
     empirical = mean_squared_error(constant.expand_as(trials.targets), trials).item()
     # 4000 trials of at least 2 independent numbers each: 1/sqrt(8000) = 1.1% for one sd, so 3% is nearly 3 of them.
     close = abs(empirical - task.chance_loss()) <= 0.03 * task.chance_loss()
-    require(
-        close, f"chance_loss() is what the best constant scores ({task.chance_loss():g}, here {empirical:g})"
-    )
-    require(
-        task.ideal_loss() < task.threshold < task.chance_loss(), "the threshold is between ideal and chance"
-    )
+    require(close, f"chance_loss() is what the best constant scores ({task.chance_loss():g}, here {empirical:g})")
+    require(task.ideal_loss() < task.threshold < task.chance_loss(), "the threshold is between ideal and chance")
 
 
 def task_member_streams(task: Task) -> None:
@@ -96,9 +88,7 @@ def task_member_streams(task: Task) -> None:
             for field in vars(own):
                 equal = torch.equal(getattr(own, field)[0], getattr(batch, field)[1])
                 require(equal, f"{name}: a member's {field} do not depend on its companions")
-        require(
-            not torch.equal(first.inputs[0], first.inputs[1]), f"{name}: members have trials of their own"
-        )
+        require(not torch.equal(first.inputs[0], first.inputs[1]), f"{name}: members have trials of their own")
         require(not torch.equal(first.inputs, second.inputs), f"{name}: each draw is fresh")
 
 
@@ -118,9 +108,7 @@ def task_no_global_randomness(task: Task) -> None:
                 before = torch.get_rng_state(), _numpy_state()
                 found.append(sample(_data(3), 4))
                 task.chance_loss()
-                require(
-                    torch.equal(torch.get_rng_state(), before[0]), f"{name}: leaves torch's global generator"
-                )
+                require(torch.equal(torch.get_rng_state(), before[0]), f"{name}: leaves torch's global generator")
                 require(np.array_equal(_numpy_state(), before[1]), f"{name}: leaves numpy's global generator")
             require(_same(*found), f"{name}: does not read global generators")
     finally:
@@ -151,9 +139,7 @@ def task_variants(task: Task) -> None:
         require(trials.inputs.shape[-1] == task.input_size, f"{name}: has the task's inputs")
         require(trials.targets.shape[-1] == task.output_size, f"{name}: has the task's outputs")
         require(trials.scored.any(-1).all(), f"{name}: every trial has a scored step")
-        require(
-            trials.inputs.isfinite().all() and trials.targets.isfinite().all(), f"{name}: values are finite"
-        )
+        require(trials.inputs.isfinite().all() and trials.targets.isfinite().all(), f"{name}: values are finite")
         alike = trials.inputs.shape == trained.inputs.shape and torch.equal(trials.inputs, trained.inputs)
         require(not alike, f"{name}: differs from the training distribution")
 

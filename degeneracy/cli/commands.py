@@ -36,9 +36,7 @@ def _run(args: argparse.Namespace) -> None:
     out = user_path(args.out) if args.out else plan.folder
     args.kept = out
     jobs = resolve_jobs(parse_jobs(args.jobs))
-    result = run_study(
-        plan, out=out, device=args.device, jobs=jobs, progress=not args.quiet, repair=args.repair
-    )
+    result = run_study(plan, out=out, device=args.device, jobs=jobs, progress=not args.quiet, repair=args.repair)
     print(table_text(result, out / "degeneracy.csv"))
     log.info("writing the report")
     report = RunDirectory.at(out).report(result, jobs=jobs)
@@ -90,9 +88,7 @@ def _measure(args: argparse.Namespace) -> None:
         _measure_arrays(args, source, names, settings)
 
 
-def _measure_run(
-    args: argparse.Namespace, source: Path, names: Sequence[str], settings: list[tuple[str, Any]]
-) -> None:
+def _measure_run(args: argparse.Namespace, source: Path, names: Sequence[str], settings: list[tuple[str, Any]]) -> None:
     from degeneracy.cli.text import table_text
     from degeneracy.core.workers import resolve_jobs
     from degeneracy.runs.loading import remeasured
@@ -102,9 +98,7 @@ def _measure_run(
     if args.cell:
         raise UserError("--cell is for arrays: a run knows the cell of its networks")
     if args.out:
-        raise UserError(
-            "--out is for arrays: a run is measured where it lies (copy its folder to keep both tables)"
-        )
+        raise UserError("--out is for arrays: a run is measured where it lies (copy its folder to keep both tables)")
     plan = remeasured(source, names, settings)
     args.kept = source
     jobs = resolve_jobs(parse_jobs(args.jobs))
@@ -233,9 +227,7 @@ def _say_stopped(args: argparse.Namespace, argv: Sequence[str]) -> None:
         print("\ndegeneracy: stopped", file=sys.stderr)
     else:
         again = shlex.join(["degeneracy", *argv])
-        print(
-            f"\ndegeneracy: stopped; what is finished is kept in {kept}. To go on: {again}", file=sys.stderr
-        )
+        print(f"\ndegeneracy: stopped; what is finished is kept in {kept}. To go on: {again}", file=sys.stderr)
 
 
 def _exit_code(failure: BaseException) -> int:

@@ -129,9 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_study(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "study", metavar="STUDY", help="a study file (TOML), or the name of one that is included"
-    )
+    command.add_argument("study", metavar="STUDY", help="a study file (TOML), or the name of one that is included")
     command.add_argument(
         "--scale", metavar="NAME", default="", help="for a study with several scales, such as smoke or laptop"
     )
@@ -139,9 +137,7 @@ def _add_study(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--repair", action="store_true", help="set damaged or misplaced files aside and make them again"
     )
-    command.add_argument(
-        "--device", metavar="DEVICE", default="auto", help="auto, cpu or cuda (default: auto)"
-    )
+    command.add_argument("--device", metavar="DEVICE", default="auto", help="auto, cpu or cuda (default: auto)")
 
 
 def _add_common(command: argparse.ArgumentParser) -> None:

@@ -118,18 +118,14 @@ def tasks_text() -> str:
     for name, task in TASKS.items():
         harder = f"harder with: {', '.join(task.complexity)}" if task.complexity else ""
         training = ", ".join(f"{key} {value}" for key, value in task.recipe.items())
-        parts.append(
-            _entry(name, task.summary, task, [harder, f"training: {training}", f"source: {task.citation}"])
-        )
+        parts.append(_entry(name, task.summary, task, [harder, f"training: {training}", f"source: {task.citation}"]))
     return "\n\n".join([*parts, "Set as --set task.FIELD=VALUE. A task of your own: task.name=module:Name."])
 
 
 def cells_text() -> str:
     """Every cell with its fields, defaults and source."""
     parts = [_entry(name, cell.summary, cell, [f"source: {cell.source}"]) for name, cell in CELLS.items()]
-    closing = (
-        "Set as --set network.cell=NAME and --set network.cell_options.FIELD=VALUE. Your own: module:Name."
-    )
+    closing = "Set as --set network.cell=NAME and --set network.cell_options.FIELD=VALUE. Your own: module:Name."
     return "\n\n".join([*parts, closing])
 
 

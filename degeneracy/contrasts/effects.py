@@ -200,9 +200,7 @@ def _of_factor(study: StudyResult, factor: str) -> Iterator[Cell]:
         yield from _of_finding(grid, study.claims, (level, measure, variant), primary=primary)
 
 
-def _of_finding(
-    grid: FactorGrid, claims: Claims, name: tuple[str, str, str], *, primary: bool
-) -> Iterator[Cell]:
+def _of_finding(grid: FactorGrid, claims: Claims, name: tuple[str, str, str], *, primary: bool) -> Iterator[Cell]:
     """The cells of one finding: a scale each."""
     level, measure, variant = name
     claim = claims.by_level.get(level, Claim(measure=measure))

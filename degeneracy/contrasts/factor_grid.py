@@ -27,9 +27,7 @@ class FactorGrid:
     """The conditions of a study as seen from one factor."""
 
     factor: str
-    levels: tuple[
-        str, ...
-    ]  # from the lowest to the highest; where they are no numbers, as the study lists them
+    levels: tuple[str, ...]  # from the lowest to the highest; where they are no numbers, as the study lists them
     ordered: bool  # whether that order is theirs
     conditions: Mapping[Place, Result]
 
@@ -45,8 +43,7 @@ class FactorGrid:
             levels=tuple(names if len(set(names)) == len(names) else keys),
             ordered=numeric or len(keys) == 2,
             conditions={
-                (_others(result, factor), keys.index(str(result.factors[factor]))): result
-                for result in results
+                (_others(result, factor), keys.index(str(result.factors[factor]))): result for result in results
             },
         )
 
@@ -79,9 +76,7 @@ def take(grid: FactorGrid, estimate: Callable[[Result], Estimate | str]) -> Cond
     blocks = dict.fromkeys(block for block, _ in grid.conditions)
     whole = [block for block in blocks if all((block, level) in found for level in levels)]
     if len(levels) < 2 or not whole:
-        return ConditionEstimates(
-            estimates={}, labels={}, notes=tuple(reasons) or ("under 2 levels have a number",)
-        )
+        return ConditionEstimates(estimates={}, labels={}, notes=tuple(reasons) or ("under 2 levels have a number",))
     notes = list(reasons)
     lost = [name for k, name in enumerate(grid.levels) if k not in levels]
     if lost:
@@ -132,9 +127,7 @@ def matched(
             assert finding is not None, "it has a value"
             one = among(result.measured[measure], finding, members)
             if one is None:
-                reason = (
-                    "the measure keeps nothing from which it could be taken again for some of its members"
-                )
+                reason = "the measure keeps nothing from which it could be taken again for some of its members"
                 return ConditionEstimates(estimates={}, labels={}, notes=(reason,))
             if not np.isfinite(transformed(np.array(one.value), scale)):
                 reason = f"{result.condition} has no finite value among members of matched loss"
@@ -169,9 +162,7 @@ def finding_of(result: Result, measure: str, variant: str) -> Finding | None:
 def final_losses(result: Result) -> dict[str, float]:
     """The mean training loss of the last epoch of each measured member, by label; of those for which it is known."""
     losses = {member.label: member.epoch_loss for member in result.members}
-    return {
-        label: float(losses[label][-1]) for label in result.measured_members if len(losses.get(label, ()))
-    }
+    return {label: float(losses[label][-1]) for label in result.measured_members if len(losses.get(label, ()))}
 
 
 def _others(result: Result, factor: str) -> str:

@@ -49,9 +49,7 @@ CHECKS: dict[str, Check] = {
         asks="weights up to any rotation of the units' space",
         cells={"weights": ("orthogonal", "recurrent", VALUE)},
     ),
-    "without input": Check(
-        asks="states that move by themselves", cells={"dynamics": ("dsa", "autonomous", VALUE)}
-    ),
+    "without input": Check(asks="states that move by themselves", cells={"dynamics": ("dsa", "autonomous", VALUE)}),
     "CV": Check(asks="sd of errors over their mean", cells={"behavior": ("ood_error_cv", VARIANT, VALUE)}),
     "IQR / median": Check(
         asks="a spread that single networks do not move",

@@ -21,8 +21,7 @@ class UserError(ValueError):
 def one_line(text: object) -> str:
     """Text that stays on its line and is seen as it is: line ends and control characters are escaped, as in "\\n"."""
     return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in UNPRINTABLE else c
-        for c in str(text)
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in UNPRINTABLE else c for c in str(text)
     )
 
 

@@ -82,9 +82,7 @@ def member_arrays(values: Any, name: str, *layouts: Layout) -> list[NDArray[np.f
         UserError: as `real_array`.
     """
     if isinstance(values, Mapping | Set) and not hasattr(values, "data_vars"):
-        raise UserError(
-            f"{name}: a {type(values).__name__} has no order of members; a list of arrays is needed"
-        )
+        raise UserError(f"{name}: a {type(values).__name__} has no order of members; a list of arrays is needed")
     array_like = any(hasattr(values, way) for way in ("__array__", "__dlpack__", "toarray", "data_vars"))
     if getattr(values, "dtype", None) == np.dtype(object):  # arrays of different sizes in one
         array_like, values = False, list(np.asarray(values)) if np.ndim(values) else values
@@ -142,9 +140,7 @@ def _plain(value: Any, name: str) -> NDArray[np.float64]:
     if kind in REFUSED:
         raise _no_numbers(name, f"they are {REFUSED[kind]}")
     if array.dtype.names is not None:
-        raise _no_numbers(
-            name, f"a structured array with the fields {', '.join(array.dtype.names)}: give one"
-        )
+        raise _no_numbers(name, f"a structured array with the fields {', '.join(array.dtype.names)}: give one")
     try:
         with np.errstate(over="ignore"):  # of longer floats: infinite, which is refused where it matters
             return np.asarray(array, dtype=np.float64)
@@ -175,9 +171,7 @@ def _as_numpy(value: Any, name: str) -> NDArray[Any]:
 def _foreign(value: Any) -> NDArray[Any]:
     if hasattr(value, "toarray"):  # scipy's sparse matrices, which numpy takes for one object
         return np.asarray(value.toarray())
-    if hasattr(value, "__cuda_array_interface__") and hasattr(
-        value, "get"
-    ):  # cupy, which refuses `__array__`
+    if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):  # cupy, which refuses `__array__`
         return np.asarray(value.get())
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         return np.from_dlpack(value)
@@ -238,9 +232,7 @@ def _tensor_names(tensor: Any) -> tuple[Any, ...]:
 def _axis(dimension: Any) -> str:
     """The axis that a dimension's name stands for; "" for an unknown name."""
     plain = re.sub(r"[\W_]", "", str(dimension)).lower()
-    return next(
-        (axis for axis, names in AXES.items() if plain in names or plain[:-1] in _plural(plain, names)), ""
-    )
+    return next((axis for axis, names in AXES.items() if plain in names or plain[:-1] in _plural(plain, names)), "")
 
 
 def _plural(plain: str, names: Layout) -> Layout:

@@ -240,9 +240,7 @@ def _next_data(file: FileIO, at: int, size: int) -> int:
         return size if error.errno == errno.ENXIO else at  # nothing but a hole; or a disk that cannot tell
 
 
-def record_bytes(
-    identity: Identity, arrays: Arrays, about: Mapping[str, Any], *, condition: str, spec: str
-) -> bytes:
+def record_bytes(identity: Identity, arrays: Arrays, about: Mapping[str, Any], *, condition: str, spec: str) -> bytes:
     """A record as it lies in a file."""
     ordered = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     payload = safetensors.numpy.save(ordered)

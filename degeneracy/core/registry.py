@@ -60,9 +60,7 @@ def _import_own(kind: str, name: str, module_name: str) -> Any:
     that train and measure have to find the module too. Importing executes the module, so it is said beforehand.
     """
     if not all(part.isidentifier() for part in module_name.split(".")):
-        raise UserError(
-            f"{kind} '{name}' is wrong: write module:Name, as in 'my_{kind}s:Mine' for my_{kind}s.py"
-        )
+        raise UserError(f"{kind} '{name}' is wrong: write module:Name, as in 'my_{kind}s:Mine' for my_{kind}s.py")
     here = str(Path.cwd())
     added = here not in sys.path
     if added:

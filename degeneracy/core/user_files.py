@@ -73,9 +73,7 @@ def read_text(path: Path) -> str:
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
             raise UserError(f"cannot read {path}: it is a pipe or device; save the text as a file")
         if status.st_size > MAX_TEXT_BYTES:
-            raise UserError(
-                f"cannot read {path}: it has {status.st_size:,} bytes, which no text of a study has"
-            )
+            raise UserError(f"cannot read {path}: it has {status.st_size:,} bytes, which no text of a study has")
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error

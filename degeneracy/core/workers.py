@@ -171,8 +171,7 @@ class _Feeder(threading.Thread):
         drawn = _Drawn(self)
         try:
             for number, value in self.pool(
-                joblib.delayed(_call)(os.getpid(), number, call.function, call.arguments)
-                for number, call in drawn
+                joblib.delayed(_call)(os.getpid(), number, call.function, call.arguments) for number, call in drawn
             ):
                 self._hand_on(number, value)
         except TerminatedWorkerError:
@@ -314,9 +313,7 @@ def _let_watch(pool: joblib.Parallel) -> None:
         settings |= {"initializer": _watch, "initargs": _start()}
 
 
-def _call(
-    parent: int, number: int, function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> tuple[int, Any]:
+def _call(parent: int, number: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, Any]:
     """One call, in a worker that does not outlive its parent; returns its number with its value."""
     if os.getppid() == parent:  # else in the parent itself, or on another machine
         _watch(parent)

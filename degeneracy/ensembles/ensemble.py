@@ -103,9 +103,7 @@ class Ensemble:
 
     def weights(self, *, initial: bool = False) -> dict[str, NDArray[Any]]:
         """The parameters as arrays: `W_rec` (member, post, pre), of gated cells (member, gate, post, pre)."""
-        parts = [
-            public_params(self.cell, member.initial if initial else member.final) for member in self.members
-        ]
+        parts = [public_params(self.cell, member.initial if initial else member.final) for member in self.members]
         return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
     @ordinary_state()
@@ -235,9 +233,7 @@ def _given_member(k: int, read: ReadModule) -> Member:
         learning_rate=empty,
         epoch_loss=empty,
     )
-    return Member(
-        seed=k, status="given", initial={}, final=read.params, history=history, provenance=read.provenance
-    )
+    return Member(seed=k, status="given", initial={}, final=read.params, history=history, provenance=read.provenance)
 
 
 def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:

@@ -53,9 +53,7 @@ def save_member(pack: Pack, member: Member, cell: Cell) -> Record:
     parts = {"initial": member.initial, "final": member.final}
     parts |= {f"{CHECKPOINT}{fraction}": params for fraction, params in member.checkpoints.items()}
     arrays = {
-        f"{part}/{name}": value
-        for part, params in parts.items()
-        for name, value in public_params(cell, params).items()
+        f"{part}/{name}": value for part, params in parts.items() for name, value in public_params(cell, params).items()
     }
     arrays |= {f"history/{name}": value for name, value in vars(member.history).items()}
     names = {part: list(params) for part, params in parts.items()}

@@ -65,13 +65,9 @@ def read_module(k: int, given: object) -> ReadModule:
         params = _acting(k, core, readout)
     cell = KINDS[core.mode]
     difference = max(_difference_of_states(k, cell, params, run), _difference_of_outputs(k, params, run))
-    rates = [
-        part.p for part in core.modules() if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0
-    ]
+    rates = [part.p for part in core.modules() if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0]
     provenance: dict[str, Any] = {"module": type(core).__name__, "largest_relative_difference": difference}
-    return ReadModule(
-        cell=cell, params=params, provenance=provenance | ({"dropout_off": rates} if rates else {})
-    )
+    return ReadModule(cell=cell, params=params, provenance=provenance | ({"dropout_off": rates} if rates else {}))
 
 
 def _checked(k: int, given: object) -> tuple[Any, Any]:
@@ -84,9 +80,7 @@ def _checked(k: int, given: object) -> tuple[Any, Any]:
         )
     core, readout = (_unwrapped(each) for each in given)
     if not isinstance(core, nn.RNNBase) or not isinstance(readout, nn.Linear) or core.mode not in KINDS:
-        raise UserError(
-            f"from_modules: member {k} is ({type(core).__name__}, {type(readout).__name__}); {needed}"
-        )
+        raise UserError(f"from_modules: member {k} is ({type(core).__name__}, {type(readout).__name__}); {needed}")
     if core.num_layers != 1 or core.bidirectional or core.proj_size:
         raise UserError(
             f"from_modules: member {k} must have one layer, one direction and no projection (num_layers ="
@@ -95,9 +89,7 @@ def _checked(k: int, given: object) -> tuple[Any, Any]:
     if not _tensors(core) or not _tensors(readout):
         raise UserError(f"from_modules: member {k} has a module without parameters")
     if readout.in_features != core.hidden_size:
-        raise UserError(
-            f"from_modules: member {k}'s readout takes {readout.in_features} units of {core.hidden_size}"
-        )
+        raise UserError(f"from_modules: member {k}'s readout takes {readout.in_features} units of {core.hidden_size}")
     for value in (*_tensors(core), *_tensors(readout)):
         if value.dtype not in (torch.float32, torch.float64) or value.is_meta:
             raise UserError(
@@ -152,8 +144,7 @@ def _left_as_they_are(*modules: nn.Module) -> Iterator[None]:
 def _attributes(part: nn.Module) -> dict[str, tuple[Any, Any]]:
     """The attributes of one module, and what lists and dicts among them hold."""
     return {
-        name: (value, value.copy() if isinstance(value, list | dict) else None)
-        for name, value in vars(part).items()
+        name: (value, value.copy() if isinstance(value, list | dict) else None) for name, value in vars(part).items()
     }
 
 
@@ -242,9 +233,7 @@ def _states(cell: str, params: Params, inputs: Tensor, rounding: float) -> Tenso
     """The hidden states in double precision, (trial, time, unit), each parameter changed by so large a share."""
     streams = Streams([0], "rounding")
     own = {
-        name: (value * (1 + rounding * streams.normal(value.shape, dtype=torch.float64)[0].sign())).double()[
-            None
-        ]
+        name: (value * (1 + rounding * streams.normal(value.shape, dtype=torch.float64)[0].sign())).double()[None]
         for name, value in params.items()
     }
     built = CELLS[cell]()

@@ -79,9 +79,7 @@ def train_strengths(
         UserError: lists that are empty or of different lengths, an unknown regulariser, and what `train` refuses.
     """
     if not isinstance(strengths, Mapping):
-        raise UserError(
-            "train_strengths: strengths are needed as lists by regulariser, such as {'l1': [0, 1e-4]}"
-        )
+        raise UserError("train_strengths: strengths are needed as lists by regulariser, such as {'l1': [0, 1e-4]}")
     lists = {
         name: list(each) if isinstance(each, Iterable) and not isinstance(each, str) else []
         for name, each in strengths.items()
@@ -89,9 +87,7 @@ def train_strengths(
     counts = {len(each) for each in lists.values()}
     if len(counts) != 1 or 0 in counts:
         said = ", ".join(f"{len(each)} of {name}" for name, each in lists.items()) or "none"
-        raise UserError(
-            f"train_strengths: strengths must be lists of one length, 1 or more; given are {said}"
-        )
+        raise UserError(f"train_strengths: strengths must be lists of one length, 1 or more; given are {said}")
     trainings = [
         training.replace(regularisers={**training.regularisers, **dict(zip(lists, values, strict=True))})
         for values in zip(*lists.values(), strict=True)

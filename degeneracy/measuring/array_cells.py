@@ -42,9 +42,7 @@ class ArrayCell:
         if not {"weights", "step"} & set(measure.needs):
             return ""
         if self.cell is None:
-            return (
-                "no cell given: units are reordered, neither flipped nor rescaled" if measure.pairwise else ""
-            )
+            return "no cell given: units are reordered, neither flipped nor rescaled" if measure.pairwise else ""
         name, *options = self.described.items()
         listed = ", ".join(f"{option} = {value}" for option, value in options)
         return f"cell: {name[1]}" + (f" ({listed})" if listed else "")
@@ -55,8 +53,7 @@ class ArrayCell:
         if not note:
             return measured
         findings = tuple(
-            replace(each, note="; ".join(part for part in (each.note, note) if part))
-            for each in measured.findings
+            replace(each, note="; ".join(part for part in (each.note, note) if part)) for each in measured.findings
         )
         return replace(measured, findings=findings)
 
@@ -75,9 +72,7 @@ def array_cell(cell: str | Cell | type[Cell], options: Mapping[str, Any] | None)
         raise UserError(f"cell_options = {options!r} is wrong: a table of the cell's fields is needed")
     if isinstance(cell, Cell):
         if options:
-            raise UserError(
-                f"cell_options: the cell is made already; set its options in {type(cell).__name__}(...)"
-            )
+            raise UserError(f"cell_options: the cell is made already; set its options in {type(cell).__name__}(...)")
         return ArrayCell(cell=cell)
     if isinstance(cell, str):
         if not cell and options:
@@ -88,13 +83,9 @@ def array_cell(cell: str | Cell | type[Cell], options: Mapping[str, Any] | None)
     elif isinstance(cell, type) and issubclass(cell, Cell):
         kind = cell
     else:
-        raise UserError(
-            f"cell = {cell!r} is wrong: a name ({', '.join(CELLS)}), a Cell or module:Name is needed"
-        )
+        raise UserError(f"cell = {cell!r} is wrong: a name ({', '.join(CELLS)}), a Cell or module:Name is needed")
     unset = set(kind.model_fields) - set(options or {}) if kind in CELLS.values() else ()
-    return ArrayCell(
-        cell=kind(**(options or {})), unset=tuple(name for name in kind.model_fields if name in unset)
-    )
+    return ArrayCell(cell=kind(**(options or {})), unset=tuple(name for name in kind.model_fields if name in unset))
 
 
 def check_range(name: str, states: Sequence[Array], cell: Cell) -> None:

@@ -60,9 +60,7 @@ def load_arrays(path: str | Path) -> dict[str, Any]:
         if name in arguments:
             raise UserError(f"{path}: {name} and {name}_0 both stand for members; give one of the two")
         if sorted(by_position) != list(range(len(by_position))):
-            raise UserError(
-                f"{path}: {name}_0 to {name}_{max(by_position)} are needed, one a member; some are missing"
-            )
+            raise UserError(f"{path}: {name}_0 to {name}_{max(by_position)} are needed, one a member; some are missing")
         arguments[name] = [by_position[k] for k in range(len(by_position))]
     if "cell" in arguments:
         arguments["cell"] = _cell_name(path, arguments["cell"])
@@ -90,9 +88,7 @@ def _parts(name: str) -> tuple[str, Any]:
 
 def _single(path: Path, name: str, value: NDArray[Any]) -> Any:
     if value.ndim or value.dtype.kind not in "biufU":
-        raise UserError(
-            f"{path}: {name} must be one number or one text, got shape {value.shape} of {value.dtype}"
-        )
+        raise UserError(f"{path}: {name} must be one number or one text, got shape {value.shape} of {value.dtype}")
     return value.item()
 
 
@@ -203,8 +199,7 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:
 def _check_memory(headers: Mapping[str, Header]) -> None:
     """Refuse arrays that do not fit: as they are stored, and as the float64 that is measured."""
     needed = sum(
-        math.prod(shape) * (dtype.itemsize + (0 if dtype == np.float64 else 8))
-        for shape, _, dtype in headers.values()
+        math.prod(shape) * (dtype.itemsize + (0 if dtype == np.float64 else 8)) for shape, _, dtype in headers.values()
     )
     free = available_memory()
     if needed > free:

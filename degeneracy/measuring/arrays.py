@@ -111,9 +111,7 @@ def measure_arrays(
     given |= {"readout": readout, "untrained_states": untrained_states, "initial_weights": initial_weights}
     known = array_cell(cell, cell_options)
     arrays = {name: _members(name, value, known.cell) for name, value in given.items() if value is not None}
-    errors, variants = (
-        (None, _names(ood_variants)) if ood_errors is None else _errors(ood_errors, _names(ood_variants))
-    )
+    errors, variants = (None, _names(ood_variants)) if ood_errors is None else _errors(ood_errors, _names(ood_variants))
     n = _count(arrays, errors)
     built, n_jobs = measures_of(None, build_measures(measures, options)), resolve_jobs(jobs)
     driven = None if inputs is None else _inputs(inputs, arrays)
@@ -174,9 +172,7 @@ def _members(name: str, value: Members, cell: Cell | None) -> list[Array]:
         if not np.isfinite(array).all():
             raise UserError(f"{name}: member {k} holds values that are not finite")
         if cell is not None and layouts[0][0] == "gate" and len(array) != cell.gates:
-            raise UserError(
-                f"{name}: cell '{cell.name}' has {cell.gates} gates; member {k} has shape {array.shape}"
-            )
+            raise UserError(f"{name}: cell '{cell.name}' has {cell.gates} gates; member {k} has shape {array.shape}")
     # In one order in memory, on which rounding hangs: the same numbers have the same results.
     return [np.ascontiguousarray(array) for array in arrays]
 
@@ -246,9 +242,7 @@ def _match_units(name: str, values: list[Array], weights: list[Array]) -> None:
         gates = weight.shape[0] if weight.ndim == 3 else 1
         gated = {"input_weights": value.ndim == 3, "bias": value.ndim > 1}.get(name, False)
         if name in ("input_weights", "bias") and (value.shape[0] if gated else 1) != gates:
-            raise UserError(
-                f"{name}: member {k} has shape {value.shape}, its recurrent weights have {gates} gates"
-            )
+            raise UserError(f"{name}: member {k} has shape {value.shape}, its recurrent weights have {gates} gates")
 
 
 def _recording(
@@ -294,9 +288,7 @@ def _recording(
     )
 
 
-def _step(
-    arrays: Mapping[str, list[Array]], inputs: Array | None, known: ArrayCell
-) -> tuple[StepFunction | None, str]:
+def _step(arrays: Mapping[str, list[Array]], inputs: Array | None, known: ArrayCell) -> tuple[StepFunction | None, str]:
     """The step of the members, of a cell that fits the states; else why it is not known."""
     for name in ("states", "untrained_states"):
         if known.cell is not None and name in arrays:

@@ -19,9 +19,7 @@ class Fault:
     """Why a measure has no number; plain text, so that it comes back from any process."""
 
     reason: str  # one line, for the table
-    place: str = (
-        ""  # file, line and function of an error that no check foresaw; "" where the data were refused
-    )
+    place: str = ""  # file, line and function of an error that no check foresaw; "" where the data were refused
 
 
 def attempt(function: Callable[[], Any]) -> Any:

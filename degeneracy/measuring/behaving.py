@@ -68,9 +68,7 @@ class Behaving:
         found["in_distribution"] = _variant(trained, plain)
         for name, trials in self.trials.items():
             if name != "in_distribution":
-                outs = [
-                    forward(self.cell, params, each.inputs, {})[1] for each in self._blocks(trials, params)
-                ]
+                outs = [forward(self.cell, params, each.inputs, {})[1] for each in self._blocks(trials, params)]
                 found[name] = _variant(trials, outs)
         after = torch.arange(trained.inputs.shape[2]) > _middle(trained)
         found["state_kick"] = _variant(trained.replace(scored=trained.scored & after), kicked, outputs=False)
@@ -110,9 +108,7 @@ class Behaving:
         drawn = Streams([self.probe.seed], "lesion").uniform((self.probe.behavior_trials, n))[0]
         return (drawn.argsort(-1).argsort(-1) >= n_silent).to(params["W_rec"].dtype)
 
-    def _kicked(
-        self, params: Params, trials: Trials, states: Tensor, outputs: Tensor, push: Tensor
-    ) -> Tensor:
+    def _kicked(self, params: Params, trials: Trials, states: Tensor, outputs: Tensor, push: Tensor) -> Tensor:
         """The outputs where all states are pushed once at the middle step, (member, trial, states * N)."""
         at = _middle(trials)
         start = states[:, :, at] + push

@@ -45,13 +45,9 @@ def build_measures(
             name.
     """
     if isinstance(measures, str):
-        raise UserError(
-            f"measures = '{measures}' is wrong: a list of names is needed, such as ['{measures}']"
-        )
+        raise UserError(f"measures = '{measures}' is wrong: a list of names is needed, such as ['{measures}']")
     if not isinstance(measures, Iterable):
-        raise UserError(
-            f"measures = {measures!r} is wrong: a list of names is needed, such as ['dsa', 'pif']"
-        )
+        raise UserError(f"measures = {measures!r} is wrong: a list of names is needed, such as ['dsa', 'pif']")
     if options is not None and not isinstance(options, Mapping):
         raise UserError(
             f"options = {options!r} is wrong: a table of fields by measure is needed, such as {{'dsa': {{'rank': 10}}}}"
@@ -138,9 +134,7 @@ def measure_recording(
                 yield name, _whole(name, measure, parts, recording)
                 continue
             in_parts[name] = [_NOT_DONE] * len(parts)
-            calls += [
-                Call(_apply, ((name, k), part, ()), f"measure '{name}'") for k, part in enumerate(parts)
-            ]
+            calls += [Call(_apply, ((name, k), part, ()), f"measure '{name}'") for k, part in enumerate(parts)]
         else:
             arguments = (name, 0), measure, (_needed(measure, recording),)
             calls.append(Call(_apply, arguments, f"measure '{name}'"))
@@ -269,9 +263,7 @@ def measure(
     )
 
 
-def result_spec(
-    ensemble: Ensemble, task: Task, measures: Mapping[str, Measure], probe: Probe
-) -> dict[str, Any]:
+def result_spec(ensemble: Ensemble, task: Task, measures: Mapping[str, Measure], probe: Probe) -> dict[str, Any]:
     """Everything that made a result, as plain data."""
     return {
         "task": describe(task, TASKS),

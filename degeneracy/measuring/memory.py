@@ -30,9 +30,7 @@ def check_measuring_memory(
     """
     n_steps, n_units, n_trials = task.n_steps, network.hidden_size, probe.n_trials
     states = n_members * n_trials * n_steps * n_units
-    each = (
-        task.input_size + (n_members + 1) * task.output_size
-    )  # its inputs and targets, and all members' outputs
+    each = task.input_size + (n_members + 1) * task.output_size  # its inputs and targets, and all members' outputs
     behavior = probe.behavior_trials * n_steps * each
     variants = 1 + len(task.variants())
     parts = {

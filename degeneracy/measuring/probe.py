@@ -18,9 +18,7 @@ class Probe(Spec):
         0, ge=0, description="trials a variant for errors, outputs and closed loops; 0 for n_trials"
     )
     seed: int = pydantic.Field(0, ge=0, description="of the trials, kicks and lesions")
-    kick: float = pydantic.Field(
-        0.5, gt=0, description="state_kick: size, as a share of the state's rms norm"
-    )
+    kick: float = pydantic.Field(0.5, gt=0, description="state_kick: size, as a share of the state's rms norm")
     lesion: float = pydantic.Field(0.1, gt=0, lt=1, description="lesion: share of units silenced")
 
     @pydantic.field_validator("n_behavior_trials")

@@ -80,10 +80,7 @@ class _Recorder:
         """The same probe trials for all members."""
         trials = sample(Streams([self.probe.seed], "probe"), n_trials)
         return Trials(
-            **{
-                name: value.expand(len(self.ensemble), *value.shape[1:])
-                for name, value in vars(trials).items()
-            }
+            **{name: value.expand(len(self.ensemble), *value.shape[1:]) for name, value in vars(trials).items()}
         )
 
     def record(self, *, initial: bool, untrained: Recording | None, missing: Mapping[str, str]) -> Recording:
@@ -201,9 +198,7 @@ def step_function(cell: Cell, params: Params, visited: Tensor, inputs: Tensor) -
 def _fault(params: Params, member: int) -> str:
     """Which parameters of a member's step are not finite, in words; "" where all are."""
     names = [
-        name
-        for name, value in params.items()
-        if name not in ("W_out", "b_out") and not value[member].isfinite().all()
+        name for name, value in params.items() if name not in ("W_out", "b_out") and not value[member].isfinite().all()
     ]
     return f"weights that are not finite: {', '.join(names)}" if names else ""
 

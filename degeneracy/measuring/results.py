@@ -96,9 +96,7 @@ class Result:
 
     condition: str
     factors: Mapping[str, Any] = field(default_factory=dict)  # the varied factors' values here
-    spec: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # resolved: task, network, training, probe, measures
+    spec: Mapping[str, Any] = field(default_factory=dict)  # resolved: task, network, training, probe, measures
     members: tuple[MemberSummary, ...]  # all members, converged or not
     measured_members: tuple[str, ...]  # labels of those measured, in the order of all arrays
     levels: Mapping[str, str]  # measure -> level
@@ -146,9 +144,7 @@ class Result:
     @ordinary_state()
     def table(self) -> pd.DataFrame:
         """One row a finding, tidy; a measure that says nothing here has one row with its reason in `note`."""
-        rows = [
-            self._row(name, finding) for name, found in self.measured.items() for finding in found.findings
-        ]
+        rows = [self._row(name, finding) for name, found in self.measured.items() for finding in found.findings]
         empty = dict.fromkeys(COLUMNS_AFTER_FACTORS[3:11], np.nan)
         for name, reason in self.missing.items():
             rows.append(self._base(name, "") | empty | {"note": reason})
@@ -199,9 +195,7 @@ def compare(result: Result, other: Result) -> pd.DataFrame:
     """
     for one in (result, other):
         if not isinstance(one, Result):
-            raise UserError(
-                f"compare: two conditions are needed, not a {type(one).__name__} (a study has `results`)"
-            )
+            raise UserError(f"compare: two conditions are needed, not a {type(one).__name__} (a study has `results`)")
     _same_options(result, other)
     rows = []
     for name in result.measured:
@@ -229,9 +223,7 @@ def _same_options(result: Result, other: Result) -> None:
 
 
 def _difference(result: Result, other: Result, name: str, mine: Finding, theirs: Finding) -> dict[str, Any]:
-    found = contrast(
-        theirs.value, mine.value, other.measured_members, result.measured_members, scale=mine.scale
-    )
+    found = contrast(theirs.value, mine.value, other.measured_members, result.measured_members, scale=mine.scale)
     return {
         "level": result.levels[name],
         "measure": name,

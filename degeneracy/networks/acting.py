@@ -53,18 +53,14 @@ def weights_obstacle(cell: Cell, input_size: int, hidden_size: int) -> str:
         found = trial.summed(gate)
         if found != (gate in cell.summed_biases):
             said = "act through their sum alone" if found else "do not act through their sum alone"
-            return (
-                f"the biases of cell '{cell.name}', gate {gate}, {said}, which its summed_biases does not say"
-            )
+            return f"the biases of cell '{cell.name}', gate {gate}, {said}, which its summed_biases does not say"
     return ""
 
 
 class _Trial:
     """A cell at random parameters of several sizes, and what a change of some rows does to its hidden states."""
 
-    def __init__(
-        self, cell: Cell, shapes: Mapping[str, tuple[int, ...]], input_size: int, hidden_size: int
-    ) -> None:
+    def __init__(self, cell: Cell, shapes: Mapping[str, tuple[int, ...]], input_size: int, hidden_size: int) -> None:
         self.cell, self.shapes, self.n = cell, shapes, hidden_size
         self.streams = Streams([0], "acting")
         self.inputs = self.streams.normal((N_TRIALS, N_STEPS, input_size))

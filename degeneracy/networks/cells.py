@@ -99,9 +99,7 @@ class ReluCell(Cell):
 
     name: ClassVar[str] = "relu"
     summary: ClassVar[str] = "vanilla RNN with rectified units: h_t = max(0, W_rec h_{t-1} + W_in x_t + b)"
-    source: ClassVar[str] = (
-        "Le, Jaitly & Hinton (2015), arXiv 1504.00941 (here with the common initialisation)"
-    )
+    source: ClassVar[str] = "Le, Jaitly & Hinton (2015), arXiv 1504.00941 (here with the common initialisation)"
     symmetry: ClassVar[str] = "scaled_permutation"
     state_range: ClassVar[tuple[float, float]] = (0.0, math.inf)
 

@@ -28,9 +28,7 @@ class Network(Spec):
     cell: str = pydantic.Field("tanh", description="a name in CELLS, or one's own as module:Name")
     cell_options: Mapping[str, Any] = pydantic.Field(default_factory=dict, description="fields of the cell")
     init_gain: float = pydantic.Field(1.0, gt=0, description="factor on the initial recurrent weights")
-    parametrisation: str = pydantic.Field(
-        "standard", description='"standard", or "mup" (tanh and leaky_tanh)'
-    )
+    parametrisation: str = pydantic.Field("standard", description='"standard", or "mup" (tanh and leaky_tanh)')
     gamma: float = pydantic.Field(
         1.0, gt=0, description="feature-learning strength under mup: larger is richer, smaller lazier"
     )

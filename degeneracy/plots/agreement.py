@@ -45,8 +45,7 @@ def agreement(table: pd.DataFrame) -> Figure:
         panel.set_title(level)
         panel.set_yticks(range(len(studies)), names if k == 0 else [""] * len(studies))
     handles = [
-        Patch(facecolor=face, edgecolor=GREY, label=f"{sign} {said}".strip())
-        for face, _, sign, said in LOOKS.values()
+        Patch(facecolor=face, edgecolor=GREY, label=f"{sign} {said}".strip()) for face, _, sign, said in LOOKS.values()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure

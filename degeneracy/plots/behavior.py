@@ -85,9 +85,7 @@ def _one_condition(result: Result, variants: list[str]) -> Figure:
 def _strip(axes: Axes, place: int, values: np.ndarray, colour: str, shape: str) -> None:
     """One point a member, with the median as a line."""
     positive = np.where(values > 0, values, np.nan)
-    axes.plot(
-        place + spread(len(values)), positive, shape, color=colour, ms=3.5, alpha=0.7, mew=0, rasterized=True
-    )
+    axes.plot(place + spread(len(values)), positive, shape, color=colour, ms=3.5, alpha=0.7, mew=0, rasterized=True)
     if np.isfinite(positive).any():
         axes.hlines(np.nanmedian(positive), place - 0.38, place + 0.38, color="black", lw=1.2, zorder=4)
 

@@ -178,10 +178,7 @@ def _known(results: Sequence[Result], names: Sequence[str]) -> list[str]:
             joined(measure, variant)
             for measure in dict.fromkeys(m for result in results for m in result.measured)
             for variant in dict.fromkeys(
-                v
-                for result in results
-                if measure in result.measured
-                for v in result.measured[measure].distances
+                v for result in results if measure in result.measured for v in result.measured[measure].distances
             )
         ]
     for name in names:
@@ -240,9 +237,7 @@ def _scale(results: Sequence[Result], name: str) -> tuple[float, float]:
 # --- Heat-maps -------------------------------------------------------------------------------------------------
 
 
-def _heatmap(
-    axes: Axes, result: Result, name: str, scale: tuple[float, float], columns: int
-) -> AxesImage | None:
+def _heatmap(axes: Axes, result: Result, name: str, scale: tuple[float, float], columns: int) -> AxesImage | None:
     matrix = _matrix(result, name)
     if matrix is None:
         _say(axes, "not measured")
@@ -250,9 +245,7 @@ def _heatmap(
     order = tree_order(matrix)
     shown = np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)[np.ix_(order, order)]
     axes.set_facecolor("#e4e4e4")  # the diagonal and what is not finite
-    image = axes.imshow(
-        shown, cmap=SEQUENTIAL, vmin=scale[0], vmax=scale[1], interpolation="nearest", rasterized=True
-    )
+    image = axes.imshow(shown, cmap=SEQUENTIAL, vmin=scale[0], vmax=scale[1], interpolation="nearest", rasterized=True)
     axes.set_anchor("W")
     labels = [result.measured_members[k] for k in order]
     every = -(-len(labels) // (MAX_LABELS if columns < 4 else MAX_LABELS - 2))
@@ -340,9 +333,7 @@ def _pairs(axes: Axes, place: int, result: Result, name: str, colour: str) -> No
         return
     low, high = interval(finding.value, finding.scale)
     axes.plot([place + 0.36] * 2, [low, high], color="black", lw=1.4, zorder=5)
-    axes.plot(
-        place + 0.36, finding.value.value, "o", color="black", ms=4, zorder=5, label="mean, 95% interval"
-    )
+    axes.plot(place + 0.36, finding.value.value, "o", color="black", ms=4, zorder=5, label="mean, 95% interval")
     for level, line, label in ((finding.floor, ":", "floor"), (finding.reference, "--", "reference")):
         if level is not None:
             axes.hlines(level.value, place - 0.42, place + 0.42, color=GREY, ls=line, lw=1.3, label=label)

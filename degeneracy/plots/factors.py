@@ -127,15 +127,9 @@ def interval_width(study: StudyResult | Result, max_members: int = 0) -> Figure:
         UserError: no primary measure has an interval.
     """
     results = results_of(study)
-    chosen = [
-        name
-        for name in primaries(results).values()
-        if any(_has_interval(finding_of(r, *name)) for r in results)
-    ]
+    chosen = [name for name in primaries(results).values() if any(_has_interval(finding_of(r, *name)) for r in results)]
     if not chosen:
-        raise UserError(
-            "interval width: no measure has an interval (3 converged networks or more are needed)"
-        )
+        raise UserError("interval width: no measure has an interval (3 converged networks or more are needed)")
     most = max_members or max(64, 2 * max(r.n_converged for r in results))
     sizes = np.unique(np.geomspace(3, most, 60).round().astype(int))
     figure, axes = panels(len(chosen), 2, height=2.05, extra=0.6)
@@ -171,9 +165,7 @@ def _has_interval(finding: Finding | None) -> bool:
     return finding is not None and bool(np.isfinite(interval(finding.value, finding.scale)[0]))
 
 
-def _width(
-    axes: Axes, result: Result, name: tuple[str, str], sizes: np.ndarray, colour: str, shape: str
-) -> None:
+def _width(axes: Axes, result: Result, name: tuple[str, str], sizes: np.ndarray, colour: str, shape: str) -> None:
     """The expected half-width in percent of the value, and the one there is as a point."""
     finding = finding_of(result, *name)
     if finding is None or not _has_interval(finding) or finding.value.value == 0:
@@ -222,9 +214,7 @@ def _scaled_panel(axes: Axes, study: StudyResult, along: str, name: str) -> None
     bars = {result.condition: _calibrated(finding_of(result, *split(name))) for result in study.results}
     if not any(np.isfinite(value) for value, _, _ in bars.values()):
         axes.set_axis_off()
-        axes.text(
-            0.5, 0.5, "not calibrated: see the table", transform=axes.transAxes, ha="center", color=GREY
-        )
+        axes.text(0.5, 0.5, "not calibrated: see the table", transform=axes.transAxes, ha="center", color=GREY)
         return
     _against(axes, study, along, bars, {})
     axes.axhline(0, color=GREY, ls=":", lw=1.3)

@@ -72,9 +72,7 @@ def _place(figure: Figure, panels: list[Axes], room: NDArray[np.float64], render
     free_width = figure.bbox.width - (left + right + 2 * pad).sum()
     free_height = figure.bbox.height - above - below - (bottom + top + 2 * pad).sum()
     if n_columns > 1:
-        longest = room[np.array(columns) == n_columns - 1, 4].max(
-            initial=0.0
-        )  # of the titles in the last column
+        longest = room[np.array(columns) == n_columns - 1, 4].max(initial=0.0)  # of the titles in the last column
         more = max(longest - free_width / n_columns - right[-1], 0.0) * n_columns / (n_columns - 1)
         right[-1] += more
         free_width -= more

@@ -28,9 +28,7 @@ def dsa_sensitivity(table: pd.DataFrame, variant: str = "driven", *, calibrated:
     rows = table[table["variant"] == variant]
     if rows.empty:
         raise UserError(f"dsa sensitivity: the table has no rows of variant '{variant}'")
-    names = (
-        ("calibrated", "calibrated_low", "calibrated_high") if calibrated else ("value", "ci_low", "ci_high")
-    )
+    names = ("calibrated", "calibrated_low", "calibrated_high") if calibrated else ("value", "ci_low", "ci_high")
     conditions = list(dict.fromkeys(rows["condition"]))
     delays, ranks = sorted(rows["n_delays"].unique()), sorted(rows["rank"].unique())
     figure, axes = panels(len(delays), 3, extra=0.7, share=True)

@@ -30,9 +30,7 @@ def fixed_points(result: Result, members: Sequence[int] = (0, 1, 2)) -> Figure:
         UserError: no fixed points or no example states.
     """
     if result.examples is None or "fixed_points" not in result.measured:
-        raise UserError(
-            f"fixed points: condition '{result.condition}' has no fixed points or no example states"
-        )
+        raise UserError(f"fixed points: condition '{result.condition}' has no fixed points or no example states")
     arrays = result.measured["fixed_points"].arrays
     if "position" not in arrays or "member" not in arrays:
         raise UserError(f"fixed points: condition '{result.condition}' holds no positions of fixed points")

@@ -239,10 +239,7 @@ def condition_key(figure: Figure, axes: Axes, results: Sequence[Result], room: i
 
 def _levels(results: Sequence[Result]) -> list[str]:
     """The values of each condition's factors, or its name."""
-    return [
-        ", ".join(map(level_text, result.factors.values())) or one_line(result.condition)
-        for result in results
-    ]
+    return [", ".join(map(level_text, result.factors.values())) or one_line(result.condition) for result in results]
 
 
 def _length(labels: Sequence[str]) -> int:
@@ -263,9 +260,7 @@ def legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
             by_label.setdefault(label, handle)
     if by_label:
         columns = legend_columns(figure, by_label)
-        figure.legend(
-            list(by_label.values()), list(by_label), loc="lower center", ncols=columns, borderaxespad=0
-        )
+        figure.legend(list(by_label.values()), list(by_label), loc="lower center", ncols=columns, borderaxespad=0)
 
 
 def legend_columns(figure: Figure, labels: Iterable[str]) -> int:

@@ -49,9 +49,7 @@ def distance_against_updates(study: StudyResult | Result) -> Figure:
     results = results_of(study)
     chosen = [(m, v) for m, v in primaries(results).values() if any(m in r.distances for r in results)]
     if not chosen or not any(len(_updates(r)) for r in results):
-        raise UserError(
-            "distance against updates: no pairwise distance of networks with a known number of updates"
-        )
+        raise UserError("distance against updates: no pairwise distance of networks with a known number of updates")
     figure, axes = panels(len(chosen), 2, height=2.3, extra=0.35)
     for ax, (measure, variant) in zip(axes, chosen, strict=True):
         for k, (result, colour) in enumerate(zip(results, condition_colours(len(results)), strict=True)):

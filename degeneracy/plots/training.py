@@ -81,17 +81,13 @@ def _step(values: np.ndarray) -> float:
     return 1.15 * float(max(np.nanmax(values, initial=0.0) - np.nanmin(values, initial=0.0), 1e-9))
 
 
-def _channels(
-    axes: Axes, values: np.ndarray, colour: str, line: str, step: float = 0.0, label: str = ""
-) -> None:
+def _channels(axes: Axes, values: np.ndarray, colour: str, line: str, step: float = 0.0, label: str = "") -> None:
     """Channels (time, channel), the first on top."""
     step = step or _step(values)
     for k in range(values.shape[-1]):
         axes.plot(values[:, k] - k * step, line, color=colour, lw=1.0, label=label if k == 0 else None)
     if values.shape[-1] > 1:
-        axes.set_yticks(
-            [-k * step for k in range(values.shape[-1])], [f"{k + 1}" for k in range(values.shape[-1])]
-        )
+        axes.set_yticks([-k * step for k in range(values.shape[-1])], [f"{k + 1}" for k in range(values.shape[-1])])
 
 
 def _targets_and_outputs(axes: Axes, examples: Examples, trial: int, members: range, n_out: int) -> None:
@@ -195,9 +191,7 @@ def _counts(axes: Axes, results: tuple[Result, ...]) -> None:
     if len(results) <= 6:
         for k, result in enumerate(results):
             done = sum(m.status in ("converged", "given") for m in result.members)
-            axes.annotate(
-                f"{done}/{result.n_members}", (k, left[k]), (0, 2), textcoords="offset points", ha="center"
-            )
+            axes.annotate(f"{done}/{result.n_members}", (k, left[k]), (0, 2), textcoords="offset points", ha="center")
     condition_axis(axes, results, _ROOM)
     axes.set_ylim(0, 1.12 * max(left.max(), 1))
     axes.set_ylabel("networks")

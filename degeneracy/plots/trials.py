@@ -20,9 +20,7 @@ INPUT, TARGET, OUTPUT, SCORED = "#000000", "#56B4E9", "#D55E00", "#ECECEC"
 MAX_INPUTS, MAX_OUTPUTS = 8, 4  # rows; with more a figure no longer fits on a screen
 
 
-def trials(
-    task: Task, batch: Trials, outputs: Tensor | None = None, n_trials: int = 3, member: int = 0
-) -> Figure:
+def trials(task: Task, batch: Trials, outputs: Tensor | None = None, n_trials: int = 3, member: int = 0) -> Figure:
     """Draw the first trials of one member: a column a trial, a row a channel, inputs above, targets below.
 
     Steps on which behavior is judged are shaded; steps that are no part of the trial are left out. The
@@ -46,9 +44,7 @@ def trials(
         return _trials_figure(task, batch, outputs, min(n_trials, batch.n_trials), member)
 
 
-def _trials_figure(
-    task: Task, trials: Trials, outputs: Tensor | None, n_columns: int, member: int
-) -> Drawing:
+def _trials_figure(task: Task, trials: Trials, outputs: Tensor | None, n_columns: int, member: int) -> Drawing:
     n_in, n_out = min(task.input_size, MAX_INPUTS), min(task.output_size, MAX_OUTPUTS)
     figure = Drawing(figsize=(1.6 + 2.9 * n_columns, 1.3 + 0.75 * (n_in + n_out)), layout="constrained")
     axes = figure.subplots(n_in + n_out, n_columns, sharex=True, sharey="row", squeeze=False)
@@ -120,9 +116,7 @@ def _shade(axis: Axes, edges: NDArray[np.float64], scored: NDArray[np.float64]) 
     )
 
 
-def _label(
-    figure: Figure, axes: NDArray[np.object_], task: Task, shown: tuple[int, int], *, has_outputs: bool
-) -> None:
+def _label(figure: Figure, axes: NDArray[np.object_], task: Task, shown: tuple[int, int], *, has_outputs: bool) -> None:
     """Names of the channels at the left, title with what is not shown, and the legend."""
     names = (*task.input_names[: shown[0]], *task.output_names[: shown[1]])
     for k, (row, name) in enumerate(zip(axes, names, strict=True)):

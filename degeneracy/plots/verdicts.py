@@ -89,9 +89,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, names: list[str], by: str) -> None:
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # hides the line at 0
             axes.text(0, at, "no number", color=GREY, ha="center", va="center", fontsize="small", bbox=box)
         arrow = ARROWS[row["expected"]]
-        axes.text(
-            0.99, at, arrow, ha="right", va="center", color="0.35", transform=axes.get_yaxis_transform()
-        )
+        axes.text(0.99, at, arrow, ha="right", va="center", color="0.35", transform=axes.get_yaxis_transform())
     axes.axvline(0, color="0.4", lw=0.8, zorder=0.5)
     axes.set_xlim(-1.08 * limit, 1.45 * limit)  # room for the signs
     ticks = np.array(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]).tick_values(-limit, limit))
@@ -132,9 +130,7 @@ def _legend(figure: Figure, table: pd.DataFrame) -> None:
     if known["margin"].notna().any():
         handles.append(Patch(color="0.92", label="margin of no change"))
     if table["expected"].isin(["up", "down"]).any():
-        handles.append(
-            Line2D([], [], color="0.35", marker=_letter(ARROWS["down"]), ls="", ms=6, label="expected sign")
-        )
+        handles.append(Line2D([], [], color="0.35", marker=_letter(ARROWS["down"]), ls="", ms=6, label="expected sign"))
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 3))
 

@@ -159,8 +159,7 @@ def _of_training(study: StudyResult) -> Iterator[_Wanted]:
             section="training",
             name="convergence",
             title="Convergence" + (", and degeneracy against it" if survivors else ""),
-            caption="How many networks converged and after how many updates."
-            + (_SURVIVORS if survivors else ""),
+            caption="How many networks converged and after how many updates." + (_SURVIVORS if survivors else ""),
             draw=partial(plots.convergence, study),
         )
     yield _Wanted(

@@ -51,11 +51,7 @@ def settings(study: StudyResult) -> dict[str, Any]:
     """The resolved specs: what is the same in all conditions, and what differs, by condition."""
     flat = [_flat(result.spec) for result in study.results]
     keys = list(dict.fromkeys(key for one in flat for key in one))
-    same = [
-        (key, flat[0][key])
-        for key in keys
-        if key in flat[0] and all(f.get(key) == flat[0][key] for f in flat)
-    ]
+    same = [(key, flat[0][key]) for key in keys if key in flat[0] and all(f.get(key) == flat[0][key] for f in flat)]
     differing = [key for key in keys if key not in dict(same)]
     return {
         "task": [TASKS[name] for name in _tasks(study) if name in TASKS],

@@ -115,9 +115,7 @@ def _refuse_foreign(files: Iterable[Path]) -> None:
         if file.is_dir():
             raise UserError(f"report: {file} is a folder; give another path")
         if file.exists() and not _is_ours(file):
-            raise UserError(
-                f"report: {file} exists and was not written by a report; give another path or move it"
-            )
+            raise UserError(f"report: {file} exists and was not written by a report; give another path or move it")
 
 
 def _is_ours(file: Path) -> bool:

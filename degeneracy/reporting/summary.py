@@ -54,9 +54,7 @@ def _convergence(study: StudyResult) -> str:
     return f"{first} Converged by condition: {each}{_and_more(results)}."
 
 
-def _level(
-    study: StudyResult, level: str, measure: str, variant: str, effects: Sequence[str]
-) -> dict[str, Any]:
+def _level(study: StudyResult, level: str, measure: str, variant: str, effects: Sequence[str]) -> dict[str, Any]:
     kind = MEASURES.get(measure)
     return {
         "level": level,
@@ -80,9 +78,7 @@ def _value_line(result: Result, measure: str, variant: str) -> dict[str, str]:
     return line | {
         "value": with_interval(finding),
         "unit": finding.unit,
-        "calibrated": numbers.with_interval(scaled.value, scaled.low, scaled.high)
-        if np.isfinite(scaled.value)
-        else "",
+        "calibrated": numbers.with_interval(scaled.value, scaled.low, scaled.high) if np.isfinite(scaled.value) else "",
         "n": f"n = {result.n_converged}",
     }
 

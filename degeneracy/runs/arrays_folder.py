@@ -94,9 +94,7 @@ def _fields(measures: Sequence[str], settings: Iterable[tuple[str, Any]]) -> dic
     return fields
 
 
-def _write(
-    out: Path, about: Mapping[str, Any], tables: Mapping[str, bytes], before: Mapping[str, Any]
-) -> None:
+def _write(out: Path, about: Mapping[str, Any], tables: Mapping[str, bytes], before: Mapping[str, Any]) -> None:
     """Write arrays.json with the digests of the tables, then these, in place of none but our own."""
     with advising(ADVICE):
         replaced = check_replaceable(out, before, tables, repair=False)
@@ -115,9 +113,7 @@ def _written_before(out: Path) -> dict[str, Any]:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return {}
     if not exists(out / "arrays.json"):
-        raise UserError(
-            f"{out} holds something else (it has no arrays.json); choose another folder with --out"
-        )
+        raise UserError(f"{out} holds something else (it has no arrays.json); choose another folder with --out")
     with advising(ADVICE):
         before = read_json(out / "arrays.json", kind="arrays", format=FORMAT)
         check_replaceable(out, before, repair=False)

@@ -53,9 +53,7 @@ def finish(run: RunDirectory, plan: Study, *, seconds: float, repair: bool = Fal
     if result.factors:
         for name, table in (("effects", effects(result)), ("convergence", convergence(result))):
             tables[f"{name}.csv"] = table.to_csv(index=False).encode()
-    tables["provenance.json"] = json_bytes(
-        {"kind": "provenance", "format": FORMAT, "provenance": result.provenance}
-    )
+    tables["provenance.json"] = json_bytes({"kind": "provenance", "format": FORMAT, "provenance": result.provenance})
     with lock(run.root / "lock", wait=True):
         replaced = check_replaceable(run.root, run.results, tables, repair=repair)
         written = {name: sha256(data) for name, data in tables.items()}
@@ -73,9 +71,7 @@ def unfinished(run: RunDirectory) -> UserError:
             check_trained(run, place, run.study["seeds"])
         except UserError as error:
             return error
-    return UserError(
-        f"{run.root}: the run is not finished (its results are not written); start it again to go on"
-    )
+    return UserError(f"{run.root}: the run is not finished (its results are not written); start it again to go on")
 
 
 def check_trained(run: RunDirectory, place: Place, seeds: Sequence[int]) -> None:

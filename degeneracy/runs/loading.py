@@ -74,9 +74,7 @@ def load_runs(folder: str | Path, names: Iterable[str] = (), *, scale: str = "")
 
 
 @ordinary_state()
-def remeasured(
-    path: str | Path, measures: Sequence[str] = (), overrides: Iterable[tuple[str, Any]] = ()
-) -> Study:
+def remeasured(path: str | Path, measures: Sequence[str] = (), overrides: Iterable[tuple[str, Any]] = ()) -> Study:
     """The study of a run with other measures, options or probe trials, whose networks are all trained.
 
     `run_study(remeasured(path, ...), out=path)` measures them and trains nothing.
@@ -98,15 +96,11 @@ def remeasured(
         fields |= {"measures": list(measures)}
         fields["options"] = {name: given for name, given in fields["options"].items() if name in names}
         fields["claims"] = {
-            key: claim
-            for key, claim in fields["claims"].items()
-            if key == "factors" or claim["measure"] in names
+            key: claim for key, claim in fields["claims"].items() if key == "factors" or claim["measure"] in names
         }
     for key, value in overrides:
         if key_parts(key)[0] not in ("options", "probe", "measures"):
-            raise UserError(
-                f"'{key}' cannot be set for a run that is trained: only options, probe and measures can"
-            )
+            raise UserError(f"'{key}' cannot be set for a run that is trained: only options, probe and measures can")
         override(fields, key, value)
     plan = Study(**fields)
     with advising(repair_advice(root)):

@@ -39,9 +39,7 @@ def load_measured(pack: Pack, record: Record) -> Measured | str:
     try:
         return str(about["reason"]) if "reason" in about else _unpacked(arrays, about)
     except (KeyError, TypeError, IndexError) as error:
-        raise DamagedFile(
-            record.path, f"its {record.title} lacks what a measurement has ({error})"
-        ) from error
+        raise DamagedFile(record.path, f"its {record.title} lacks what a measurement has ({error})") from error
 
 
 def save_examples(pack: Pack, examples: Examples, key: str, made_from: str) -> None:

@@ -46,9 +46,7 @@ class Way:
     columns: Mapping[str, Any]  # that name it
     measures: Mapping[str, Measure]
     moved: Callable[[Ensemble], Ensemble] | None = None  # takes the networks there
-    seen: Mapping[str, Callable[[Ensemble], Any]] = field(
-        default_factory=dict
-    )  # further columns, of the ensemble
+    seen: Mapping[str, Callable[[Ensemble], Any]] = field(default_factory=dict)  # further columns, of the ensemble
 
 
 @ordinary_state()
@@ -179,9 +177,7 @@ def _key(name: str, measure: Measure, ensemble: Ensemble, plan: Study, way: Way)
     return f"{key} at {where}" if where else key
 
 
-def _rows(
-    outcome: Mapping[str, Measured | str], ensemble: Ensemble, way: Way, result: Result
-) -> pd.DataFrame:
+def _rows(outcome: Mapping[str, Measured | str], ensemble: Ensemble, way: Way, result: Result) -> pd.DataFrame:
     """The table of one condition measured in one way."""
     found, missing = split_outcome(outcome)
     levels: Mapping[str, str] = {name: one.level for name, one in way.measures.items()}

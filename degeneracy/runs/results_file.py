@@ -56,10 +56,7 @@ def members_of_results(root: Path) -> dict[str, dict[str, str]]:
     """The fingerprints of the members that the run's results were made of, by condition and seed."""
     conditions = read_results(root).get("conditions", [])
     try:
-        return {
-            condition["name"]: {str(seed): made for seed, made in condition["members"]}
-            for condition in conditions
-        }
+        return {condition["name"]: {str(seed): made for seed, made in condition["members"]} for condition in conditions}
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFile(root / "results.json", f"it lacks what such a file has ({error})") from error
 
@@ -111,9 +108,7 @@ def check_tables(root: Path, index: Mapping[str, Any]) -> None:
         if found == written:
             continue
         if found in ("", index["replaced"].get(name)):
-            raise UserError(
-                f"{root}: the run is not finished ({name} is not written); start it again to go on"
-            )
+            raise UserError(f"{root}: the run is not finished ({name} is not written); start it again to go on")
         raise DamagedFile(root / name, NOT_WRITTEN)
 
 

@@ -143,9 +143,7 @@ class RunDirectory:
             raise DamagedFile(root / "study.json", f"it lacks what such a file has ({error})") from error
         lying, names = _folders(root), {place.name for place in run.places}
         if lying and not names & set(lying):
-            raise DamagedFile(
-                root / "study.json", f"it is another run's: {lying[0]} is none of its conditions"
-            )
+            raise DamagedFile(root / "study.json", f"it is another run's: {lying[0]} is none of its conditions")
         results: dict[str, Any] = {}
         with contextlib.suppress(DamagedFile):  # which is said where they are read
             results = read_results(root)
@@ -226,9 +224,7 @@ class RunDirectory:
             raise DamagedFile(file, f"it is not the spec of {place.name}")
 
     def _mend(self, place: Place) -> None:
-        for line in mend(self.members(place), partial(self._check_member, place)) + mend(
-            self.measured(place)
-        ):
+        for line in mend(self.members(place), partial(self._check_member, place)) + mend(self.measured(place)):
             log.info(line)
         spec = self.folder(place) / "spec.json"
         if exists(spec):

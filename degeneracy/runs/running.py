@@ -140,18 +140,14 @@ def _train_missing(
     if not missing:
         return
     together = seeds if condition.training.coupled else missing
-    members = train_members(
-        condition.task, condition.network, condition.training, together, device=device, jobs=jobs
-    )
+    members = train_members(condition.task, condition.network, condition.training, together, device=device, jobs=jobs)
     for member in members:
         if member.seed in missing:
             run.save_member(condition, member)
             shown.step()
 
 
-def _measure_missing(
-    run: RunDirectory, condition: Condition, plan: Study, jobs: int, shown: Progress
-) -> None:
+def _measure_missing(run: RunDirectory, condition: Condition, plan: Study, jobs: int, shown: Progress) -> None:
     """Measure what is not measured yet of these members with these options, keeping each measure as it is done."""
     measures = measures_of(condition.task, plan.build_measures())
     ensemble = run.load_ensemble(condition, plan.seeds)

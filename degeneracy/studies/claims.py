@@ -58,9 +58,7 @@ class Claim(Spec):
     calibrated_margin: float = pydantic.Field(
         0.0, ge=0, description="likewise of the calibrated value, as a share of floor to reference"
     )
-    expected: Mapping[str, Direction] = pydantic.Field(
-        default_factory=dict, description="up, down or flat, by factor"
-    )
+    expected: Mapping[str, Direction] = pydantic.Field(default_factory=dict, description="up, down or flat, by factor")
 
     @pydantic.field_validator("expected", mode="before")
     @classmethod
@@ -102,9 +100,7 @@ class Claims(Spec):
         """The claims that say anything beyond the level's own measure."""
         return {level: c for level, c in self.by_level.items() if c != Claim(measure=PRIMARY[level])}
 
-    def check(
-        self, factors: Collection[str], measures: Mapping[str, Measure], of_behavior: Collection[str]
-    ) -> None:
+    def check(self, factors: Collection[str], measures: Mapping[str, Measure], of_behavior: Collection[str]) -> None:
         """Refuse names that a study does not have.
 
         Args:

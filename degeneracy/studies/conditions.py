@@ -53,9 +53,7 @@ class Condition:
         """What to call it where people read: the factors' levels, or the task."""
         if not self.factors:
             return str(self.spec["task"]["name"])
-        return ", ".join(
-            f"{key.rpartition('.')[2]}={level_text(level)}" for key, level in self.factors.items()
-        )
+        return ", ".join(f"{key.rpartition('.')[2]}={level_text(level)}" for key, level in self.factors.items())
 
     @property
     def name(self) -> str:
@@ -68,9 +66,7 @@ class Condition:
         """Where it lies in a run directory."""
         return Place(name=self.name, label=self.label, spec=full_digest(self.spec, sort=True))
 
-    def check_memory(
-        self, measures: Mapping[str, Measure], probe: Probe, n_members: int, *, device: str
-    ) -> None:
+    def check_memory(self, measures: Mapping[str, Measure], probe: Probe, n_members: int, *, device: str) -> None:
         """Refuse sizes of networks, trials or measures that the memory cannot hold.
 
         Raises:
@@ -89,6 +85,4 @@ class Condition:
             UserError: such an option.
         """
         for measure in measures.values():
-            measure.check(
-                n_units=self.network.hidden_size, n_steps=self.task.n_steps, n_trials=probe.n_trials
-            )
+            measure.check(n_units=self.network.hidden_size, n_steps=self.task.n_steps, n_trials=probe.n_trials)

@@ -42,9 +42,7 @@ def own_source(measure: Measure) -> str:
     """The text of the file that a measure of the user's own comes from, so that an edited one is taken anew."""
     thing = getattr(type(measure), "thing", type(measure))
     try:
-        found = inspect.getsourcefile(
-            thing if inspect.isroutine(thing) or isinstance(thing, type) else type(thing)
-        )
+        found = inspect.getsourcefile(thing if inspect.isroutine(thing) or isinstance(thing, type) else type(thing))
         # Only whether it is the same text matters, in whatever encoding Python took it.
         return Path(found).read_text(encoding="utf-8-sig", errors="backslashreplace") if found else ""
     except (OSError, TypeError):  # made in a console, or no Python source

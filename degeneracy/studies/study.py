@@ -32,9 +32,7 @@ STUDIES = {"quickstart": Path(__file__).parent / "quickstart.toml"}
 class Study(Spec):
     """A study: one ensemble a condition, one condition a combination of the varied factors' levels."""
 
-    name: str = pydantic.Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also of its run directory"
-    )
+    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also of its run directory")
     description: str = ""
     scale: str = pydantic.Field("", description="which of the study file's scales this is")
     seeds: tuple[int, ...] = pydantic.Field(description='members: a list, or "0:16" for 0 to 15')
@@ -49,9 +47,7 @@ class Study(Spec):
     options: Mapping[str, Mapping[str, Any]] = pydantic.Field(
         default_factory=dict, description="fields of the measures, by measure"
     )
-    claims: Claims = pydantic.Field(
-        Claims(), description="what is judged, and what is expected: see `Claims`"
-    )
+    claims: Claims = pydantic.Field(Claims(), description="what is judged, and what is expected: see `Claims`")
 
     @pydantic.field_validator("seeds", mode="before")
     @classmethod
@@ -85,9 +81,7 @@ class Study(Spec):
         if not levels:
             raise UserError(f"Study: vary '{factor}' = [] is wrong: it needs one level or more")
         if not fields and not all(isinstance(level, Mapping) for level in levels):
-            raise UserError(
-                f"Study: vary '{factor}' takes tables of fields; to vary one field write '{factor}.FIELD'"
-            )
+            raise UserError(f"Study: vary '{factor}' takes tables of fields; to vary one field write '{factor}.FIELD'")
         found: Any = getattr(self, part) if fields else None  # a whole part may be replaced
         for field in fields:
             found = found.get(field) if isinstance(found, Mapping) else None
@@ -110,9 +104,7 @@ class Study(Spec):
         made = []
         n_conditions = math.prod(map(len, self.vary.values()))
         if n_conditions > MAX_CONDITIONS:
-            raise UserError(
-                f"Study: vary makes {n_conditions} conditions; at most {MAX_CONDITIONS} are possible"
-            )
+            raise UserError(f"Study: vary makes {n_conditions} conditions; at most {MAX_CONDITIONS} are possible")
         for levels in itertools.product(*self.vary.values()):
             fields = {"task": dict(self.task), "network": dict(self.network), "training": dict(self.training)}
             for factor, level in zip(self.vary, levels, strict=True):

@@ -52,9 +52,7 @@ class Lorenz96(Task):
 
     dimensions: int = pydantic.Field(8, ge=4, le=256, description="number of sites on the ring")
     forcing: float = pydantic.Field(8.0, gt=0, description="forcing F")
-    dt: float = pydantic.Field(
-        0.05, gt=0, description="length of a time step, time units (5 days of weather)"
-    )
+    dt: float = pydantic.Field(0.05, gt=0, description="length of a time step, time units (5 days of weather)")
     n_steps: int = pydantic.Field(100, ge=2, description="time steps a trial")
     threshold: float = pydantic.Field(0.001, gt=0, description="training stops under this mean squared error")
 
@@ -257,9 +255,7 @@ def closed_loop(
     """
     n_steps = inputs.shape[2]
     if not 1 <= warm_up <= n_steps:
-        raise UserError(
-            f"closed loop: warm_up = {warm_up} must be from 1 to the {n_steps} steps of the trials"
-        )
+        raise UserError(f"closed loop: warm_up = {warm_up} must be from 1 to the {n_steps} steps of the trials")
     outputs: list[Tensor] = []
     for t in range(n_steps):
         output, state = step(inputs[:, :, t] if t < warm_up else outputs[-1], state)
@@ -267,9 +263,7 @@ def closed_loop(
     return torch.stack(outputs, 2)
 
 
-def valid_prediction_time(
-    predicted: Tensor, true: Tensor, *, threshold: float = 0.4, dt: float = 1.0
-) -> Tensor:
+def valid_prediction_time(predicted: Tensor, true: Tensor, *, threshold: float = 0.4, dt: float = 1.0) -> Tensor:
     """How long a free-running prediction stays near the truth.
 
     The time before the first step at which sqrt(mean over channels of (predicted - true)^2) exceeds `threshold`,

@@ -62,9 +62,7 @@ class PathIntegration(Task):
                 "1/mean_stop + 1/mean_go must be at most 1 (2 steps each will do)"
             )
         if self.v_max > self.side:
-            raise ValueError(
-                f"v_max = {self.v_max:g} crosses the whole box of side = {self.side:g} in one step"
-            )
+            raise ValueError(f"v_max = {self.v_max:g} crosses the whole box of side = {self.side:g} in one step")
         return self
 
     @property
@@ -117,9 +115,7 @@ class PathIntegration(Task):
         at_start[..., 0] = position[..., 0] - self.side / 2
         inputs = torch.cat([heading, torch.where(bounced, distance, speed)[None], at_start])
         # Together first, then turned: twice as fast as torch.stack along the last axis.
-        return Trials.of(
-            *(x.movedim(0, -1).contiguous() for x in (inputs, position[..., 1:] - self.side / 2))
-        )
+        return Trials.of(*(x.movedim(0, -1).contiguous() for x in (inputs, position[..., 1:] - self.side / 2)))
 
     def _angles(self, streams: Streams, n_trials: int) -> Tensor:
         """Heading, or azimuth and elevation, before any wall: (angle, member, trial, time), radians."""

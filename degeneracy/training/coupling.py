@@ -40,9 +40,7 @@ class Coupling(Spec):
         TRAINED, description='"trained", or the task\'s variant on whose trials members are compared'
     )
     n_trials: int = pydantic.Field(16, ge=2, description="common trials at every update")
-    n_samples: int = pydantic.Field(
-        128, ge=2, description="states of these trials, at random steps, that are compared"
-    )
+    n_samples: int = pydantic.Field(128, ge=2, description="states of these trials, at random steps, that are compared")
 
     def sampler(self, task: Task) -> Sampler:
         """What draws the common trials.

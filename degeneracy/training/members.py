@@ -166,9 +166,7 @@ def train_sweep(
     """
     resolved = [training.for_task(task) for training in trainings]
     if device != "cpu" or resolved[0].coupled:
-        together = (
-            [[k] for k in range(len(resolved))] if resolved[0].coupled else [list(range(len(resolved)))]
-        )
+        together = [[k] for k in range(len(resolved))] if resolved[0].coupled else [list(range(len(resolved)))]
         for part in together:
             yield from _stacked(task, network, resolved, part, seeds, device)
         return
@@ -197,8 +195,7 @@ def _stacked(
     """The members of some of the trainings, trained side by side."""
     names = {name for k in part for name, strength in trainings[k].regularisers.items() if strength}
     strengths = {
-        name: [trainings[k].regularisers.get(name, 0.0) for k in part for _ in seeds]
-        for name in sorted(names)
+        name: [trainings[k].regularisers.get(name, 0.0) for k in part for _ in seeds] for name in sorted(names)
     }
     with one_thread():
         members = train_stack(
@@ -207,8 +204,6 @@ def _stacked(
     yield from zip((k for k in part for _ in seeds), members, strict=True)
 
 
-def _train_one(
-    task: Task, network: Network, training: Training, seed: int, position: int
-) -> tuple[int, Member]:
+def _train_one(task: Task, network: Network, training: Training, seed: int, position: int) -> tuple[int, Member]:
     with one_thread():
         return position, train_stack(task, network, training, [seed])[0]

@@ -13,9 +13,7 @@ NUMBER = 4  # bytes: float32
 COPIES = 5  # of a network's parameters: at the start, now, their gradient, and Adam's two means
 
 
-def check_training_memory(
-    task: Task, network: Network, training: Training, n_members: int, *, device: str
-) -> None:
+def check_training_memory(task: Task, network: Network, training: Training, n_members: int, *, device: str) -> None:
     """Refuse sizes of networks, batches or trials that no process could hold.
 
     Args:
@@ -44,9 +42,7 @@ def check_training_memory(
     at_once = n_members if members else 1
     if training.coupled:
         common = training.coupling.n_trials
-        parts[f"{members}coupling.n_trials = {common} with n_steps = {task.n_steps}"] = (
-            common * task.n_steps * units
-        )
+        parts[f"{members}coupling.n_trials = {common} with n_steps = {task.n_steps}"] = common * task.n_steps * units
     needed = {what: NUMBER * at_once * count for what, count in parts.items()}
     memory = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else 0
     check_memory(needed, "training", memory)

@@ -45,9 +45,7 @@ def _nuclear(w: Tensor) -> Tensor:
 
 def _nuclear_gradient(w: Tensor) -> Tensor:
     """U V^T of W = U S V^T: the gradient where W has full rank, a subgradient where not."""
-    finite = (
-        torch.isfinite(w).all(-1).all(-1)[..., None, None]
-    )  # a diverged member's would be an error for all
+    finite = torch.isfinite(w).all(-1).all(-1)[..., None, None]  # a diverged member's would be an error for all
     u, _, v = torch.linalg.svd(torch.where(finite, w, 0.0))
     return torch.where(finite, u @ v, w)
 
@@ -166,9 +164,7 @@ def weights_gradient(strengths: Strengths, w_rec: Tensor) -> Tensor:
 def states_penalty(strengths: Strengths, hidden: Tensor, valid: Tensor) -> Tensor | float:
     """The penalties on states, (member,), or 0 without any; arguments as of `Regulariser`."""
     valid = valid.to(hidden.dtype)
-    return sum(
-        (strength * REGULARISERS[name].penalty(hidden, valid) for name, strength in strengths.items()), 0.0
-    )
+    return sum((strength * REGULARISERS[name].penalty(hidden, valid) for name, strength in strengths.items()), 0.0)
 
 
 def states_gradient(strengths: Strengths, hidden: Tensor, valid: Tensor) -> Tensor:

@@ -28,9 +28,7 @@ class Training(Spec):
     batch_size: int = pydantic.Field(256, ge=1, description="trials an update")
     steps_per_epoch: int = pydantic.Field(128, ge=1, description="updates an epoch")
     max_epochs: int = pydantic.Field(300, ge=1)
-    patience: int = pydantic.Field(
-        3, ge=0, description="epochs more under the threshold before a member stops"
-    )
+    patience: int = pydantic.Field(3, ge=0, description="epochs more under the threshold before a member stops")
     clip_norm: float = pydantic.Field(1.0, gt=0, description="largest norm of a member's gradient")
     schedule: pydantic.SerializeAsAny[Schedule] = Constant()
     pool: int = pydantic.Field(0, ge=0, description="size of a fixed set of trials; 0 draws fresh ones")

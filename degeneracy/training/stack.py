@@ -129,14 +129,10 @@ class Stack:
         if self.fractions:
             self.snapshots.see(len(self.means), self.flat)
 
-    def _updates(
-        self, task: Task, network: Network, training: Training, path: str
-    ) -> Callable[[], tuple[Tensor, ...]]:
+    def _updates(self, task: Task, network: Network, training: Training, path: str) -> Callable[[], tuple[Tensor, ...]]:
         """One update on fresh trials: the losses and the norms of the gradients, (member,) each."""
         make = updates_on(path)
-        update = make(
-            network.build_cell(), path, self.flat, self.like, self.adam, training.clip_norm, self.costs
-        )
+        update = make(network.build_cell(), path, self.flat, self.like, self.adam, training.clip_norm, self.costs)
 
         def once() -> tuple[Tensor, ...]:
             trials = self._batch(task, training)
@@ -155,9 +151,7 @@ class Stack:
         rows = torch.arange(len(self.seeds), device=chosen.device).unsqueeze(1)
         return Trials(**{name: value[rows, chosen] for name, value in vars(self.pool).items()})
 
-    def statuses(
-        self, threshold: float, patience: int, *, last: bool, together: bool = False
-    ) -> list[Status | None]:
+    def statuses(self, threshold: float, patience: int, *, last: bool, together: bool = False) -> list[Status | None]:
         """How each member has ended, None for those that go on; `together`, none converges before all have."""
         epochs = self.epoch_losses()
         finite = torch.isfinite(self.flat).all(1).cpu().numpy() & np.isfinite(epochs[:, -1])

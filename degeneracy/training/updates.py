@@ -96,9 +96,7 @@ def checked_path(path: str, cell: Cell, device: str, strengths: Collection[str])
         raise unknown_name("path", path, ("auto", *PATHS))
     if not serves(path, cell, device, strengths):
         costs = f" with {', '.join(strengths)}" if strengths else ""
-        raise UserError(
-            f"path '{path}' does not serve cell '{cell.name}'{costs} on device '{device}' (use 'auto')"
-        )
+        raise UserError(f"path '{path}' does not serve cell '{cell.name}'{costs} on device '{device}' (use 'auto')")
     return path
 
 
@@ -161,9 +159,7 @@ class CompiledUpdates:
         self._members = _CompiledMembers(cell, like["W_rec"].shape[-1], on_states(costs.strengths))
         self._adam, self._clip_norm, self._costs = adam, clip_norm, costs
         self._params, self._grads = views(flat, like), views(grads, like)
-        self._rows = [
-            tuple(x[k].numpy() for x in (flat, grads, adam.first, adam.second)) for k in range(len(flat))
-        ]
+        self._rows = [tuple(x[k].numpy() for x in (flat, grads, adam.first, adam.second)) for k in range(len(flat))]
 
     def __call__(self, trials: Trials, noise: Mapping[str, Tensor], rates: Tensor) -> tuple[Tensor, Tensor]:
         """One update; see `Updates`."""

@@ -118,9 +118,7 @@ def _check_folder(root: Path, question: Question, repair: bool) -> None:
             ours |= {"evaluations", "tuning.csv", "tuning.png"}
             names = [name for name in names if not name.startswith("tuning.json.damaged-")]
         if any(name not in ours and not name.startswith(".tuning.") for name in names):
-            raise UserError(
-                f"{root} holds something else (it has no tuning.json); choose another folder with --out"
-            )
+            raise UserError(f"{root} holds something else (it has no tuning.json); choose another folder with --out")
 
 
 def _mend(root: Path) -> None:

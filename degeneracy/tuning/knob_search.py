@@ -120,9 +120,7 @@ def search(
         if len(seen) >= 2 and any(_hits(one, target, tolerance) for one in seen):
             break
         knob = next_knob(seen, span, target)
-    return Outcome(
-        status=_status(seen, target, tolerance), seen=tuple(seen), best=_best(seen, target, tolerance)
-    )
+    return Outcome(status=_status(seen, target, tolerance), seen=tuple(seen), best=_best(seen, target, tolerance))
 
 
 def next_knob(seen: Sequence[Seen], span: Span, target: float) -> float:
@@ -179,9 +177,7 @@ def _share(bracket: Gap, usable: Sequence[Seen], span: Span, target: float, *, n
     After k steps bisection leaves 2^-k of the span. A bracket of width w may be left with 2^(SLACK - k) of it at most
     after this one, so the guess is to lie within (2^(SLACK - k) - w)/2 of the middle.
     """
-    curve = PchipInterpolator(
-        [span.place(one.knob) for one in usable], [one.value - target for one in usable]
-    )
+    curve = PchipInterpolator([span.place(one.knob) for one in usable], [one.value - target for one in usable])
     low, width = span.place(bracket[0].knob), _width(bracket, span)
     guess = (brentq(curve, low, low + width) - low) / width
     room = max((2.0 ** (SLACK - n_steps) / width - 1) / 2, 0.0)

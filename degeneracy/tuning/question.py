@@ -127,9 +127,7 @@ def _check_goal(target: float, tolerance: float, max_evaluations: int, n_seeds: 
     if max_evaluations not in range(2, MAX_EVALUATIONS + 1):
         raise UserError(f"tune: max_evaluations = {max_evaluations} is wrong: 2 to {MAX_EVALUATIONS}")
     if n_seeds < 3 and math.isinf(tolerance):
-        raise UserError(
-            f"tune: {n_seeds} seeds are wrong: an interval needs 3 members or more (or set a tolerance)"
-        )
+        raise UserError(f"tune: {n_seeds} seeds are wrong: an interval needs 3 members or more (or set a tolerance)")
 
 
 def _span(knob: str, low: float, high: float, scale: str) -> Span:
@@ -141,9 +139,7 @@ def _span(knob: str, low: float, high: float, scale: str) -> Span:
     if scale not in ("linear", "log"):
         raise unknown_name("scale", scale, ("linear", "log"), where="tune")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise UserError(
-            f"tune: low = {low:g} and high = {high:g} are wrong: low < high is needed, both finite"
-        )
+        raise UserError(f"tune: low = {low:g} and high = {high:g} are wrong: low < high is needed, both finite")
     if scale == "log" and low <= 0:
         raise UserError(f"tune: low = {low:g} is wrong: a logarithmic scale needs low > 0")
     return Span(low=float(low) + 0.0, high=float(high) + 0.0, log=scale == "log")  # + 0.0: no -0.0

@@ -110,9 +110,7 @@ def tune(
         folder.keep_table(rows)
         return Seen(knob=strength, value=rows[-1]["value"], low=rows[-1]["ci_low"], high=rows[-1]["ci_high"])
 
-    outcome = search(
-        evaluate, question.span, target=target, tolerance=tolerance, max_evaluations=max_evaluations
-    )
+    outcome = search(evaluate, question.span, target=target, tolerance=tolerance, max_evaluations=max_evaluations)
     return _finish(folder, outcome, rows)
 
 
@@ -124,9 +122,7 @@ def default_folder(plan: Study, knob: str) -> Path:
 # --- The evaluations ---------------------------------------------------------------------------------------------
 
 
-def _evaluated(
-    folder: TuningFolder, strength: float, device: str, jobs: int, progress: bool, repair: bool
-) -> Row:
+def _evaluated(folder: TuningFolder, strength: float, device: str, jobs: int, progress: bool, repair: bool) -> Row:
     """Run the study with the knob at a strength, or load what was run; returns the row of the table."""
     question, run = folder.question, folder.run(strength)
     at = f"{question.knob} = {strength:g}"
@@ -155,14 +151,8 @@ def _check_first(result: Result, question: Question) -> None:
     if table["value"].notna().any() and _variant(variants, question) not in variants:
         raise unknown_name("variant", question.variant, variants, where=f"tune: {question.measure}")
     found = _found(result, question)
-    if (
-        question.calibrated
-        and math.isfinite(found["value"])
-        and math.isnan(found["floor"] + found["reference"])
-    ):
-        raise UserError(
-            f"tune: {question.measure}, {found['variant']} has no calibrated value: {found['note']}"
-        )
+    if question.calibrated and math.isfinite(found["value"]) and math.isnan(found["floor"] + found["reference"]):
+        raise UserError(f"tune: {question.measure}, {found['variant']} has no calibrated value: {found['note']}")
 
 
 def _variant(variants: Sequence[str], question: Question) -> str:
@@ -251,19 +241,14 @@ def _message(question: Question, outcome: Outcome, rows: Sequence[Row], best: Ro
     """The answer in a sentence."""
     usable = [row for row in rows if not math.isnan(row["value"])]
     if not usable:
-        return (
-            f"not reached: none of {len(rows)} strengths of {question.knob} left a value (the notes say why)"
-        )
+        return f"not reached: none of {len(rows)} strengths of {question.knob} left a value (the notes say why)"
     values, knobs = ([row[name] for row in usable] for name in ("value", "knob"))
     there, name = f"{_with_interval(best)} at {question.knob} = {best['knob']:g}", _name(question)
     if best["n_converged"] < best["n_members"]:
         there += f" ({best['n_converged']} of {best['n_members']} members converged)"
     if outcome.status == "reached":
         return f"reached: {name} {there}; {_judged(question, best, max(values) - min(values))}"
-    seen = (
-        f"{name} is {min(values):.4g} to {max(values):.4g} for {question.knob} from"
-        f" {min(knobs):g} to {max(knobs):g}"
-    )
+    seen = f"{name} is {min(values):.4g} to {max(values):.4g} for {question.knob} from {min(knobs):g} to {max(knobs):g}"
     lost = f"; {len(rows) - len(usable)} strengths left no value" if len(usable) < len(rows) else ""
     if outcome.status == "out of reach":
         return f"out of reach: {seen}, never {question.target:g}; nearest is {there}{lost}"

@@ -22,9 +22,7 @@ def with_interval(value: float, low: float, high: float) -> str:
     """'value [low, high]'; the value alone where it has no interval."""
     if not (math.isfinite(value) and math.isfinite(low) and math.isfinite(high)):
         return number(value)
-    return (
-        f"{_like(value, value, low, high)} [{_like(low, value, low, high)}, {_like(high, value, low, high)}]"
-    )
+    return f"{_like(value, value, low, high)} [{_like(low, value, low, high)}, {_like(high, value, low, high)}]"
 
 
 def at_ticks(values: Sequence[float]) -> list[str]:

@@ -161,9 +161,7 @@ def test_a_matrix_of_some_stands_among_all() -> None:
 def test_the_table_of_arrays_names_a_silent_member_and_its_report_is_drawn(tmp_path: Any) -> None:
     states = np.random.default_rng(0).normal(size=(4, 8, 9, 3))
     states[1] = 0.0
-    result = dg.measure_arrays(
-        states=states, measures=["dsa", "procrustes", "participation_ratio"], options=QUICK
-    )
+    result = dg.measure_arrays(states=states, measures=["dsa", "procrustes", "participation_ratio"], options=QUICK)
     assert result.table["value"].isna().all()
     assert result.table["note"].str.startswith("member 1: no activity, the states do not vary").all()
     page = dg.report(result, tmp_path / "report.html").read_text(encoding="utf-8")

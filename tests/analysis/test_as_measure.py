@@ -182,9 +182,7 @@ def test_an_own_task_is_trained_saved_and_measured(mine: ModuleType, folder: Pat
 
 def test_an_own_cell_is_trained_by_autograd_and_measured(mine: ModuleType) -> None:
     network = dg.Network(hidden_size=5, cell="mine_own:SoftSign", cell_options={"steepness": 2.0})
-    ensemble = trained(
-        dg.tasks.FlipFlop(channels=1, n_steps=6, threshold=9), network.replace(sigma_rec=0.1), [0, 1]
-    )
+    ensemble = trained(dg.tasks.FlipFlop(channels=1, n_steps=6, threshold=9), network.replace(sigma_rec=0.1), [0, 1])
     assert ensemble.members[0].provenance["path"] == "autograd"
     states, _ = ensemble.rollout(np.ones((1, 1, 1)))
     weights = ensemble.weights()
@@ -233,9 +231,7 @@ def test_wrong_names_are_said(name: str, message: str, folder: Path) -> None:
         build_measures([name])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert (str(folder) in sys.path) == ("mine_own" in sys.modules), (
-        "the folder is on the path once it has served"
-    )
+    assert (str(folder) in sys.path) == ("mine_own" in sys.modules), "the folder is on the path once it has served"
 
 
 def test_an_object_of_another_kind_is_no_task_and_no_cell(folder: Path) -> None:
@@ -325,9 +321,7 @@ def test_several_processes_find_the_users_own_parts(folder: Path) -> None:
         table = dg.run_study("study.toml", jobs=2, progress=False).table
         assert table["value"].notna().all(), table
     """)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, encoding="utf-8"
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-2000:]
 
 

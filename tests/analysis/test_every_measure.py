@@ -84,9 +84,7 @@ def test_every_measure_works_on_noisy_networks(name: str, noisy: Recording) -> N
     if name in ("procrustes", "svcca", "cka", "output_distance"):
         floor = found.findings[0].floor
         assert floor is not None
-        assert 0 < floor.value < found.findings[0].value.value, (
-            "two draws of one network are nearer than two networks"
-        )
+        assert 0 < floor.value < found.findings[0].value.value, "two draws of one network are nearer than two networks"
 
 
 @pytest.mark.parametrize("name", MEASURES)

@@ -63,9 +63,7 @@ def scaled(recording: Recording, size: float) -> Recording:
         given = getattr(recording, name)
         changed[name] = None if given is None else [scaled_weights(w, size) for w in given]
     behavior = {
-        name: replace(
-            one, errors=size * one.errors, outputs=None if one.outputs is None else size * one.outputs
-        )
+        name: replace(one, errors=size * one.errors, outputs=None if one.outputs is None else size * one.outputs)
         for name, one in recording.behavior.items()
     }
     kernel, times_, before = recording.tangent_kernel, recording.prediction_times, recording.untrained
@@ -103,9 +101,7 @@ def plain() -> Recording:
     later = {name: getattr(before, name)[4:] for name in ("states", "autonomous_states", "weights")}
     assert before.tangent_kernel is not None
     later["tangent_kernel"] = before.tangent_kernel.select(range(4, 8))
-    return replace(
-        recording, initial_weights=later["weights"], untrained=replace(recording.untrained, **later)
-    )
+    return replace(recording, initial_weights=later["weights"], untrained=replace(recording.untrained, **later))
 
 
 def test_every_measure_is_tried() -> None:
@@ -123,9 +119,7 @@ def test_a_common_factor_of_any_size_scales_a_measure_by_its_degree(name: str, p
         found = numbers(measure(scaled(plain, size)), DEGREES[name], size)
         for row, values in found.items():
             # 1e-6: the root of the rounding that a factor which is no power of two leaves in each entry.
-            np.testing.assert_allclose(
-                values, expected[row], rtol=1e-6, atol=1e-6, err_msg=f"{row}, {size:g}"
-            )
+            np.testing.assert_allclose(values, expected[row], rtol=1e-6, atol=1e-6, err_msg=f"{row}, {size:g}")
 
 
 @pytest.mark.parametrize("name", [name for name in DEGREES if SCALE in MEASURES[name].ignores])
@@ -133,8 +127,7 @@ def test_a_common_factor_of_any_size_scales_a_measure_by_its_degree(name: str, p
 def test_one_member_in_another_unit_is_no_other_member(name: str, size: float, plain: Recording) -> None:
     measure = MEASURES[name](**QUICK.get(name, {}))
     changed = {
-        key: [*getattr(plain, key)[:-1], size * getattr(plain, key)[-1]]
-        for key in ("states", "autonomous_states")
+        key: [*getattr(plain, key)[:-1], size * getattr(plain, key)[-1]] for key in ("states", "autonomous_states")
     }
     before, after = (measure(recording).distances for recording in (plain, replace(plain, **changed)))
     for variant, matrix in after.items():
@@ -158,9 +151,7 @@ def test_an_offset_of_any_size_is_ignored_where_translations_are(name: str, plai
 
 @pytest.mark.parametrize("name", ["pif", "signed_pif", "orthogonal"])
 @pytest.mark.parametrize("size", [0.0, *SIZES])
-def test_one_member_of_tiny_or_huge_weights_costs_no_other_pair(
-    name: str, size: float, plain: Recording
-) -> None:
+def test_one_member_of_tiny_or_huge_weights_costs_no_other_pair(name: str, size: float, plain: Recording) -> None:
     """Such a member divided by zero in the assignment: copies of it are compared for the floor."""
     measure = MEASURES[name]()
     assert plain.weights is not None
@@ -224,8 +215,7 @@ def test_rectified_networks_of_any_size_have_canonical_scales(size: float) -> No
     ):
         larger = [scaled_weights(w, size) for w in given]
         before, after = (
-            MEASURES["pif"]()(Recording(members=("0", "1", "2"), weights=each)).findings
-            for each in (given, larger)
+            MEASURES["pif"]()(Recording(members=("0", "1", "2"), weights=each)).findings for each in (given, larger)
         )
         for first, second in zip(before, after, strict=True):
             unit = size if first.variant == "recurrent" else 1.0

@@ -18,9 +18,7 @@ def test_the_largest_entry_comes_into_1_to_4_and_nothing_is_rounded(size: float)
     assert np.array_equal(np.ldexp(scaled, exponent), x)
 
 
-@pytest.mark.parametrize(
-    "x", [np.zeros((2, 2)), np.zeros((0, 3)), np.array([1.0, np.inf]), np.array([np.nan])]
-)
+@pytest.mark.parametrize("x", [np.zeros((2, 2)), np.zeros((0, 3)), np.array([1.0, np.inf]), np.array([np.nan])])
 def test_what_has_no_size_is_left_as_it_is(x: np.ndarray) -> None:
     scaled, exponent = near_one(x)
     assert exponent == 0
@@ -50,9 +48,7 @@ def test_between_0_and_1_alpha_weighs_by_the_unit_of_the_states() -> None:
     """Z = alpha I + (1 - alpha) Cov^(-1/2): large states leave the first term, small ones the second."""
     rng = np.random.default_rng(0)
     states = [rng.normal(size=(6, 9, 5)) for _ in range(2)]
-    half = {
-        size: shape_distances([size * x for x in states], alpha=0.5)["procrustes"][0, 1] for size in SIZES
-    }
+    half = {size: shape_distances([size * x for x in states], alpha=0.5)["procrustes"][0, 1] for size in SIZES}
     rigid, linear = (shape_distances(states, alpha=alpha)["procrustes"][0, 1] for alpha in (1.0, 0.0))
     assert half[1e160] == pytest.approx(rigid, rel=1e-12)
     assert half[1e-160] == pytest.approx(linear, rel=1e-12)

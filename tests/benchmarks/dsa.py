@@ -40,9 +40,7 @@ from degeneracy.measuring.record import record
 from .timing import Row, report, versus
 
 SIZES = ((50, 10, 66), (100, 20, 10))  # rank, delays, pairs at most: the peer takes minutes for them
-PEER_ROUNDING = (
-    1e-5  # the peer's angle is an arccos in float32: 6e-8 over the sine of the angle, 0.01 and more
-)
+PEER_ROUNDING = 1e-5  # the peer's angle is an arccos in float32: 6e-8 over the sine of the angle, 0.01 and more
 
 
 def trained_states(members: int, hidden_size: int, n_trials: int = 64) -> list[Array]:
@@ -52,9 +50,7 @@ def trained_states(members: int, hidden_size: int, n_trials: int = 64) -> list[A
     if folder.exists():
         ensemble = dg.Ensemble.load(folder)
     else:
-        training = dg.Training(
-            learning_rate=3e-3, batch_size=64, steps_per_epoch=10, max_epochs=500, clip_norm=1.0
-        )
+        training = dg.Training(learning_rate=3e-3, batch_size=64, steps_per_epoch=10, max_epochs=500, clip_norm=1.0)
         ensemble = dg.train(task, dg.Network(hidden_size=hidden_size), training, seeds=range(members))
         ensemble.save(folder)
     states = record(ensemble.converged, task, Probe(n_trials=n_trials)).states
@@ -158,18 +154,14 @@ def memory(members: int, rank: int, delays: int, shown: int = 10) -> Row:
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
     extra = {"pairs": len(fit.distance), "peak GB": peak, "states GB": sum(x.nbytes for x in states) / 1e9}
-    return versus(
-        f"DSA memory, {members} members, rank {rank}, {delays} delays", {"ours": [seconds]}, **extra
-    )
+    return versus(f"DSA memory, {members} members, rank {rank}, {delays} delays", {"ours": [seconds]}, **extra)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--pairs", type=int, default=66)
-    parser.add_argument(
-        "--memory", action="store_true", help="peak memory of 200 members at rank 100 instead"
-    )
+    parser.add_argument("--memory", action="store_true", help="peak memory of 200 members at rank 100 instead")
     parser.add_argument("--members", type=int, default=0, help="12 by default, 200 for --memory")
     parser.add_argument("--hidden-size", type=int, default=64)
     parser.add_argument("--rank", type=int, default=0, help="one rank instead of 50 and 100")
@@ -181,9 +173,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         members, rank, delays = (12, 20, 10) if given.short else (given.members or 200, given.rank or 100, 20)
         report("dsa_memory", [memory(members, rank, delays)], keep=not given.short)
         return
-    members, n_pairs, repeats = (
-        (4, 2, 1) if given.short else (given.members or 12, given.pairs, given.repeats)
-    )
+    members, n_pairs, repeats = (4, 2, 1) if given.short else (given.members or 12, given.pairs, given.repeats)
     sizes = ((given.rank, given.delays, n_pairs),) if given.rank else SIZES
     if given.short:
         sizes = ((20, 10, n_pairs),)

@@ -112,9 +112,7 @@ def compared(name: str, step: StepFunction, weights: dict[str, Array], repeats: 
         last["ours"] = [len(found) for found in find_fixed_points(step, n_starts=N_STARTS)]
 
     def peer() -> None:
-        last["peer"] = [
-            len(plain_loop(step.visited[k], weights["W_rec"][k], weights["bias"][k])) for k in members
-        ]
+        last["peer"] = [len(plain_loop(step.visited[k], weights["W_rec"][k], weights["bias"][k])) for k in members]
 
     seconds = interleaved({"ours": ours, "peer": peer}, repeats=repeats)
     return versus(name, seconds, networks=len(members), points=last["ours"], peer_points=last["peer"])

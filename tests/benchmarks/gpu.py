@@ -54,9 +54,7 @@ def measure(cell: str, paths: Sequence[str], sizes: Sizes, updates: int) -> list
     """A row per path: `updates` updates of the ensemble, against as many of the peer."""
     members, n, n_trials, n_steps = sizes
     with torch.device("cuda"):
-        trials = FlipFlop(channels=CHANNELS, n_steps=n_steps).sample(
-            Streams(range(members), "data", "cuda"), n_trials
-        )
+        trials = FlipFlop(channels=CHANNELS, n_steps=n_steps).sample(Streams(range(members), "data", "cuda"), n_trials)
         one = make_peer(cell, members, n, trials)
 
     peer_updates = max(1, updates // PEER_SHARE)
@@ -86,9 +84,7 @@ def measure(cell: str, paths: Sequence[str], sizes: Sizes, updates: int) -> list
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the rows and keep them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="a small ensemble; nothing is kept")
     args = parser.parse_args(argv)
     if not torch.cuda.is_available():

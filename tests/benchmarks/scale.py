@@ -110,9 +110,7 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the rows and keep them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="small sizes, once; nothing is kept")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)

@@ -90,9 +90,7 @@ def draw(folder: Path) -> Figure:
         [row["ratio_high"] - row["ratio"] for row in rows],
     ]
     axes.barh(places, [ratio - 1 for ratio in ratios], left=1, height=0.6, color="#56B4E9")
-    axes.errorbar(
-        ratios, places, xerr=[[max(0, x) for x in side] for side in around], fmt="none", ecolor="black", lw=1
-    )
+    axes.errorbar(ratios, places, xerr=[[max(0, x) for x in side] for side in around], fmt="none", ecolor="black", lw=1)
     for place, row in zip(places, rows, strict=True):
         axes.text(row["ratio_high"] * 1.08, place, f"{row['ratio']:.3g}", va="center", fontsize=8)
     axes.axvline(1, color="black", lw=0.8)
@@ -106,19 +104,13 @@ def draw(folder: Path) -> Figure:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the tables, draw the figure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--hardware", default=hardware(), help="a folder of results (default: this machine's)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hardware", default=hardware(), help="a folder of results (default: this machine's)")
     parser.add_argument("--figure", type=Path, help="also draw the ratios to this file")
     args = parser.parse_args(argv)
     folder = RESULTS / args.hardware
     if not folder.is_dir():
-        parser.error(
-            f"no results for {args.hardware}; kept are {', '.join(sorted(p.name for p in RESULTS.iterdir()))}"
-        )
+        parser.error(f"no results for {args.hardware}; kept are {', '.join(sorted(p.name for p in RESULTS.iterdir()))}")
     print("\n".join([*table(folder), "", *scaling(folder)]))
     if args.figure:
         draw(folder).savefig(args.figure, dpi=150)

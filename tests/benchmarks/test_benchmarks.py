@@ -8,9 +8,7 @@ import pytest
 
 HERE = Path(__file__).parent
 PROGRAMS = sorted(
-    path.stem
-    for path in HERE.glob("*.py")
-    if path.stem not in ("__init__", "timing", "summary", "test_benchmarks")
+    path.stem for path in HERE.glob("*.py") if path.stem not in ("__init__", "timing", "summary", "test_benchmarks")
 )
 
 

@@ -141,9 +141,7 @@ def report(benchmark: str, rows: Sequence[Row], *, keep: bool = True, results: P
         keep_rows(benchmark, rows, results=results)
 
 
-def keep_rows(
-    benchmark: str, rows: Sequence[Row], *, results: Path = RESULTS, processor: str | None = None
-) -> None:
+def keep_rows(benchmark: str, rows: Sequence[Row], *, results: Path = RESULTS, processor: str | None = None) -> None:
     """Write all rows with the machine as JSON, in place of what an earlier run kept.
 
     Args:

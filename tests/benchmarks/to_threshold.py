@@ -39,9 +39,7 @@ def train_ours(task: FlipFlop, members: int) -> list[int]:
 
 def train_peer(task: FlipFlop, members: int) -> list[int]:
     """The same with nn.RNN."""
-    return sorted(
-        joblib.Parallel(n_jobs=2, batch_size=1)(joblib.delayed(_one)(task, k) for k in range(members))
-    )
+    return sorted(joblib.Parallel(n_jobs=2, batch_size=1)(joblib.delayed(_one)(task, k) for k in range(members)))
 
 
 def _one(task: FlipFlop, seed: int) -> int:
@@ -49,9 +47,7 @@ def _one(task: FlipFlop, seed: int) -> int:
     torch.set_num_threads(1)
     rnn = nn.RNN(task.input_size, NETWORK.hidden_size, batch_first=True)
     readout = nn.Linear(NETWORK.hidden_size, task.output_size)
-    drawn = {
-        name: x[0] for name, x in initial_params(NETWORK, task.input_size, task.output_size, [seed]).items()
-    }
+    drawn = {name: x[0] for name, x in initial_params(NETWORK, task.input_size, task.output_size, [seed]).items()}
     with torch.no_grad():
         rnn.weight_hh_l0.copy_(drawn["W_rec"])
         rnn.weight_ih_l0.copy_(drawn["W_in"])
@@ -83,12 +79,8 @@ def _one(task: FlipFlop, seed: int) -> int:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the row and keep it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--short", action="store_true", help="2 members of an easy task, once; nothing is kept"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="2 members of an easy task, once; nothing is kept")
     args = parser.parse_args(argv)
     task, members, repeats = (EASY, 2, 1) if args.short else (TASK, 16, 5)
     updates: dict[str, list[int]] = {}

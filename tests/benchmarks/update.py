@@ -68,9 +68,7 @@ def make_ours(cell: str, members: int, n: int, trials: Trials) -> Callable[[], N
     params: Params = initial_params(network, CHANNELS, CHANNELS, range(members))
     flat, built = flatten(params), network.build_cell()
     path = path_for(built)
-    update = updates_on(path)(
-        built, path, flat, params, Adam.start(flat, Groups.plain(flat.shape[1])), 1.0, Costs()
-    )
+    update = updates_on(path)(built, path, flat, params, Adam.start(flat, Groups.plain(flat.shape[1])), 1.0, Costs())
     rates = torch.full((members,), RATE)
     return lambda: update(trials, {}, rates)
 
@@ -88,9 +86,7 @@ def make_peer(cell: str, members: int, n: int, trials: Trials) -> Callable[[], N
     optimisers = [torch.optim.Adam(each, lr=RATE) for each in weights]
 
     def update() -> None:
-        for k, ((rnn, readout), params, optimiser) in enumerate(
-            zip(networks, weights, optimisers, strict=True)
-        ):
+        for k, ((rnn, readout), params, optimiser) in enumerate(zip(networks, weights, optimisers, strict=True)):
             optimiser.zero_grad()
             loss = (readout(rnn(trials.inputs[k])[0]) - trials.targets[k]).square().mean()
             loss.backward()
@@ -123,9 +119,7 @@ def measure(cell: str, sizes: tuple[int, int, int, int], repeats: int) -> dict[s
     """Mean CPU seconds of the two processes, a side and repeat."""
     context = mp.get_context("spawn")
     gate, out = context.Barrier(PROCESSES), context.Queue()
-    workers = [
-        context.Process(target=_work, args=(k, (cell, sizes), repeats, gate, out)) for k in range(PROCESSES)
-    ]
+    workers = [context.Process(target=_work, args=(k, (cell, sizes), repeats, gate, out)) for k in range(PROCESSES)]
     for worker in workers:
         worker.start()
     found = [out.get() for _ in workers]
@@ -211,9 +205,7 @@ def memory() -> tuple[float, float]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the rows and keep them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="small ensembles, once; nothing is kept")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)

@@ -36,9 +36,7 @@ def test_help_and_version_do_not_wait_for_torch() -> None:
         "import sys; from degeneracy.cli import main; codes = [main([a]) for a in ('--version', '--help')];"
         "print(codes, sorted(m for m in ('torch', 'numpy', 'pandas', 'matplotlib', 'pydantic') if m in sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, encoding="utf-8"
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, encoding="utf-8")
     first, *_, last = done.stdout.splitlines()
     assert first == f"degeneracy {degeneracy.__version__}"
     assert last == "[0, 0] []"
@@ -75,19 +73,14 @@ def test_no_command_is_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(("command", "table"), [("tasks", TASKS), ("cells", CELLS), ("measures", MEASURES)])
-def test_lists_name_everything(
-    command: str, table: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lists_name_everything(command: str, table: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     entries = {entry.partition(":")[0]: " ".join(entry.split()) for entry in out.split("\n\n")[:-1]}
     assert list(entries) == list(table)
     for name, kind in table.items():
-        said = [
-            getattr(kind, field, "")
-            for field in ("summary", "citation", "source", "meaning", "zero", "level")
-        ]
+        said = [getattr(kind, field, "") for field in ("summary", "citation", "source", "meaning", "zero", "level")]
         for text in said:
             assert " ".join(text.split()) in entries[name]
         for field, info in kind.model_fields.items():
@@ -166,9 +159,7 @@ def test_run(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[s
     # Progress and messages to standard error, the table to standard output, the report named last.
     assert err.splitlines()[0] == "channels=1: training, 0 of 4 networks"
     assert err.splitlines()[-1] == "Report: runs/tiny/report.html"
-    assert_is_table(
-        out, pd.read_csv(run / "degeneracy.csv"), {"procrustes": "driven", "ood_log_error_sd": "length_2x"}
-    )
+    assert_is_table(out, pd.read_csv(run / "degeneracy.csv"), {"procrustes": "driven", "ood_log_error_sd": "length_2x"})
     # Once more: nothing to do, the same table; quiet: nothing else.
     assert main([*command, "--quiet"]) == 0
     again, silent = capsys.readouterr()
@@ -260,9 +251,7 @@ def test_measure_a_run_again(here: Path, no_figures: list[Path], capsys: pytest.
     table = pd.read_csv("runs/tiny/degeneracy.csv")
     assert list(table["measure"].unique()) == ["cka", "procrustes"]
     assert "cka" in out
-    assert {
-        file: file.stat().st_mtime_ns for file in here.glob("runs/tiny/conditions/*/members-*.pack")
-    } == members
+    assert {file: file.stat().st_mtime_ns for file in here.glob("runs/tiny/conditions/*/members-*.pack")} == members
     assert len(no_figures) == 2
 
 
@@ -300,9 +289,7 @@ def test_measure_arrays(here: Path, no_figures: list[Path], capsys: pytest.Captu
         "distances.npz",
         "report.html",
     ]
-    expected = degeneracy.measure_arrays(
-        states=STATES, measures=["procrustes"], options={"procrustes": {"alpha": 0.5}}
-    )
+    expected = degeneracy.measure_arrays(states=STATES, measures=["procrustes"], options={"procrustes": {"alpha": 0.5}})
     with np.load("out/distances.npz", allow_pickle=False) as distances:
         assert list(distances) == ["members", "procrustes/driven"]
         assert list(distances["members"]) == ["0", "1", "2"]
@@ -336,9 +323,7 @@ def test_the_cell_of_arrays(here: Path, no_figures: list[Path], capsys: pytest.C
         "bias": rng.normal(size=(3, 4)),
     }
     np.savez("bare.npz", **arrays)
-    np.savez(
-        "leaky.npz", **arrays, cell="leaky_tanh", **{"cell_options.dt_ms": 10.0, "cell_options.tau_ms": 50.0}
-    )
+    np.savez("leaky.npz", **arrays, cell="leaky_tanh", **{"cell_options.dt_ms": 10.0, "cell_options.tau_ms": 50.0})
     Path("of_mine.py").write_text(CELL_SOURCE, encoding="utf-8")
     command = [
         "--measures",
@@ -389,17 +374,13 @@ def test_a_reader_who_leaves_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "degeneracy.cli", "cells"]
-    done = subprocess.run(
-        command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, encoding="utf-8"
-    )
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, encoding="utf-8")
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_under_standard_output_is_said(
-    capsys: pytest.CaptureFixture[str], monkeypatch: Any
-) -> None:
+def test_a_full_disk_under_standard_output_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main(["cells"]) == 2

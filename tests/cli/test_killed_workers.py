@@ -44,15 +44,11 @@ def the_line(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def test_a_network_is_named_and_the_same_command_goes_on(
-    heavy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_network_is_named_and_the_same_command_goes_on(heavy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (heavy / "little memory").touch()
     assert main([*RUN, "out", "--jobs", "2"]) == 2
     line = the_line(capsys)
-    assert line.startswith(
-        "degeneracy: channels=2: the network of seed 1: its process was ended from outside"
-    )
+    assert line.startswith("degeneracy: channels=2: the network of seed 1: its process was ended from outside")
     assert "it probably ran out of memory" in line
     assert "--jobs 1" in line
     assert line.endswith("What is finished is kept in out; the same command goes on")
@@ -65,9 +61,7 @@ def test_a_network_is_named_and_the_same_command_goes_on(
     pd.testing.assert_frame_equal(pd.read_csv("out/degeneracy.csv"), pd.read_csv("alone/degeneracy.csv"))
 
 
-def test_a_measure_is_named(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_measure_is_named(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a worker: all but the first call come back, of which the calls' own words are said."""
 
     def spread(calls: Iterable[Call], *, jobs: int) -> Iterator[Any]:
@@ -77,8 +71,6 @@ def test_a_measure_is_named(
 
     monkeypatch.setattr(measure, "spread", spread)
     assert main([*RUN, "out", "--jobs", "1"]) == 2
-    assert the_line(capsys).startswith(
-        "degeneracy: channels=1: measure 'procrustes': ended. What is finished"
-    )
+    assert the_line(capsys).startswith("degeneracy: channels=1: measure 'procrustes': ended. What is finished")
     [pack] = here.glob("out/conditions/channels=1-*/measured-*.pack")
     assert sum(record.header["kind"] == "measure" for record in records(pack)) == 2

@@ -14,27 +14,15 @@ MISTAKES = {
     "command": Mistake(command="rnu", says=r"unknown command 'rnu'; did you mean 'run'\? \(known: cells, "),
     "no study": Mistake(command="run", says=r"arguments are required: STUDY \(see 'degeneracy run --help'\)"),
     "option": Mistake(command="run quickstart --sed 1", says=r"unrecognized arguments: --sed 1 \(see"),
-    "abbreviation": Mistake(
-        command="run quickstart --devic cpu", says=r"unrecognized arguments: --devic cpu"
-    ),
+    "abbreviation": Mistake(command="run quickstart --devic cpu", says=r"unrecognized arguments: --devic cpu"),
     "no value": Mistake(command="run quickstart --set seeds", says=r"--set seeds: write KEY=VALUE, e.g. "),
     "no key": Mistake(command="run quickstart --set =3", says=r"--set =3: write KEY=VALUE"),
-    "damaged value": Mistake(
-        command="run quickstart --set a=[1,b]", says=r"--set a=\[1,b\]: the value is no TOML"
-    ),
-    "damaged key": Mistake(
-        command="run quickstart --set a..b=1", says=r"'a..b' is no key: write part.field, such"
-    ),
+    "damaged value": Mistake(command="run quickstart --set a=[1,b]", says=r"--set a=\[1,b\]: the value is no TOML"),
+    "damaged key": Mistake(command="run quickstart --set a..b=1", says=r"'a..b' is no key: write part.field, such"),
     "key too deep": Mistake(command="run quickstart --set name.x=1", says=r"'name.x': 'name' has no fields"),
-    "jobs": Mistake(
-        command="run quickstart --jobs 0", says=r"jobs = 0 is wrong: a number of processes, 1 or more"
-    ),
-    "jobs type": Mistake(
-        command="run quickstart --jobs two", says=r"--jobs two: a number of processes is needed"
-    ),
-    "device": Mistake(
-        command="run quickstart --device gpu", says=r"unknown device 'gpu'; did you mean 'cpu'\?"
-    ),
+    "jobs": Mistake(command="run quickstart --jobs 0", says=r"jobs = 0 is wrong: a number of processes, 1 or more"),
+    "jobs type": Mistake(command="run quickstart --jobs two", says=r"--jobs two: a number of processes is needed"),
+    "device": Mistake(command="run quickstart --device gpu", says=r"unknown device 'gpu'; did you mean 'cpu'\?"),
     "no cuda": Mistake(
         command="run quickstart --device cuda",
         says=r"device 'cuda': no CUDA device is available here \(use 'auto'",
@@ -266,24 +254,14 @@ MISTAKES = {
         prepare=study(),
         says=r"Claim: margin = -0.1 is wrong: Input should be greater than or equal to 0",
     ),
-    "seeds": Mistake(
-        command=f"{RUN} --seeds 0-5", prepare=study(), says=r"seeds = '0-5' is wrong: write 0:16 for 0"
-    ),
-    "no seeds": Mistake(
-        command=f"{RUN} --seeds 5:5", prepare=study(), says=r"seeds = \[\] is wrong: whole numbers"
-    ),
-    "one seed": Mistake(
-        command=f"{RUN} --seeds 7", prepare=study(), says=r"seeds = \[7\] is wrong: 2 members or more"
-    ),
+    "seeds": Mistake(command=f"{RUN} --seeds 0-5", prepare=study(), says=r"seeds = '0-5' is wrong: write 0:16 for 0"),
+    "no seeds": Mistake(command=f"{RUN} --seeds 5:5", prepare=study(), says=r"seeds = \[\] is wrong: whole numbers"),
+    "one seed": Mistake(command=f"{RUN} --seeds 7", prepare=study(), says=r"seeds = \[7\] is wrong: 2 members or more"),
     "same seed": Mistake(
         command=f"{RUN} --seeds 1,1", prepare=study(), says=r"seeds = \[1, 1\] is wrong: .*none twice"
     ),
-    "odd digits": Mistake(
-        command=f"{RUN} --seeds ²", prepare=study(), says=r"seeds = '²' is wrong: write 0:16"
-    ),
-    "too many seeds": Mistake(
-        command=f"{RUN} --seeds 0:999999999", prepare=study(), says=r"at most 100000 members"
-    ),
+    "odd digits": Mistake(command=f"{RUN} --seeds ²", prepare=study(), says=r"seeds = '²' is wrong: write 0:16"),
+    "too many seeds": Mistake(command=f"{RUN} --seeds 0:999999999", prepare=study(), says=r"at most 100000 members"),
     "seeds as a number": Mistake(
         command=f"{RUN} --set seeds=5",
         prepare=study(),
@@ -314,12 +292,8 @@ MISTAKES = {
         command="tune quickstart --knob network.gamma --measure dsa --low 1 --high 2",
         says=r"arguments are required: --target \(see 'degeneracy tune --help'\)",
     ),
-    "target type": Mistake(
-        command=f"{TUNE} --target high", prepare=FIXED, says=r"--target: invalid float value"
-    ),
-    "target": Mistake(
-        command=f"{TUNE} --target nan", prepare=FIXED, says=r"tune: target = nan is wrong: a finite"
-    ),
+    "target type": Mistake(command=f"{TUNE} --target high", prepare=FIXED, says=r"--target: invalid float value"),
+    "target": Mistake(command=f"{TUNE} --target nan", prepare=FIXED, says=r"tune: target = nan is wrong: a finite"),
     "knob": Mistake(
         command=f"{TUNE} --knob network.gama",
         prepare=FIXED,
@@ -377,12 +351,8 @@ MISTAKES = {
         prepare=FIXED,
         says=r"tune: low = 2 and high = 0.1 are wrong: low < high is needed",
     ),
-    "low is high": Mistake(
-        command=f"{TUNE} --low 0.1", prepare=FIXED, says=r"low = 0.1 and high = 0.1 are wrong"
-    ),
-    "infinite high": Mistake(
-        command=f"{TUNE} --high inf", prepare=FIXED, says=r"low < high is needed, both finite"
-    ),
+    "low is high": Mistake(command=f"{TUNE} --low 0.1", prepare=FIXED, says=r"low = 0.1 and high = 0.1 are wrong"),
+    "infinite high": Mistake(command=f"{TUNE} --high inf", prepare=FIXED, says=r"low < high is needed, both finite"),
     "log of nothing": Mistake(
         command=f"{TUNE} --log --low 0",
         prepare=FIXED,

@@ -157,9 +157,7 @@ MISTAKES = {
     ),
     "altered table": Mistake(
         command="report run",
-        prepare=lambda folder: (folder / "run" / "degeneracy.csv").write_text(
-            "condition\n", encoding="utf-8"
-        ),
+        prepare=lambda folder: (folder / "run" / "degeneracy.csv").write_text("condition\n", encoding="utf-8"),
         says=r"cannot read run/degeneracy.csv: it is not what degeneracy has written; .* --repair' sets it aside",
     ),
     "altered spec": Mistake(
@@ -179,23 +177,17 @@ MISTAKES = {
     ),
     "members of another condition": Mistake(
         command="report run",
-        prepare=copied(
-            "conditions/channels=2-*/members-0001.pack", "conditions/channels=1-*/members-0001.pack"
-        ),
+        prepare=copied("conditions/channels=2-*/members-0001.pack", "conditions/channels=1-*/members-0001.pack"),
         says=r"channels=1-\w+/members-0001.pack: its member 0 belongs to channels=2-\w+, and does not lie there",
     ),
     "measures of another condition": Mistake(
         command="report run",
-        prepare=copied(
-            "conditions/channels=1-*/measured-0001.pack", "conditions/channels=2-*/measured-0001.pack"
-        ),
+        prepare=copied("conditions/channels=1-*/measured-0001.pack", "conditions/channels=2-*/measured-0001.pack"),
         says=r"channels=2-\w+/measured-0001.pack: its example trials belongs to channels=1-\w+, and",
     ),
     "members for measures": Mistake(
         command="report run",
-        prepare=copied(
-            "conditions/channels=1-*/members-0001.pack", "conditions/channels=1-*/measured-0001.pack"
-        ),
+        prepare=copied("conditions/channels=1-*/members-0001.pack", "conditions/channels=1-*/measured-0001.pack"),
         says=r"channels=1-\w+/measured-0001.pack: its member 0 does not belong in measured-\*.pack",
     ),
     "altered measurement": Mistake(
@@ -215,9 +207,7 @@ MISTAKES = {
     ),
     "unfinished run": Mistake(
         command="report run",
-        prepare=lambda folder: without(
-            next((folder / "run").glob("conditions/channels=2-*/members-0001.pack")), "1"
-        ),
+        prepare=lambda folder: without(next((folder / "run").glob("conditions/channels=2-*/members-0001.pack")), "1"),
         says=r"the run is not finished \(channels=2: 1 of 2 networks are not trained\); start it again to go on",
     ),
     "run's --out": Mistake(

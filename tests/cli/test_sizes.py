@@ -30,9 +30,7 @@ MISTAKES = {
     ),
     "one level": Mistake(
         command=RUN,
-        prepare=study(
-            "vary.task.channels = [1, 2]", "vary.network.init_gain = [1, 2]\nvary.training.pool = [0, 1e13]"
-        ),
+        prepare=study("vary.task.channels = [1, 2]", "vary.network.init_gain = [1, 2]\nvary.training.pool = [0, 1e13]"),
         says=r"init_gain=1, pool=1e\+13: training would take",
     ),
     "n_steps": Mistake(command=f"{RUN} --set task.n_steps=1e13", prepare=study(), says=r"n_steps = 1\d+ and"),
@@ -132,17 +130,13 @@ def test_training_from_python_is_refused_too() -> None:
     with pytest.raises(UserError, match="hidden_size = 1000000 alone would take 20 TB"):
         dg.train(TASK, dg.Network(hidden_size=10**6), SMALL, seeds=range(2), progress=False)
     # 100,000 networks of 1e6 recurrent weights and a few more, before and after training, of 4 bytes: 803 GB
-    with pytest.raises(
-        UserError, match=r"an ensemble would take 80\d GB .*: the parameters of 100000 networks"
-    ):
+    with pytest.raises(UserError, match=r"an ensemble would take 80\d GB .*: the parameters of 100000 networks"):
         dg.train(TASK, dg.Network(hidden_size=1000), SMALL, seeds=range(100_000), progress=False)
 
 
 @pytest.mark.parametrize("seeds", [range(10**12), range(10**30), itertools.count()], ids=repr)
 def test_endless_seeds_are_refused_before_they_are_counted(seeds) -> None:
-    with pytest.raises(
-        UserError, match=r"seeds = (range\(0, 10+\)|\[0, 1, \.\.\.\]) is wrong: at most 100000 members"
-    ):
+    with pytest.raises(UserError, match=r"seeds = (range\(0, 10+\)|\[0, 1, \.\.\.\]) is wrong: at most 100000 members"):
         check_seeds(seeds)
 
 
@@ -157,16 +151,12 @@ def test_measuring_from_python_is_refused_too() -> None:
     with pytest.raises(UserError, match=r"recording would take .*probe.n_trials = 1000000000000 trials"):
         dg.measure(ensemble, TASK, measures=["procrustes"], probe=dg.Probe(n_trials=10**12))
     with pytest.raises(UserError, match=r"measure 'dsa' would take .*n_starts"):
-        dg.measure(
-            ensemble, TASK, measures=["dsa"], options={"dsa": {"rank": 2, "n_delays": 2, "n_starts": 10**12}}
-        )
+        dg.measure(ensemble, TASK, measures=["dsa"], options={"dsa": {"rank": 2, "n_delays": 2, "n_starts": 10**12}})
 
 
 @pytest.mark.usefixtures("_nothing_trained")
 def test_the_limit_is_that_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """5 copies of 1024 * 1024 recurrent weights, and 2 * 1024 more and a few, of 4 bytes are 21.0 MB."""
     monkeypatch.setattr(memory, "machine_memory", lambda: 20_000_000)
-    with pytest.raises(
-        UserError, match=r"training would take 21\.\d MB .* there are 20 MB: hidden_size = 1024"
-    ):
+    with pytest.raises(UserError, match=r"training would take 21\.\d MB .* there are 20 MB: hidden_size = 1024"):
         dg.train(TASK, dg.Network(hidden_size=1024), SMALL, seeds=range(2), progress=False)

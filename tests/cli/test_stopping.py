@@ -105,8 +105,7 @@ def test_workers_end_soon_after_a_killed_process(here: Path) -> None:
     def busy() -> bool:
         """Each has computed for so long that it has long begun its first network (it imports for 2 s or so)."""
         times = [
-            sum(map(int, Path(f"/proc/{w}/stat").read_text(encoding="utf-8").split()[13:15])) / cpu
-            for w in started
+            sum(map(int, Path(f"/proc/{w}/stat").read_text(encoding="utf-8").split()[13:15])) / cpu for w in started
         ]
         return min(times) > 5
 

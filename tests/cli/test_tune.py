@@ -75,10 +75,7 @@ def test_what_left_no_value_is_said_in_the_table(capsys: pytest.CaptureFixture[s
     given = ["--target", "0.1", "--set", "task.threshold=1e-9", "--calibrated", "--quiet"]
     assert main([*TUNE, *given]) == 1
     out, _ = capsys.readouterr()
-    assert (
-        out.count("0 of 3   no value, the search keeps away: needs 2 converged members, 0 of 3 converged")
-        == 5
-    )
+    assert out.count("0 of 3   no value, the search keeps away: needs 2 converged members, 0 of 3 converged") == 5
     assert "Weight change, calibrated [95% interval]" in out
 
 
@@ -107,9 +104,7 @@ def test_settings_seeds_and_scale_are_those_of_a_run() -> None:
 def test_the_command_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     """At the smallest of the study's scales."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    [block] = [
-        one for one in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL) if "degeneracy tune" in one
-    ]
+    [block] = [one for one in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL) if "degeneracy tune" in one]
     words = shlex.split(block.replace("\\\n", " "))
     assert words[0] == "degeneracy"
     study, scale = words[2], words.index("laptop")

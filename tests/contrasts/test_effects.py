@@ -92,9 +92,7 @@ def test_a_study_that_varies_nothing_has_no_effects() -> None:
 def test_on_the_log_scale_effect_and_margin_are_logarithms() -> None:
     rng = np.random.default_rng(0)
     spreads = {2: rng.normal(size=8), 3: 3 * rng.normal(size=8)}
-    results = tuple(
-        condition({"a": k}, {"ood_log_error_sd": spread_of(x)}, range(8)) for k, x in spreads.items()
-    )
+    results = tuple(condition({"a": k}, {"ood_log_error_sd": spread_of(x)}, range(8)) for k, x in spreads.items())
     study = StudyResult(name="s", results=results, claims=Claims(behavior={"margin": 0.2}))
     row = dg.effects(study).iloc[0]
     assert row.effect == pytest.approx(np.log(spreads[3].std() / spreads[2].std()))
@@ -136,18 +134,14 @@ def test_a_factor_is_averaged_over_the_levels_of_the_others() -> None:
     cell = sum(x[a, "gru"] - x[a, "tanh"] for a in (1, 2, 3)) / 3
     for name, each in (("task.channels", channels), ("network.cell", cell)):
         assert table.loc[name].effect == pytest.approx(each.mean())
-        assert table.loc[name].ci_high - each.mean() == pytest.approx(
-            2.364624 * each.std(ddof=1) / np.sqrt(8)
-        )
+        assert table.loc[name].ci_high - each.mean() == pytest.approx(2.364624 * each.std(ddof=1) / np.sqrt(8))
     assert (table.loc["network.cell"].lowest, table.loc["network.cell"].highest) == ("tanh", "gru")
     assert table.verdict.to_list() == ["up", "down"]
     np.testing.assert_allclose(table.p_holm, holm(table.p))  # two primary cells: a level, two factors
 
 
 def test_only_the_factors_that_are_named_have_primary_cells() -> None:
-    study = StudyResult(
-        name="s", results=factorial(np.random.default_rng(1)), claims=Claims(factors=("network.cell",))
-    )
+    study = StudyResult(name="s", results=factorial(np.random.default_rng(1)), claims=Claims(factors=("network.cell",)))
     table = dg.effects(study).query("scale == 'value'").set_index("factor")
     assert table.primary.to_dict() == {"task.channels": False, "network.cell": True}
     assert np.isnan(table.loc["task.channels"].p_holm)
@@ -155,16 +149,12 @@ def test_only_the_factors_that_are_named_have_primary_cells() -> None:
 
 def test_combinations_that_lack_a_level_are_left_out_with_the_reason() -> None:
     results = list(factorial(np.random.default_rng(2)))
-    results[5] = replace(
-        results[5], measured={}, missing={"dsa": "needs 2 converged members, 1 of 8 converged"}
-    )
+    results[5] = replace(results[5], measured={}, missing={"dsa": "needs 2 converged members, 1 of 8 converged"})
     row = dg.effects(StudyResult(name="s", results=tuple(results))).iloc[0]
     assert row.factor == "task.channels"
     x = [r.measured["dsa"].arrays["driven"] for r in results if r.factors["network.cell"] == "tanh"]
     assert row.effect == pytest.approx((x[2] - x[0]).mean())
-    assert row.note == (
-        "needs 2 converged members, 1 of 8 converged; over 1 of 2 combinations of the other factors"
-    )
+    assert row.note == ("needs 2 converged members, 1 of 8 converged; over 1 of 2 combinations of the other factors")
 
 
 def test_a_level_without_a_number_is_left_out_and_the_others_keep_their_ranks() -> None:
@@ -201,9 +191,7 @@ def test_levels_without_an_order_are_said_to_have_none() -> None:
     assert (row.lowest, row.highest) == ("tanh", "gru")
     assert row.note == "the levels of cell have no order but the study's"
     tables = over({"a": X[2], "b": X[4]}).results
-    tables = tuple(
-        replace(r, factors={"task": {"name": "flip_flop", "channels": k}}) for k, r in enumerate(tables)
-    )
+    tables = tuple(replace(r, factors={"task": {"name": "flip_flop", "channels": k}}) for k, r in enumerate(tables))
     row = dg.effects(StudyResult(name="s", results=tables)).iloc[0]
     assert row.n_levels == 2, "two tables of one name are two levels"
     assert "'channels': 1" in row.highest

@@ -47,12 +47,8 @@ def test_a_finished_run_gives_the_same_effects_from_its_files(tmp_path) -> None:
 def test_claims_train_and_measure_nothing_anew_and_what_changed_later_is_known(tmp_path, monkeypatch) -> None:
     first = run(tmp_path / "run", claims=CLAIMS)
     assert not first.provenance["claims_changed_since_training"]
-    monkeypatch.setattr(
-        "degeneracy.runs.running.train_members", lambda *_, **__: pytest.fail("trained again")
-    )
-    monkeypatch.setattr(
-        "degeneracy.runs.running.measure_recording", lambda *_, **__: pytest.fail("measured again")
-    )
+    monkeypatch.setattr("degeneracy.runs.running.train_members", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("degeneracy.runs.running.measure_recording", lambda *_, **__: pytest.fail("measured again"))
     later = run(tmp_path / "run", claims={"dynamics": {"measure": "procrustes", "margin": 5.0}})
     assert later.provenance["claims_changed_since_training"]
     assert dg.load_run(tmp_path / "run").provenance["claims_changed_since_training"]

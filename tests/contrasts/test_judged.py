@@ -27,9 +27,7 @@ def test_what_was_expected_is_held_against_the_verdict(expected: str, shift: flo
     study = over(values, dynamics={"margin": 0.05, "expected": {"task.channels": expected}})
     row = dg.effects(study).iloc[0]
     assert (row.expected, row.agreement) == (expected, says)
-    vague = dg.effects(
-        over({2: X[2], 3: X[2][::-1]}, dynamics={"expected": {"task.channels": expected}})
-    ).iloc[0]
+    vague = dg.effects(over({2: X[2], 3: X[2][::-1]}, dynamics={"expected": {"task.channels": expected}})).iloc[0]
     assert (vague.verdict, vague.agreement) == ("unclear", "unclear")
 
 
@@ -68,21 +66,14 @@ def test_verdicts_at_odds_with_their_interval_are_explained() -> None:
 
 def test_another_primary_measure_and_variant() -> None:
     two = Measured(
-        findings=tuple(
-            Finding(variant=v, value=jackknife.member_mean(X[2])) for v in ("driven", "autonomous")
-        )
+        findings=tuple(Finding(variant=v, value=jackknife.member_mean(X[2])) for v in ("driven", "autonomous"))
     )
     results = tuple(condition({"a": k}, {"dsa": two}, range(6)) for k in (1, 2))
-    table = dg.effects(
-        StudyResult(name="s", results=results, claims=Claims(dynamics={"variant": "autonomous"}))
-    )
+    table = dg.effects(StudyResult(name="s", results=results, claims=Claims(dynamics={"variant": "autonomous"})))
     assert table[table.primary].variant.unique().tolist() == ["autonomous"]
     assert dg.effects(StudyResult(name="s", results=results)).query("primary").variant.unique() == ["driven"]
     none = dg.effects(StudyResult(name="s", results=results, claims=Claims(dynamics={"variant": "gone"})))
-    assert (
-        none.query("primary").note.iloc[0]
-        == "dsa has no variant 'gone' in a=1; dsa has no variant 'gone' in a=2"
-    )
+    assert none.query("primary").note.iloc[0] == "dsa has no variant 'gone' in a=1; dsa has no variant 'gone' in a=2"
 
 
 def test_the_variant_of_a_measure_is_chosen_by_name_alone() -> None:
@@ -99,8 +90,7 @@ def test_the_variant_of_a_measure_is_chosen_by_name_alone() -> None:
 
 def at_losses(losses: dict, values: dict) -> StudyResult:
     results = tuple(
-        condition({"a": k}, {"dsa": mean_of(values[k])}, range(len(values[k])), losses=losses[k])
-        for k in values
+        condition({"a": k}, {"dsa": mean_of(values[k])}, range(len(values[k])), losses=losses[k]) for k in values
     )
     return StudyResult(name="s", results=results)
 
@@ -125,9 +115,7 @@ def test_too_few_members_of_matched_loss_are_said() -> None:
     study = at_losses({1: [1, 2, 3, 4, 5, 6], 2: [4, 4, 5, 6, 7, 8]}, {1: X[2], 2: X[4]})
     row = dg.effects(study).iloc[2]
     assert np.isnan(row.effect)
-    assert row.note == (
-        "final losses overlap too little: 3 of 6 networks of a=1 lie in the common range; 4 are needed"
-    )
+    assert row.note == ("final losses overlap too little: 3 of 6 networks of a=1 lie in the common range; 4 are needed")
 
 
 def test_matched_loss_is_common_within_each_combination_of_the_other_factors() -> None:
@@ -135,9 +123,7 @@ def test_matched_loss_is_common_within_each_combination_of_the_other_factors() -
     for result in factorial(np.random.default_rng(4)):
         base = {"tanh": 0.0, "gru": 100.0}[result.factors["network.cell"]]  # no range common to all
         losses = base + np.arange(8.0) + result.factors["task.channels"]
-        members = tuple(
-            replace(m, epoch_loss=np.array([x])) for m, x in zip(result.members, losses, strict=True)
-        )
+        members = tuple(replace(m, epoch_loss=np.array([x])) for m, x in zip(result.members, losses, strict=True))
         results.append(replace(result, members=members))
     table = dg.effects(StudyResult(name="s", results=tuple(results))).query("scale == 'value, matched loss'")
     channels, cell = table.to_dict("records")
@@ -149,8 +135,7 @@ def test_matched_loss_is_common_within_each_combination_of_the_other_factors() -
 def test_what_cannot_be_matched_says_why() -> None:
     study = over({2: X[2], 3: X[4]})
     given = tuple(
-        replace(r, members=tuple(replace(m, epoch_loss=np.zeros(0)) for m in r.members))
-        for r in study.results
+        replace(r, members=tuple(replace(m, epoch_loss=np.zeros(0)) for m in r.members)) for r in study.results
     )
     assert dg.effects(replace(study, results=given)).note.iloc[2] == "final training losses are not known"
     bare = tuple(replace(r, measured={"dsa": replace(r.measured["dsa"], arrays={})}) for r in study.results)

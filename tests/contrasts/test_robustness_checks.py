@@ -46,9 +46,7 @@ def test_checks_are_rows_of_the_effects_against_the_levels_expectation(folder: P
     assert set(table["check"]) == set(CHECKS), "all measures were taken"
     for row in table.itertuples():
         same = effects[
-            (effects["measure"] == row.measure)
-            & (effects["variant"] == row.variant)
-            & (effects["scale"] == row.scale)
+            (effects["measure"] == row.measure) & (effects["variant"] == row.variant) & (effects["scale"] == row.scale)
         ]
         np.testing.assert_equal(same["effect"].item(), row.effect)
         assert row.expected == {"dynamics": "down", "weights": "up", "behavior": ""}[row.level]

@@ -181,9 +181,7 @@ def tuned(out: Path, **_: Any) -> Any:
 VERBS: dict[str, Callable[..., Any]] = {
     "train, compiled": lambda **_: ensemble("tanh"),
     "train, autograd": lambda **_: ensemble("lstm", regularisers={"l2_activity": 0.1, "nuclear": 1e-3}),
-    "train, coupled": lambda **_: ensemble(
-        "leaky_tanh", coupling={"strength": 0.1, "distance": "procrustes"}
-    ),
+    "train, coupled": lambda **_: ensemble("leaky_tanh", coupling={"strength": 0.1, "distance": "procrustes"}),
     "sweep": lambda **_: dg.train_strengths(
         TASK,
         dg.Network(hidden_size=6),
@@ -218,10 +216,7 @@ VERBS: dict[str, Callable[..., Any]] = {
 @pytest.fixture(scope="module")
 def expected(made: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each verb gives in ordinary state."""
-    return {
-        name: numbers(verb(made=made, out=tmp_path_factory.mktemp("expected")))
-        for name, verb in VERBS.items()
-    }
+    return {name: numbers(verb(made=made, out=tmp_path_factory.mktemp("expected"))) for name, verb in VERBS.items()}
 
 
 def set_now() -> tuple[Any, ...]:

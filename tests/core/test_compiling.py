@@ -103,9 +103,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
-def test_what_is_damaged_is_made_anew(
-    kind: str, damage: str, start: Callable[[], Any], tmp_path: Path
-) -> None:
+def test_what_is_damaged_is_made_anew(kind: str, damage: str, start: Callable[[], Any], tmp_path: Path) -> None:
     start()(6.0)
     [file] = kept(tmp_path, kind)
     whole = file.read_bytes()
@@ -118,9 +116,7 @@ def test_what_is_damaged_is_made_anew(
 
 
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
-def test_files_that_cannot_be_read_or_written_do_no_harm(
-    kind: str, start: Callable[[], Any], tmp_path: Path
-) -> None:
+def test_files_that_cannot_be_read_or_written_do_no_harm(kind: str, start: Callable[[], Any], tmp_path: Path) -> None:
     """A folder of the file's name stands for all of them: also root can neither read nor replace it as a file."""
     start()(6.0)
     [file] = kept(tmp_path, kind)

@@ -98,9 +98,7 @@ def test_json_of_another_kind_or_version_is_named(tmp_path: Path) -> None:
     assert not isinstance(caught.value, DamagedFile), "an older file is nothing to repair"
     with pytest.raises(UserError, match="written by a later version of degeneracy"):
         read_json(file, kind="run", format=1)
-    file.write_text(
-        json.dumps({"format": 1, "study": {}}), encoding="utf-8"
-    )  # as it was before there were checksums
+    file.write_text(json.dumps({"format": 1, "study": {}}), encoding="utf-8")  # as it was before there were checksums
     with pytest.raises(UserError, match="written by an earlier version of degeneracy"):
         read_json(file, kind="run", format=2)
 
@@ -142,9 +140,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         read_json(tmp_path / "none")
 
 
-def test_a_file_that_may_not_be_read_is_not_called_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json(tmp_path / "y", WRITTEN)
 
     def refuse(_: Path) -> bytes:

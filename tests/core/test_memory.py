@@ -94,9 +94,7 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "memory.max").write_text("1000\n", encoding="utf-8")
     (tmp_path / "memory.current").write_text("900\n", encoding="utf-8")
     (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 50\n", encoding="utf-8")
-    monkeypatch.setattr(
-        "degeneracy.core.memory.CONTAINERS", ((str(tmp_path), "memory.max", "memory.current"),)
-    )
+    monkeypatch.setattr("degeneracy.core.memory.CONTAINERS", ((str(tmp_path), "memory.max", "memory.current"),))
     assert available_memory() == 150  # 100 are free, and 50 are files kept for later reading
     (tmp_path / "memory.max").write_text("max\n", encoding="utf-8")
     assert available_memory() > 10**7

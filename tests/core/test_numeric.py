@@ -305,9 +305,7 @@ class TestNamedDimensions:
         np.testing.assert_array_equal(real_array(named, "states", *self.LAYOUTS), X)
 
     def test_tables(self) -> None:
-        table = pd.DataFrame(
-            X[0], index=pd.Index(range(4), name="time"), columns=pd.Index(range(5), name="unit")
-        )
+        table = pd.DataFrame(X[0], index=pd.Index(range(4), name="time"), columns=pd.Index(range(5), name="unit"))
         np.testing.assert_array_equal(real_array(table.T, "states", *self.LAYOUTS), X[0])
         table.index.name = "id"  # incidental: read as it stands
         np.testing.assert_array_equal(real_array(table, "states", *self.LAYOUTS), X[0])
@@ -318,21 +316,16 @@ class TestNamedDimensions:
 
 
 def test_xarray() -> None:
-    xarray = (
-        importlib.import_module("xarray") if importlib.util.find_spec("xarray") else pytest.skip("no xarray")
-    )
+    xarray = importlib.import_module("xarray") if importlib.util.find_spec("xarray") else pytest.skip("no xarray")
     named = xarray.DataArray(STATES.transpose(2, 0, 3, 1), dims=("time", "network", "unit", "trial"))
     np.testing.assert_array_equal(member_arrays(named, "states", ("trial", "time", "unit")), STATES)
-    np.testing.assert_array_equal(
-        member_arrays(xarray.DataArray(STATES), "states", ("trial", "time", "unit")), STATES
-    )
+    np.testing.assert_array_equal(member_arrays(xarray.DataArray(STATES), "states", ("trial", "time", "unit")), STATES)
     with pytest.raises(UserError, match="a Dataset holds several variables"):
         member_arrays(xarray.Dataset({"a": named}), "states", ("trial", "time", "unit"))
     labelled = xarray.DataArray(np.ones((2, 3)), dims=("variant", "seed"), coords={"variant": ["a", "b"]})
     assert axis_labels(labelled, "variant", ("member", "variant")) == ("a", "b")
     angles = [
-        dg.measure_arrays(states=each, measures=["procrustes"]).distances["procrustes"]
-        for each in (named, STATES)
+        dg.measure_arrays(states=each, measures=["procrustes"]).distances["procrustes"] for each in (named, STATES)
     ]
     np.testing.assert_array_equal(*angles)
 
@@ -430,9 +423,7 @@ def test_rollout_takes_the_same() -> None:
         np.testing.assert_array_equal(ensemble.rollout(value)[0], expected)
     with pytest.raises(UserError, match=r"rollout: inputs: it has masked values \(1\)"):
         ensemble.rollout(masked(inputs))
-    with pytest.raises(
-        UserError, match=r"rollout: inputs: .* needed are \(trial, time, in\) or \(member, trial"
-    ):
+    with pytest.raises(UserError, match=r"rollout: inputs: .* needed are \(trial, time, in\) or \(member, trial"):
         ensemble.rollout(Named(inputs, "trial", "time", "unknown"))
 
 

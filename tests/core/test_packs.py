@@ -77,9 +77,7 @@ def test_appending_reads_no_record_again(tmp_path: Path, monkeypatch: pytest.Mon
     """So that the n-th member costs what the first does."""
     seen = []
     scan = packs.scan
-    monkeypatch.setattr(
-        packs, "scan", lambda path, start, size: seen.append(size - start) or scan(path, start, size)
-    )
+    monkeypatch.setattr(packs, "scan", lambda path, start, size: seen.append(size - start) or scan(path, start, size))
     pack = filled(tmp_path, 20)
     assert sum(seen) == (tmp_path / FILE).stat().st_size
     other = opened(tmp_path)
@@ -90,9 +88,7 @@ def test_appending_reads_no_record_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(seen) == 1
 
 
-def test_a_record_is_flushed_before_it_counts_as_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_is_flushed_before_it_counts_as_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
     def fsync(handle: int) -> None:
@@ -221,9 +217,7 @@ def test_a_record_of_another_kind_does_not_belong(tmp_path: Path) -> None:
         opened(tmp_path).records()
 
 
-def test_arrays_that_the_header_does_not_name_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_arrays_that_the_header_does_not_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(of_records, "_shapes", lambda arrays: {name: ["<f8", [7]] for name in arrays})
         filled(tmp_path, 1)
@@ -234,9 +228,7 @@ def test_arrays_that_the_header_does_not_name_are_refused(
 
 
 @pytest.mark.parametrize("look", [9, 13, 64])
-def test_the_next_record_is_seen_across_two_looks(
-    look: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_record_is_seen_across_two_looks(look: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_records, "_LOOK", look)
     for garbage in range(30, 40):
         folder = tmp_path / str(garbage)
@@ -258,15 +250,11 @@ def test_the_same_arrays_of_another_status_are_another_member(tmp_path: Path) ->
         if status == "converged":
             assert len(opened(folder).records()) == 1
         else:
-            with pytest.raises(
-                DamagedFile, match=r"its member 0 is another one than that in members-0001\.pack"
-            ):
+            with pytest.raises(DamagedFile, match=r"its member 0 is another one than that in members-0001\.pack"):
                 opened(folder).records()
 
 
-def test_a_disk_that_cannot_tell_holes_is_read_through(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_cannot_tell_holes_is_read_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise OSError(errno.EINVAL, "Invalid argument")
 
@@ -282,9 +270,7 @@ def test_of_two_members_that_differ_none_is_kept(tmp_path: Path) -> None:
     forged = opened(tmp_path / "forged")
     forged.append("member", "1", {"w": np.full((5, 5), 7.0)}, {"status": "converged"})
     (tmp_path / "c" / "members-0002.pack").write_bytes((tmp_path / "forged" / FILE).read_bytes())
-    with pytest.raises(
-        DamagedFile, match=r"members-0002.pack: its member 1 is another one than that in members-0001"
-    ):
+    with pytest.raises(DamagedFile, match=r"members-0002.pack: its member 1 is another one than that in members-0001"):
         values(opened(tmp_path / "c"))
     assert len(mend(opened(tmp_path / "c"))) == 2
     assert values(opened(tmp_path / "c")) == {"0": 0, "2": 2, "3": 3}
@@ -341,9 +327,7 @@ def test_a_sparse_file_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stops_at", ["write", "fsync"])
-def test_a_full_disk_leaves_what_was_there(
-    stops_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_what_was_there(stops_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack = filled(tmp_path)
     before = (tmp_path / FILE).read_bytes()
 

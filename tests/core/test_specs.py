@@ -31,9 +31,7 @@ def line(made) -> str:
 def test_each_mistake_is_one_line_that_names_the_field() -> None:
     assert line(lambda: Outer()) == "Outer: 'needed' is missing"
     assert line(lambda: Outer(needed="x")).startswith("Outer: needed = 'x' is wrong: ")
-    assert line(lambda: Inner(width=0)) == (
-        "Inner: width = 0 is wrong: Input should be greater than or equal to 1"
-    )
+    assert line(lambda: Inner(width=0)) == ("Inner: width = 0 is wrong: Input should be greater than or equal to 1")
     assert line(lambda: Inner(widht=3)) == "Inner: unknown key 'widht'; did you mean 'width'? (known: width)"
     assert line(lambda: Outer(needed=1, inner={"width": 0})).startswith("Inner: width = 0 is wrong")
 
@@ -81,10 +79,7 @@ def test_a_whole_part_is_varied_by_tables(part: str) -> None:
 
 def test_an_unknown_name_lists_the_known_and_the_closest() -> None:
     error = unknown_name("measure", "procrusts", ["dsa", "procrustes"], where="options")
-    assert (
-        str(error)
-        == "options: unknown measure 'procrusts'; did you mean 'procrustes'? (known: dsa, procrustes)"
-    )
+    assert str(error) == "options: unknown measure 'procrusts'; did you mean 'procrustes'? (known: dsa, procrustes)"
     assert "did you mean" not in str(unknown_name("measure", "xyz", ["dsa"]))
 
 
@@ -92,9 +87,7 @@ def test_specs_inside_specs_say_it_themselves() -> None:
     assert line(lambda: dg.Network(cell="gru2")).startswith("unknown cell 'gru2'; did you mean 'gru'?")
     assert "tau" in line(lambda: dg.Network(cell="leaky_tanh", cell_options={"tau": 3}))
     assert "unknown schedule 'cosine'" in line(lambda: dg.Training(schedule="cosine"))
-    assert "unknown key 'perid'" in line(
-        lambda: dg.Training(schedule={"name": "cosine_warm_restarts", "perid": 3})
-    )
+    assert "unknown key 'perid'" in line(lambda: dg.Training(schedule={"name": "cosine_warm_restarts", "perid": 3}))
 
 
 def test_a_training_keeps_its_schedules_fields_through_plain_data() -> None:
@@ -146,12 +139,6 @@ def test_choices_are_named_where_there_are_no_other_values() -> None:
 
 
 def test_who_writes_toml_is_told_of_lists_and_tables() -> None:
-    assert (
-        line(lambda: dg.Training(checkpoints=0.5)) == "Training: checkpoints = 0.5 is wrong: a list is needed"
-    )
-    assert (
-        line(lambda: dg.Training(regularisers=3)) == "Training: regularisers = 3 is wrong: a table is needed"
-    )
-    assert line(lambda: dg.Training(coupling=3)) == (
-        "Training: coupling = 3 is wrong: a table of its fields is needed"
-    )
+    assert line(lambda: dg.Training(checkpoints=0.5)) == "Training: checkpoints = 0.5 is wrong: a list is needed"
+    assert line(lambda: dg.Training(regularisers=3)) == "Training: regularisers = 3 is wrong: a table is needed"
+    assert line(lambda: dg.Training(coupling=3)) == ("Training: coupling = 3 is wrong: a table of its fields is needed")

@@ -90,9 +90,7 @@ def test_bytes_of_a_path_that_the_locale_does_not_know_are_read_as_utf_8() -> No
 
 
 def test_a_message_is_one_line_whatever_names_it_holds() -> None:
-    assert str(UserError("no 'a\nb\x1b[31m\u2028\x85\u202e\udc80'")) == (
-        r"no 'a\nb\x1b[31m\u2028\x85\u202e\udc80'"
-    )
+    assert str(UserError("no 'a\nb\x1b[31m\u2028\x85\u202e\udc80'")) == (r"no 'a\nb\x1b[31m\u2028\x85\u202e\udc80'")
     assert one_line(r"C:\runs, größe, 神经 🙂, no-break\xa0") == r"C:\runs, größe, 神经 🙂, no-break\xa0"
 
 

@@ -111,9 +111,7 @@ def dies_once(flag: Path) -> Call:
     return Call(exec, (code, {"flag": flag}))
 
 
-def test_a_call_whose_worker_is_killed_is_made_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_call_whose_worker_is_killed_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     calls = [Call(pow, (k, 2)) for k in range(5)]
     calls.insert(2, dies_once(tmp_path / "flag"))
     values = list(spread(calls, jobs=2))
@@ -183,9 +181,7 @@ def test_it_is_made_again_with_nothing_beside_it(tmp_path: Path) -> None:
     )
     calls = [Call(exec, (code, {"flag": tmp_path / f"first{k}"})) for k in range(2)]
     assert list(spread(calls, jobs=2)) == [None, None]
-    times = sorted(
-        tuple(map(float, file.read_text(encoding="utf-8").split())) for file in tmp_path.glob("times*")
-    )
+    times = sorted(tuple(map(float, file.read_text(encoding="utf-8").split())) for file in tmp_path.glob("times*"))
     assert len(times) == 2
     assert times[0][1] <= times[1][0]
 

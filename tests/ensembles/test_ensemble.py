@@ -133,9 +133,7 @@ def test_modules_run_as_in_torch(kind: type, options: dict, bias: bool) -> None:
         with torch.no_grad():
             expected, _ = core(inputs)
             # float32, 9 steps of 6 units: rounding near 1e-6 of the largest state.
-            np.testing.assert_allclose(
-                states[k], expected.numpy(), rtol=1e-5, atol=1e-5 * expected.abs().max()
-            )
+            np.testing.assert_allclose(states[k], expected.numpy(), rtol=1e-5, atol=1e-5 * expected.abs().max())
             read = readout(expected).numpy()
             np.testing.assert_allclose(outputs[k], read, rtol=1e-5, atol=1e-5 * np.abs(read).max())
     assert [member.status for member in ensemble.members] == ["given", "given"]

@@ -199,9 +199,7 @@ def test_the_modules_are_left_as_they_were(make: str) -> None:
     assert [part.training for part in parts] == training
     after = [{name: id(value) for name, value in vars(part).items() if name != "training"} for part in parts]
     assert after == before
-    for value, kept in zip(
-        (*core.state_dict().values(), *readout.state_dict().values()), values, strict=True
-    ):
+    for value, kept in zip((*core.state_dict().values(), *readout.state_dict().values()), values, strict=True):
         assert torch.equal(value, kept)
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert torch.get_num_threads() == threads

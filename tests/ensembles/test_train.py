@@ -57,9 +57,7 @@ def test_a_sweep_is_one_ensemble_a_strength(jobs: int) -> None:
 
 def test_coupled_members_see_those_of_their_own_strength() -> None:
     training = TRAINING.replace(coupling={"strength": 1.0, "n_trials": 4, "n_samples": 16})
-    swept = dg.train_strengths(
-        TASK, NETWORK, training, strengths={"l2": [0.0, 0.1]}, seeds=[0, 1], progress=False
-    )
+    swept = dg.train_strengths(TASK, NETWORK, training, strengths={"l2": [0.0, 0.1]}, seeds=[0, 1], progress=False)
     for strength, ensemble in zip([0.0, 0.1], swept, strict=True):
         own = training.replace(regularisers={"l2": strength})
         assert_same(ensemble.params(), dg.train(TASK, NETWORK, own, seeds=[0, 1], progress=False).params())

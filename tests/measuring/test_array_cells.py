@@ -114,11 +114,7 @@ def networks(cell: str, n_members: int = N_MEMBERS, **options: Any) -> tuple[Cel
     states, _ = forward(kind, params, torch.from_numpy(inputs).expand(n_members, -1, -1, -1), {})
     gates, biases = kind.gates, [params[name] for name in kind.biases]
     shape = (n_members, gates, N_UNITS) if gates > 1 else (n_members, N_UNITS)
-    bias = (
-        torch.stack([one.reshape(shape) for one in biases], dim=-2)
-        if len(biases) > 1
-        else biases[0].reshape(shape)
-    )
+    bias = torch.stack([one.reshape(shape) for one in biases], dim=-2) if len(biases) > 1 else biases[0].reshape(shape)
     arrays = {
         "states": kind.hidden(states).numpy(),
         "weights": params["W_rec"].reshape(*shape, N_UNITS).numpy(),
@@ -146,9 +142,7 @@ class TestNoCell:
             assert "give cell=" in row["note"], row["note"]
         assert set(result.missing) == set(NEED_A_CELL)
         assert result.spec["cell"] == "not given"
-        assert all(
-            "units are reordered, neither flipped nor rescaled" in row["note"] for row in rows(result, "pif")
-        )
+        assert all("units are reordered, neither flipped nor rescaled" in row["note"] for row in rows(result, "pif"))
         assert np.isfinite([row["value"] for row in rows(result, "effective_rank")]).all()
 
     def test_all_that_the_step_needs_is_named_at_once(self) -> None:
@@ -168,13 +162,9 @@ class TestNoCell:
 
     def test_shapes_with_gates_have_to_agree(self) -> None:
         _, _, arrays = networks("gru")
-        with pytest.raises(
-            UserError, match=r"bias: member 0 has shape \(6,\), its recurrent weights have 3 gates"
-        ):
+        with pytest.raises(UserError, match=r"bias: member 0 has shape \(6,\), its recurrent weights have 3 gates"):
             dg.measure_arrays(weights=arrays["weights"], bias=arrays["bias"][:, 0, 0], measures=["pif"])
-        with pytest.raises(
-            UserError, match=r"\(member, post, pre\) or \(member, gate, post, pre\) is needed"
-        ):
+        with pytest.raises(UserError, match=r"\(member, post, pre\) or \(member, gate, post, pre\) is needed"):
             dg.measure_arrays(weights=arrays["weights"][:, :, :, :, None], measures=["pif"])
 
 
@@ -187,8 +177,7 @@ class TestTheirOwnEquations:
             [arrays["states"].reshape(N_MEMBERS, -1, N_UNITS), np.zeros((N_MEMBERS, 1, N_UNITS))], 1
         )
         expected = [
-            fixed_points_by_root(w, b, s)
-            for w, b, s in zip(arrays["weights"], arrays["bias"], starts, strict=True)
+            fixed_points_by_root(w, b, s) for w, b, s in zip(arrays["weights"], arrays["bias"], starts, strict=True)
         ]
         given = few("fixed_points", "signed_pif", "pif")
         by_name = dg.measure_arrays(**arrays, cell="mine:LeakySoftplus", **given)
@@ -200,10 +189,7 @@ class TestTheirOwnEquations:
             for k, h in zip(by_name.fixed_points["member"], by_name.fixed_points["position"], strict=True)
         ]
         np.testing.assert_allclose(residual, 0, atol=1e-9)  # positions are known to 1e-10 in speed
-        assert (
-            "units may not change sign in a cell of symmetry 'permutation'"
-            in rows(by_name, "signed_pif")[0]["note"]
-        )
+        assert "units may not change sign in a cell of symmetry 'permutation'" in rows(by_name, "signed_pif")[0]["note"]
         for cell in (mine.LeakySoftplus, mine.LeakySoftplus(alpha=0.2)):
             again = dg.measure_arrays(**arrays, cell=cell, **given)
             np.testing.assert_array_equal(again.fixed_points["position"], by_name.fixed_points["position"])
@@ -213,16 +199,12 @@ class TestTheirOwnEquations:
         arrays = dale(0.2)
         top = float(arrays["states"][0].max())
         assert top > 2
-        with pytest.raises(
-            UserError, match=rf"states: member 0 reaches {top:.4g}, and states of a cell 'tanh' are"
-        ):
+        with pytest.raises(UserError, match=rf"states: member 0 reaches {top:.4g}, and states of a cell 'tanh' are"):
             dg.measure_arrays(**arrays, cell="tanh", measures=["pif"])
 
     @pytest.mark.usefixtures("mine")
     def test_other_options_do_not_lead_from_state_to_state(self) -> None:
-        with pytest.raises(
-            UserError, match=r"member 0 does not move as a cell 'mine:LeakySoftplus' .* misses by \d+%"
-        ):
+        with pytest.raises(UserError, match=r"member 0 does not move as a cell 'mine:LeakySoftplus' .* misses by \d+%"):
             dg.measure_arrays(**dale(0.2), cell="mine:LeakySoftplus", cell_options={"alpha": 0.4})
 
     @pytest.mark.usefixtures("mine")
@@ -243,9 +225,7 @@ def test_arrays_of_networks_measure_as_the_networks_themselves(cell: str) -> Non
     # Biases of gated cells come as (member, gate * unit), and are given as (member, gate, bias, unit).
     biases = [value for name, value in weights.items() if name in CELLS[cell].biases]
     stacked = (
-        biases[0]
-        if len(biases) == 1
-        else np.stack([each.reshape(N_MEMBERS, -1, N_UNITS) for each in biases], axis=2)
+        biases[0] if len(biases) == 1 else np.stack([each.reshape(N_MEMBERS, -1, N_UNITS) for each in biases], axis=2)
     )
     assert weights["W_rec"].shape[1:-1] in ((N_UNITS,), (3, N_UNITS))
     measures = ["signed_pif", "pif", "orthogonal", "effective_rank"]
@@ -320,10 +300,7 @@ class TestWhichCell:
         _, _, arrays = networks("gru")
         arrays["bias"] = arrays["bias"][:, :, 0]
         result = dg.measure_arrays(**arrays, cell="gru", measures=["fixed_points", "cka"])
-        assert (
-            "cell 'gru' has 2 biases per unit and gate (bias, bias_rec), 1 given"
-            in result.missing["fixed_points"]
-        )
+        assert "cell 'gru' has 2 biases per unit and gate (bias, bias_rec), 1 given" in result.missing["fixed_points"]
 
     def test_members_of_different_sizes_have_no_common_step(self) -> None:
         _, _, arrays = networks("tanh")
@@ -357,9 +334,7 @@ class TestRange:
         outside = (low - 20.0, high + 20.0) if np.isfinite(kind.state_range[1]) else (low - 20.0,)
         for value in outside:
             wrong = [states[0], np.append(states[1], value).reshape(1, 1, 4)]
-            with pytest.raises(
-                UserError, match=rf"member 1 reaches {value:.4g}, and states of a cell '{cell}' are"
-            ):
+            with pytest.raises(UserError, match=rf"member 1 reaches {value:.4g}, and states of a cell '{cell}' are"):
                 check_range("states", wrong, kind)
             with pytest.raises(UserError, match=bounds):
                 check_range("states", wrong, kind)
@@ -403,9 +378,7 @@ class TestStep:
         result = dg.measure_arrays(**given, cell=cell, cell_options=options, **few("fixed_points"))
         assert not result.missing
 
-    @pytest.mark.parametrize(
-        ("cell", "other"), [("tanh", "relu"), ("relu", "tanh"), ("tanh", "gru"), ("gru", "tanh")]
-    )
+    @pytest.mark.parametrize(("cell", "other"), [("tanh", "relu"), ("relu", "tanh"), ("tanh", "gru"), ("gru", "tanh")])
     def test_and_not_that_of_others(self, cell: str, other: str) -> None:
         _, _, arrays = networks(cell)
         _, _, others = networks(other)
@@ -439,9 +412,7 @@ class TestStep:
         """h = tanh(W h + W_in m + b), m the mean input, at every point that is found."""
         _, _, arrays = networks("tanh")
         options = {"fixed_points": {"n_starts": 16, "input": "mean"}}
-        points = dg.measure_arrays(
-            **arrays, cell="tanh", measures=["fixed_points"], options=options
-        ).fixed_points
+        points = dg.measure_arrays(**arrays, cell="tanh", measures=["fixed_points"], options=options).fixed_points
         mean = arrays["inputs"].mean((0, 1))
         assert len(points["member"]) >= N_MEMBERS
         for k, h in zip(points["member"], points["position"], strict=True):
@@ -483,9 +454,7 @@ class TestSaid:
         given = {"weights": arrays["weights"], **few("signed_pif", "pif")}
         named = dg.report(dg.measure_arrays(**given, cell="tanh"), tmp_path / "a" / "report.html")
         assert "cell: tanh" in named.read_text(encoding="utf-8")
-        bare = dg.report(dg.measure_arrays(**given), tmp_path / "b" / "report.html").read_text(
-            encoding="utf-8"
-        )
+        bare = dg.report(dg.measure_arrays(**given), tmp_path / "b" / "report.html").read_text(encoding="utf-8")
         assert "give cell=" in bare
         assert "not given" in bare
         assert "cell: tanh" not in bare
@@ -525,9 +494,7 @@ class TestNames:
         assert set(dg.measure_arrays(**given).table["variant"]) == {"longer", "kicked"}
         same = dg.measure_arrays(**given, ood_variants=["longer", "kicked"])
         assert set(same.table["variant"]) == {"longer", "kicked"}
-        with pytest.raises(
-            UserError, match="ood_variants: kicked, longer, but ood_errors names them longer, kicked"
-        ):
+        with pytest.raises(UserError, match="ood_variants: kicked, longer, but ood_errors names them longer, kicked"):
             dg.measure_arrays(**given, ood_variants=["kicked", "longer"])
 
 

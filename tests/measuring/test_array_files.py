@@ -53,9 +53,7 @@ def refused(path: Path, says: str) -> None:
 
 
 class TestRead:
-    @pytest.mark.parametrize(
-        "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-    )
+    @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     def test_every_compression(self, tmp_path: Path, method: int) -> None:
         path = archive(tmp_path / "a.npz", {"states.npy": npy(STATES)}, method)
         np.testing.assert_array_equal(dg.load_arrays(path)["states"], STATES)
@@ -81,12 +79,8 @@ class TestRead:
         np.testing.assert_array_equal(arguments["states"], STATES)
         assert set(arguments) == {"cell", "cell_options", "ood_variants", "states", "inputs"}
 
-    def test_more_members_than_a_small_archive_counts(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(
-            zipfile, "ZIP_FILECOUNT_LIMIT", 2
-        )  # of 65,535, above which the count stands elsewhere
+    def test_more_members_than_a_small_archive_counts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 2)  # of 65,535, above which the count stands elsewhere
         path = archive(tmp_path / "a.npz", {f"states_{k}.npy": npy(one) for k, one in enumerate(STATES)})
         content = path.read_bytes()
         assert content[-12:-10] == b"\x03\x00"  # zipfile writes both counts, as far as they go
@@ -137,9 +131,7 @@ class TestRefused:
         np.savez(tmp_path / "a.npz", states=np.array([{}, None], dtype=object))
         refused(tmp_path / "a.npz", "it holds Python objects")
 
-    @pytest.mark.parametrize(
-        "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-    )
+    @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     def test_damaged_values(self, tmp_path: Path, method: int) -> None:
         path = archive(tmp_path / "a.npz", {"states.npy": npy(STATES)}, method)
         content = bytearray(path.read_bytes())
@@ -230,9 +222,7 @@ class TestMemory:
 
         monkeypatch.setattr(array_files.np, "empty", limited)
 
-    @pytest.mark.parametrize(
-        "shape", ["(4294967296,)", "(65536, 65536)", f"({10**30},)", "(4294967296, 0, 1)"]
-    )
+    @pytest.mark.parametrize("shape", ["(4294967296,)", "(65536, 65536)", f"({10**30},)", "(4294967296, 0, 1)"])
     @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
     def test_a_claim_beyond_what_is_there(self, tmp_path: Path, shape: str, method: int) -> None:
         refused(archive(tmp_path / "a.npz", {"states.npy": header(shape) + bytes(64)}, method), DAMAGED)
@@ -249,18 +239,12 @@ class TestMemory:
         monkeypatch.setattr(array_files, "available_memory", lambda: 2**22)
         np.savez_compressed(tmp_path / "a.npz", states=np.zeros(10**6))
         refused(tmp_path / "a.npz", r"cannot read .*: its arrays take 8 MB of memory, and 4\.19 MB are free")
-        np.savez_compressed(
-            tmp_path / "a.npz", states=np.zeros(10**5, np.float32), weights=np.zeros(4 * 10**5)
-        )
+        np.savez_compressed(tmp_path / "a.npz", states=np.zeros(10**5, np.float32), weights=np.zeros(4 * 10**5))
         refused(tmp_path / "a.npz", r"its arrays take 4\.4 MB of memory")
-        np.savez_compressed(
-            tmp_path / "a.npz", states=np.zeros(10**5, np.float32), weights=np.zeros(3 * 10**5)
-        )
+        np.savez_compressed(tmp_path / "a.npz", states=np.zeros(10**5, np.float32), weights=np.zeros(3 * 10**5))
         assert set(dg.load_arrays(tmp_path / "a.npz")) == {"states", "weights"}
 
-    def test_a_list_of_members_as_long_as_the_file(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_list_of_members_as_long_as_the_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(array_files, "MAX_READ", 2**16)
         refused(archive(tmp_path / "a.npz", {f"states_{k}.npy": b"" for k in range(2000)}), DAMAGED)
 

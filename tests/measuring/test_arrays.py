@@ -47,9 +47,7 @@ def test_alignments_of_arrays_need_the_states_before_training() -> None:
     given = {"states": STATES, "weights": WEIGHTS, "measures": [*asked, "orthogonal", "effective_rank"]}
     bare = dg.measure_arrays(**given)
     assert bare.missing["representation_alignment"] == "needs untrained: not given (untrained_states)"
-    assert (
-        bare.missing["kernel_alignment"] == "needs tangent kernel: gradients are of the networks themselves"
-    )
+    assert bare.missing["kernel_alignment"] == "needs tangent kernel: gradients are of the networks themselves"
     weights_alone = dg.measure_arrays(**given, initial_weights=INITIAL)
     assert "states before training" in weights_alone.missing["representation_alignment"]
     full = dg.measure_arrays(**given, untrained_states=[2 * x for x in STATES])
@@ -63,9 +61,7 @@ def test_fixed_points_of_a_cell_with_options_are_not_guessed() -> None:
     given = {"states": np.tanh(STATES), "weights": WEIGHTS, "bias": BIAS, "cell": "leaky_tanh"}
     given |= {"measures": ["fixed_points", "pif"], "options": {"fixed_points": {"n_starts": 4}}}
     leaky = dg.measure_arrays(**given, cell_options={"dt_ms": 20.0})
-    assert (
-        "cell 'leaky_tanh' are not known: give cell_options (tau_ms, form)" in leaky.missing["fixed_points"]
-    )
+    assert "cell 'leaky_tanh' are not known: give cell_options (tau_ms, form)" in leaky.missing["fixed_points"]
     options = {"dt_ms": 20.0, "tau_ms": 100.0, "form": "rate"}
     assert not dg.measure_arrays(**given, cell_options=options).missing
     current = dg.measure_arrays(**given, cell_options=options | {"form": "current"})
@@ -109,9 +105,7 @@ def test_nothing_given_is_dropped_in_silence(given: dict, message: str) -> None:
 def test_a_reference_that_cannot_be_aligned_costs_the_reference_alone() -> None:
     # A ring of rectified units has scales to normalise; shuffled, some unit has no weights in or none out.
     ring = np.roll(np.eye(N_UNITS), 1, axis=1) * RNG.uniform(1, 2, size=(N_MEMBERS, N_UNITS, N_UNITS))
-    result = dg.measure_arrays(
-        weights=ring, cell="relu", measures=["pif"], options={"pif": {"n_restarts": 1}}
-    )
+    result = dg.measure_arrays(weights=ring, cell="relu", measures=["pif"], options={"pif": {"n_restarts": 1}})
     found = row(result, "recurrent")
     assert np.isfinite(found["value"])
     assert np.isnan(found["reference"])
@@ -172,15 +166,11 @@ def test_one_trial_too_short_for_halves_costs_its_own_row() -> None:
     assert "blocks" in result.missing["dsa"]
     assert list(result.measured) == ["participation_ratio"]
     whole = {"dsa": {"halves": False, "rank": 3, "n_starts": 4}}
-    assert np.isfinite(
-        row(dg.measure_arrays(states=states, measures=["dsa"], options=whole), "driven")["value"]
-    )
+    assert np.isfinite(row(dg.measure_arrays(states=states, measures=["dsa"], options=whole), "driven")["value"])
 
 
 def test_the_options_of_a_measure_without_data_do_not_matter() -> None:
-    found = dg.measure_arrays(
-        weights=np.random.default_rng(0).normal(size=(3, 4, 4)), measures=["dsa", "pif"]
-    )
+    found = dg.measure_arrays(weights=np.random.default_rng(0).normal(size=(3, 4, 4)), measures=["dsa", "pif"])
     assert found.missing == {"dsa": "needs states: not given (states)"}
 
 

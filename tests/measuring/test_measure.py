@@ -53,9 +53,7 @@ def same(a: Measured, b: Measured) -> None:
             x, y = getattr(mine, name), getattr(theirs, name)
             assert (x is None) == (y is None)
             if x is not None:
-                assert np.array_equal(
-                    [x.value, *x.leave_one_out], [y.value, *y.leave_one_out], equal_nan=True
-                )
+                assert np.array_equal([x.value, *x.leave_one_out], [y.value, *y.leave_one_out], equal_nan=True)
     for kind in ("distances", "arrays", "diagnostics"):
         x, y = getattr(a, kind), getattr(b, kind)
         assert x.keys() == y.keys()
@@ -88,9 +86,7 @@ def test_results_do_not_depend_on_the_number_of_processes(ensemble: dg.Ensemble)
 
 def test_options_reach_the_measure(ensemble: dg.Ensemble) -> None:
     angle = dg.measure(ensemble, TASK, measures=["procrustes"], probe=PROBE)
-    linear = dg.measure(
-        ensemble, TASK, measures=["procrustes"], options={"procrustes": {"alpha": 0.0}}, probe=PROBE
-    )
+    linear = dg.measure(ensemble, TASK, measures=["procrustes"], options={"procrustes": {"alpha": 0.0}}, probe=PROBE)
     assert not np.allclose(angle.distances["procrustes"], linear.distances["procrustes"])
     assert linear.spec["measures"] == {"procrustes": {"estimator": "cross_validated", "alpha": 0.0}}
     assert linear.spec["probe"]["n_trials"] == 6
@@ -129,12 +125,8 @@ def test_options_reach_the_measure(ensemble: dg.Ensemble) -> None:
         ([3], {}, "a subclass of Measure, a function of a recording or an object with fit_score is needed"),
     ],
 )
-def test_mistakes_are_said_before_anything_is_measured(
-    measures, options, message: str, ensemble, monkeypatch
-) -> None:
-    monkeypatch.setattr(
-        "degeneracy.measuring.measure.record", lambda *_: pytest.fail("recorded before checking")
-    )
+def test_mistakes_are_said_before_anything_is_measured(measures, options, message: str, ensemble, monkeypatch) -> None:
+    monkeypatch.setattr("degeneracy.measuring.measure.record", lambda *_: pytest.fail("recorded before checking"))
     with pytest.raises(UserError) as caught:
         dg.measure(ensemble, TASK, measures=measures, options=options)
     assert message in str(caught.value)
@@ -154,9 +146,7 @@ def test_members_that_did_not_converge_are_counted_and_left_out(ensemble: dg.Ens
     assert (row.n_members, row.n_converged) == (3, 2)
     assert [member.status for member in result.members] == ["converged", "not converged", "converged"]
     whole = dg.measure(ensemble, TASK, measures=["procrustes"], probe=PROBE)
-    assert result.distances["procrustes"][0, 1] == pytest.approx(
-        whole.distances["procrustes"][0, 2], abs=1e-6
-    )
+    assert result.distances["procrustes"][0, 1] == pytest.approx(whole.distances["procrustes"][0, 2], abs=1e-6)
 
 
 @pytest.mark.parametrize("n_converged", [0, 1])
@@ -164,8 +154,7 @@ def test_too_few_converged_members_make_rows_with_the_reason(n_converged: int, e
     from dataclasses import replace
 
     members = tuple(
-        replace(m, status="converged" if k < n_converged else "diverged")
-        for k, m in enumerate(ensemble.members)
+        replace(m, status="converged" if k < n_converged else "diverged") for k, m in enumerate(ensemble.members)
     )
     result = dg.measure(replace(ensemble, members=members), TASK)
     assert set(result.table.measure) == set(ON_FLIP_FLOP)

@@ -94,9 +94,7 @@ def test_behavior_may_have_trials_of_its_own(network: dict, monkeypatch) -> None
         assert all(draw["length_2x"].shape[1] == 150 for draw in many.noisy_outputs)
         drawn = many.noisy_outputs[0]["in_distribution"] - many.behavior["in_distribution"].outputs
         blocks = drawn[:, :64], drawn[:, 64:128]
-        assert not any(np.allclose(*(block[k] for block in blocks)) for k in range(3)), (
-            "drawn anew in each block"
-        )
+        assert not any(np.allclose(*(block[k] for block in blocks)) for k in range(3)), "drawn anew in each block"
         findings = dg.MEASURES["output_distance"]()(many).findings
         assert all(one.floor.value > 0 for one in findings), "their noise, on these trials"
     # Block by block or all at once: pushes and lesions of a trial are the same.
@@ -123,9 +121,7 @@ def test_what_a_measure_sees_of_the_probe() -> None:
 def test_errors_are_those_of_the_tasks_variants(ensemble: dg.Ensemble, recording: Recording) -> None:
     assert list(recording.behavior) == ["in_distribution", *TASK.variants(), "state_kick", "lesion"]
     assert set(probe_descriptions(TASK, PROBE)) == set(recording.behavior)
-    for name, sample in [("in_distribution", TASK.sample)] + [
-        (n, v.sample) for n, v in TASK.variants().items()
-    ]:
+    for name, sample in [("in_distribution", TASK.sample)] + [(n, v.sample) for n, v in TASK.variants().items()]:
         trials = sample(Streams([0], "probe"), 6)
         _, outputs = ensemble.rollout(trials.inputs[0])
         squared = ((outputs - trials.targets[0].numpy()) ** 2).mean(-1)  # (member, trial, time)
@@ -149,9 +145,7 @@ def test_before_training_is_the_initial_network(ensemble: dg.Ensemble, recording
     assert recording.untrained.untrained is None
 
 
-def test_tangent_kernels_are_of_the_probe_trials_before_and_after(
-    ensemble: dg.Ensemble, recording: Recording
-) -> None:
+def test_tangent_kernels_are_of_the_probe_trials_before_and_after(ensemble: dg.Ensemble, recording: Recording) -> None:
     inputs = probe_trials().inputs[0]
     for initial, found in ((False, recording), (True, recording.untrained)):
         params = ensemble.params(initial=initial)
@@ -250,8 +244,7 @@ def test_at_least_one_unit_is_silenced(ensemble: dg.Ensemble, recording: Recordi
 def test_the_share_of_silenced_units_is_rounded(ensemble: dg.Ensemble) -> None:
     # Of 8 units 0.2 are 1.6, so 2 as by 0.25, and 0.3 are 2.4.
     errors = [
-        record(ensemble, TASK, Probe(n_trials=6, lesion=share)).behavior["lesion"].errors
-        for share in (0.25, 0.2, 0.3)
+        record(ensemble, TASK, Probe(n_trials=6, lesion=share)).behavior["lesion"].errors for share in (0.25, 0.2, 0.3)
     ]
     assert np.array_equal(errors[0], errors[1])
     assert np.array_equal(errors[0], errors[2])
@@ -277,9 +270,7 @@ def test_the_step_function_is_one_step_of_the_network(cell: str) -> None:
     assert hidden.shape == (3, 4, N)
     torch.testing.assert_close(hidden, ensemble.cell.hidden(double), rtol=0, atol=0)
     some = step.select([2, 0])
-    torch.testing.assert_close(
-        some.step(start[[2, 0]].double(), inputs[[2, 0], :, 0].double()), double[[2, 0]]
-    )
+    torch.testing.assert_close(some.step(start[[2, 0]].double(), inputs[[2, 0], :, 0].double()), double[[2, 0]])
     assert torch.equal(some.visited, step.visited[[2, 0]])
 
 

@@ -145,9 +145,7 @@ def test_a_planted_difference_is_found_with_its_sign(first: int) -> None:
 
 def test_shared_members_make_a_closer_comparison() -> None:
     """Ensembles that differ by a constant factor: members with one seed vary together."""
-    shared, apart = (
-        compare(some_result(), some_result(scale=1.2, first=first)).iloc[0] for first in (0, 100)
-    )
+    shared, apart = (compare(some_result(), some_result(scale=1.2, first=first)).iloc[0] for first in (0, 100))
     assert shared.difference == apart.difference
     assert shared.ci_high - shared.ci_low < 0.5 * (apart.ci_high - apart.ci_low)
 
@@ -161,9 +159,7 @@ def test_members_are_paired_by_their_labels_and_not_by_their_places() -> None:
         return some_result(first=first, measured={"procrustes": Measured(findings=(finding,))})
 
     result = of(np.array([*none, *seeds]) + own, 0)
-    paired, apart = (
-        compare(result, of(np.array([*seeds, *none]) - own, first)).iloc[0] for first in (4, 100)
-    )
+    paired, apart = (compare(result, of(np.array([*seeds, *none]) - own, first)).iloc[0] for first in (4, 100))
     assert paired.difference == apart.difference
     assert paired.ci_high - paired.ci_low < 0.05 * (apart.ci_high - apart.ci_low)
 

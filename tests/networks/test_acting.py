@@ -16,9 +16,7 @@ from degeneracy.networks import CELLS, Network, forward, initial_params, weights
 from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, LSTMCell, Params, TanhCell
 
 N, N_IN, N_OUT = 6, 2, 2
-ALL: dict[str, Cell] = {name: kind() for name, kind in CELLS.items()} | {
-    "leaky current": LeakyTanhCell(form="current")
-}
+ALL: dict[str, Cell] = {name: kind() for name, kind in CELLS.items()} | {"leaky current": LeakyTanhCell(form="current")}
 MEASURES = ("pif", "signed_pif", "orthogonal", "effective_rank", "weight_change")
 
 
@@ -48,9 +46,7 @@ def test_of_the_gates_that_a_cell_names_only_the_sum_of_biases_acts(name: str) -
     params = params_of(cell)
     for gate in range(cell.gates):
         moved = shifted(cell, params, (gate,))
-        same = torch.allclose(
-            outputs(cell, moved), outputs(cell, params), rtol=0, atol=1e-12
-        )  # float64 rounding
+        same = torch.allclose(outputs(cell, moved), outputs(cell, params), rtol=0, atol=1e-12)  # float64 rounding
         assert same == (gate in cell.summed_biases), gate
     assert {name: kind.summed_biases for name, kind in CELLS.items() if kind.summed_biases} == {
         "gru": (0, 1),
@@ -71,10 +67,7 @@ def test_networks_that_differ_in_how_a_sum_is_split_are_at_distance_0(name: str)
     if name == "gru":  # the candidate's biases are no such freedom
         other = shifted(cell, params, (2,))
         weights[1] = member_weights(cell, other)[0]
-        assert (
-            dg.MEASURES["pif"]()(Recording(members=("0", "1"), weights=weights)).distances["joint"][0, 1]
-            > 0.1
-        )
+        assert dg.MEASURES["pif"]()(Recording(members=("0", "1"), weights=weights)).distances["joint"][0, 1] > 0.1
 
 
 def test_references_do_not_know_how_a_sum_is_split_either() -> None:
@@ -91,10 +84,7 @@ def test_references_do_not_know_how_a_sum_is_split_either() -> None:
         untrained = Recording(members=("0", "1", "2"), weights=then)
         recording = Recording(members=("0", "1", "2"), weights=now, untrained=untrained)
         tables.append(
-            [
-                (f.value.value, f.floor.value, f.reference.value)
-                for f in dg.MEASURES["pif"]()(recording).findings
-            ]
+            [(f.value.value, f.floor.value, f.reference.value) for f in dg.MEASURES["pif"]()(recording).findings]
         )
     np.testing.assert_allclose(tables[1], tables[0], rtol=1e-12, atol=1e-12)  # float64 rounding of the sums
 
@@ -278,9 +268,7 @@ def test_states_that_are_not_finite_say_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", [Unconnected, Halved, Unsaid])
-def test_weights_that_are_not_what_acts_are_not_measured(
-    kind: type[Cell], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_are_not_what_acts_are_not_measured(kind: type[Cell], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CELLS, kind.name, kind)
     task = dg.tasks.FlipFlop(channels=2, n_steps=10, threshold=9.0)
     training = dg.Training(batch_size=4, steps_per_epoch=2, max_epochs=1, patience=0)

@@ -73,9 +73,7 @@ def test_the_lstm_state_is_hidden_and_memory() -> None:
         for parameter, value in zip(core.parameters(), own, strict=True):
             parameter.copy_(value[0])
         _, (hidden, memory) = core(inputs[0])
-    torch.testing.assert_close(
-        states[0, :, -1], torch.cat([hidden[0], memory[0]], -1), rtol=1e-10, atol=1e-10
-    )
+    torch.testing.assert_close(states[0, :, -1], torch.cat([hidden[0], memory[0]], -1), rtol=1e-10, atol=1e-10)
 
 
 def test_leaky_units_without_a_leak_are_tanh_units() -> None:
@@ -144,9 +142,7 @@ def test_noise_in_the_stationary_state_does_not_depend_on_the_time_step() -> Non
         inputs = torch.zeros(1, 400, 400, 1, dtype=torch.float64)
         states, _ = forward(network.build_cell(), params, inputs, {"unit": noise["unit"].double()})
         found = states[:, :, -1].std().item()
-        assert found == pytest.approx(
-            0.01 / (1 - dt / 200) ** 0.5, rel=0.12
-        )  # sd of the sd: 1 / sqrt(800) = 3.5%
+        assert found == pytest.approx(0.01 / (1 - dt / 200) ** 0.5, rel=0.12)  # sd of the sd: 1 / sqrt(800) = 3.5%
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -96,17 +96,13 @@ def test_the_clipped_norm_weighs_groups() -> None:
 
 @pytest.mark.parametrize("cell", ["tanh", "leaky_tanh", "current"])
 def test_states_change_alike_at_every_width(cell: str) -> None:
-    options = (
-        {"cell": "leaky_tanh", "cell_options": {"form": "current"}} if cell == "current" else {"cell": cell}
-    )
+    options = {"cell": "leaky_tanh", "cell_options": {"form": "current"}} if cell == "current" else {"cell": cell}
     network = Network(hidden_size=1, parametrisation="mup", **options)
     check_widths(state_changes(TASK, network, BRIEF, widths=WIDTHS, seeds=(0, 1), n_updates=5))
 
 
 @pytest.mark.parametrize(("groups", "power"), [(("W_rec",), 1.0), (("W_rec", "W_in", "bias"), -0.5)])
-def test_a_wrong_scaling_fails(
-    groups: tuple[str, ...], power: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_scaling_fails(groups: tuple[str, ...], power: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rate of J / N not divided by N; all rates divided by sqrt N once more."""
 
     def mistaken(name: str, n_units: int, n_inputs: int, gamma: float) -> Scale:

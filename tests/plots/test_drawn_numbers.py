@@ -28,9 +28,7 @@ def levels(axes: Axes) -> list[float]:
 
 def test_a_networks_mean_distance_is_to_the_others() -> None:
     d = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 5.0], [3.0, 5.0, 0.0]])
-    measured = {
-        "dsa": Measured(findings=(Finding(variant="driven", value=pair_mean(d)),), distances={"driven": d})
-    }
+    measured = {"dsa": Measured(findings=(Finding(variant="driven", value=pair_mean(d)),), distances={"driven": d})}
     three = replace(FIRST, measured=measured, measured_members=("0", "4", "2"))
     (axes,) = plots.distance_against_updates(three).axes
     updates = [FIRST.members[k].n_updates for k in (0, 4, 2)]
@@ -82,8 +80,7 @@ def test_intervals_of_the_log_scale_are_drawn_as_ratios() -> None:
     finding = spread_of_errors()
     low, high = interval(finding.value, "log")
     results = tuple(
-        replace(result, measured={"ood_log_error_sd": Measured(findings=(finding,))})
-        for result in STUDY.results
+        replace(result, measured={"ood_log_error_sd": Measured(findings=(finding,))}) for result in STUDY.results
     )
     logarithmic = replace(STUDY, results=results)
     raw = plots.against_factor(logarithmic, ["ood_log_error_sd/length_2x"]).axes[0]

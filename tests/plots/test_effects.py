@@ -24,9 +24,7 @@ TABLE = dg.effects(STUDY).set_index(["scale", "measure", "variant"]).sort_index(
 
 def lines(axes, n_points: int) -> list[np.ndarray]:
     """The x of all lines of so many points, without the line at 0."""
-    return [
-        line.get_xdata() for line in axes.lines if len(line.get_xdata()) == n_points and line.get_ls() != ":"
-    ]
+    return [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == n_points and line.get_ls() != ":"]
 
 
 def panel(figure, level: str):
@@ -108,9 +106,7 @@ def test_no_effect_is_one_line() -> None:
         plots.effects(STUDY, "values")
     bare = replace(
         STUDY,
-        results=tuple(
-            replace(r, measured={"weight_change": r.measured["weight_change"]}) for r in STUDY.results
-        ),
+        results=tuple(replace(r, measured={"weight_change": r.measured["weight_change"]}) for r in STUDY.results),
     )
     for scale in ("value", "calibrated"):
         with pytest.raises(UserError, match=f"no measure has an effect on the scale '{scale}'"):

@@ -23,9 +23,7 @@ NAME = FORMULA + BOXES + CONTROL
 
 def renamed(result: Result, k: int, factors: bool) -> Result:
     measured = {
-        name: replace(
-            found, findings=tuple(replace(f, unit=NAME, variant=f.variant + NAME) for f in found.findings)
-        )
+        name: replace(found, findings=tuple(replace(f, unit=NAME, variant=f.variant + NAME) for f in found.findings))
         for name, found in result.measured.items()
     }
     levels = {f"network.{NAME}": f"{k}{NAME}"} if factors else {}

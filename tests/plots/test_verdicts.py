@@ -67,9 +67,7 @@ def test_every_row_stands_where_it_is_in_percent_with_its_interval() -> None:
     assert names == ["few (n=13)", "none (n=0)", "still (n=20)"]
     drawn = points(dynamics)
     assert {y: line.get_xdata()[0] for y, line in drawn.items()} == pytest.approx({0: -25.0, 2: 0.5})
-    spans = {
-        y[0]: line.get_xdata() for line in dynamics.lines if len(y := line.get_ydata()) == 2 and y[0] == y[1]
-    }
+    spans = {y[0]: line.get_xdata() for line in dynamics.lines if len(y := line.get_ydata()) == 2 and y[0] == y[1]}
     np.testing.assert_allclose(spans[0], [-30.0, -20.0])
     margin = dynamics.collections[0].get_paths()[0].vertices[:, 0]
     assert (margin.min(), margin.max()) == pytest.approx((-10.0, 10.0))
@@ -80,9 +78,7 @@ def test_every_row_stands_where_it_is_in_percent_with_its_interval() -> None:
 def test_colour_shape_and_filling_say_what_was_found() -> None:
     dynamics, weights = plots.verdicts(TABLE).axes
     agrees, flat, unclear = points(dynamics)[0], points(dynamics)[2], points(weights)[2]
-    looks = [
-        (to_hex(x.get_color()), x.get_marker(), x.get_markerfacecolor()) for x in (agrees, flat, unclear)
-    ]
+    looks = [(to_hex(x.get_color()), x.get_marker(), x.get_markerfacecolor()) for x in (agrees, flat, unclear)]
     assert looks == [
         (BLUE, "o", agrees.get_color()),
         (ORANGE, "s", "white"),

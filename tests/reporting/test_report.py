@@ -51,9 +51,7 @@ def words(study_result: StudyResult) -> str:
 
 
 def _blank(section: str) -> figures.ReportFigure:
-    return figures.ReportFigure(
-        section=section, title="", caption="", width=1, source="data:image/png,", files={}
-    )
+    return figures.ReportFigure(section=section, title="", caption="", width=1, source="data:image/png,", files={})
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +78,7 @@ def test_one_file_that_needs_nothing_else(written: Path) -> None:
 def test_every_figure_is_on_disk_twice_and_in_the_page(written: Path) -> None:
     folder = written.parent / "figures"
     stems = {file.stem for file in folder.iterdir()}
-    assert {file.name for file in folder.iterdir()} == {
-        f"{s}.{kind}" for s in stems for kind in ("png", "svg")
-    }
+    assert {file.name for file in folder.iterdir()} == {f"{s}.{kind}" for s in stems for kind in ("png", "svg")}
     assert {
         "example_trials_1", "training_curves", "convergence", "distance_against_updates", "against_factor",
         "overview", "ood_errors", "distances_dynamics", "maps_dynamics", "fixed_points_2", "weight_distances",
@@ -275,9 +271,7 @@ def test_what_is_not_there_is_a_dash_with_its_reason() -> None:
 def test_two_given_networks_without_examples_make_a_report(tmp_path: Path) -> None:
     full = condition(2)
     given = tuple(
-        replace(
-            m, status="given", n_updates=0, seconds=0.0, epoch_loss=np.zeros(0), learning_rate=np.zeros(0)
-        )
+        replace(m, status="given", n_updates=0, seconds=0.0, epoch_loss=np.zeros(0), learning_rate=np.zeros(0))
         for m in full.members
     )
     own = {"tortuosity": full.measured["procrustes"]}
@@ -290,9 +284,7 @@ def test_two_given_networks_without_examples_make_a_report(tmp_path: Path) -> No
     assert "tortuosity, driven" in page.text
     assert "no network has a training history" in page.text  # why there are no curves
     assert "How many networks converged and after" not in page.text  # a figure with an empty panel
-    assert (
-        "Example trials: none were recorded" in page.text or "example trials: none were recorded" in page.text
-    )
+    assert "Example trials: none were recorded" in page.text or "example trials: none were recorded" in page.text
 
 
 def test_figures_over_the_budget_stand_beside(monkeypatch, tmp_path: Path) -> None:
@@ -320,9 +312,7 @@ def test_a_study_in_which_no_network_converged_has_a_report(tmp_path: Path) -> N
         )
         for channels, trained in ((2, condition(3, 2)), (3, condition(3, 3)))
     )
-    page = report(StudyResult(name="none", results=results), tmp_path / "report.html").read_text(
-        encoding="utf-8"
-    )
+    page = report(StudyResult(name="none", results=results), tmp_path / "report.html").read_text(encoding="utf-8")
     assert reason in page
     assert (tmp_path / "figures" / "training_curves.png").exists()
 

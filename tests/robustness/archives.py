@@ -223,9 +223,7 @@ class DamagedArchives(Program):
         expected = dg.load_arrays(file)
         file.write_bytes(data)
         if rng.random() < 0.05:
-            words = (
-                f"measure {file} --out out --measures ood_error_mean,dsa --set options.dsa.rank=500 --jobs 1"
-            )
+            words = f"measure {file} --out out --measures ood_error_mean,dsa --set options.dsa.rank=500 --jobs 1"
             return attempt_command(words.split()).outcome(f"measured: {what}")
         answer = attempt(lambda: dg.load_arrays(file))
         if answer.value == {}:  # it says so where they are measured

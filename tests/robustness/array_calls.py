@@ -40,8 +40,7 @@ def shapes(rng: Rng) -> Outcome:
     names = some(rng, (*OF_STATES[:3], *OF_WEIGHTS, "ood_error_mean", "weight_change"))
     answer = attempt(lambda: measured(arrays, names, cell=cell))
     said = {
-        key: [np.shape(v) for v in value] if isinstance(value, list) else value.shape
-        for key, value in arrays.items()
+        key: [np.shape(v) for v in value] if isinstance(value, list) else value.shape for key, value in arrays.items()
     }
     return judged(answer, f"{cell}: {said}"[:200], "shapes")
 
@@ -274,9 +273,5 @@ def compared(rng: Rng) -> Outcome:
     answer = attempt(lambda: dg.compare(*pair))
     wrong = ""
     if answer.value is not None:
-        wrong = (
-            ""
-            if alike and not answer.value["difference"].any()
-            else "a difference to itself, or to no result"
-        )
+        wrong = "" if alike and not answer.value["difference"].any() else "a difference to itself, or to no result"
     return answer.outcome(f"compared with {type(other).__name__}", wrong=wrong, cause="compare")

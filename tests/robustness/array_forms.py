@@ -103,9 +103,7 @@ def _mixed(rng: Rng, x: Array, dims: tuple[str, ...]) -> tuple[Any, Array]:
     )
     parts = [makers[int(rng.integers(len(makers)))](part) for part in x]
     exact = [
-        part.detach().double().numpy()
-        if isinstance(part, torch.Tensor)
-        else np.asarray(part, dtype=np.float64)
+        part.detach().double().numpy() if isinstance(part, torch.Tensor) else np.asarray(part, dtype=np.float64)
         for part in parts
     ]
     return parts, np.stack(exact)

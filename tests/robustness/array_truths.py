@@ -342,9 +342,7 @@ def weights(rng: Rng) -> Outcome:
                 wrong = f"a relabelled copy is {matrix[0, 1]:.3g} apart, another network {matrix[0, 2]:.3g}"
             elif not matrix[0, 2] > 0:
                 wrong = f"another network is {matrix[0, 2]:.3g} apart"
-    return judged(
-        answer, f"{name} of weights * {scale:g}, cell {'given' if cell else 'not given'}", cause, wrong
-    )
+    return judged(answer, f"{name} of weights * {scale:g}, cell {'given' if cell else 'not given'}", cause, wrong)
 
 
 def fixed_points(rng: Rng) -> Outcome:

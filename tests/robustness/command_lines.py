@@ -259,11 +259,7 @@ def _source(rng: Rng, usual: tuple[str, ...]) -> str:
 
 def _flag(rng: Rng, flag: str) -> list[str]:
     if flag == "--set":
-        text = (
-            f"{pick(rng, KEYS)}={pick(rng, VALUES)}"
-            if rng.random() < 0.9
-            else pick(rng, (*TEXTS, "=", "=1", "x="))
-        )
+        text = f"{pick(rng, KEYS)}={pick(rng, VALUES)}" if rng.random() < 0.9 else pick(rng, (*TEXTS, "=", "=1", "x="))
         return [flag, text.replace("\x00", "")]
     values = FLAGS[flag]
     if not values:

@@ -69,9 +69,7 @@ class DamagedRuns(Program):
             dg.run_study(dg.Study(**_fields(changes)), out=path, jobs=1, progress=False)
         condition = self.study.conditions()[0]
         trained = [
-            dg.train(
-                condition.task, condition.network, condition.training, seeds=seeds, jobs=1, progress=False
-            )
+            dg.train(condition.task, condition.network, condition.training, seeds=seeds, jobs=1, progress=False)
             for seeds in (range(3), range(3, 6))
         ]
         self.ensembles = [e.save(self.folder / f"ensemble {k}") for k, e in enumerate(trained)]
@@ -142,9 +140,7 @@ class DamagedRuns(Program):
         if action == "measure":
             return attempt(lambda: numbers.of_study(run(remeasured(root))))
         drawn = rng.random() < 0.03  # figures take seconds
-        undrawn = (
-            contextlib.nullcontext() if drawn else patch.object(page, "draw_figures", return_value=([], []))
-        )
+        undrawn = contextlib.nullcontext() if drawn else patch.object(page, "draw_figures", return_value=([], []))
         with undrawn:
             answer = attempt_command(["report", str(root), "--out", "report.html"])
         return answer if answer.refusal or answer.fault else self._do("load", rng, root)

@@ -185,9 +185,7 @@ def _fault(error: BaseException) -> Answer:
 
 def snapshot(folder: Path) -> dict[str, object]:
     """What a folder holds, to tell whether it was changed; huge files by their size alone."""
-    return {
-        str(path.relative_to(folder)): _content(path) for path in folder.rglob("*") if path.name != "lock"
-    }
+    return {str(path.relative_to(folder)): _content(path) for path in folder.rglob("*") if path.name != "lock"}
 
 
 def _content(path: Path) -> object:

@@ -9,6 +9,5 @@ from .kills import Kills
 from .studies import RandomStudies
 
 PROGRAMS: dict[str, type[Program]] = {
-    kind.name: kind
-    for kind in (DamagedRuns, Kills, RandomStudies, RandomArrays, DamagedArchives, CommandLines)
+    kind.name: kind for kind in (DamagedRuns, Kills, RandomStudies, RandomArrays, DamagedArchives, CommandLines)
 }

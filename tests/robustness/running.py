@@ -85,9 +85,7 @@ def workplace() -> Iterator[Path]:
         yield Path(folder)
 
 
-def run_cases(
-    program: Program, numbers: Iterable[int], *, show: Callable[[str], object] = lambda _: None
-) -> Tally:
+def run_cases(program: Program, numbers: Iterable[int], *, show: Callable[[str], object] = lambda _: None) -> Tally:
     """Run these cases of a program; `show` is told from time to time how far it has come."""
     outcomes: dict[int, Outcome] = {}
     began = shown = time.monotonic()

@@ -191,9 +191,7 @@ def _no_key(rng: Rng, fields: dict[str, Any]) -> str:
 
 def _levels(rng: Rng, fields: dict[str, Any]) -> str:
     part = pick(rng, ("task", "network", "training", "probe", "", "zzz", "task.x"))
-    field = pick(
-        rng, ("n_steps", "hidden_size", "cell", "learning_rate", "schedule", "held", "zzz", "", "name")
-    )
+    field = pick(rng, ("n_steps", "hidden_size", "cell", "learning_rate", "schedule", "held", "zzz", "", "name"))
     factor = f"{part}.{field}" if rng.random() < 0.9 else part
     levels = [_value(rng) for _ in range(int(rng.integers(4)))]
     fields["vary"] = {factor: levels if rng.random() < 0.9 else _value(rng)}
@@ -284,9 +282,7 @@ class RandomStudies(Program):
 
         answer: Answer = attempt(whole)
         wrong = f"a valid study was refused: {answer.refusal}" if answer.refusal else ""
-        return answer.outcome(
-            f"trained: {fields['description'][:40]!r}", wrong=wrong, cause="a valid study refused"
-        )
+        return answer.outcome(f"trained: {fields['description'][:40]!r}", wrong=wrong, cause="a valid study refused")
 
 
 def _started(overrides: list[tuple[str, Any]]) -> dg.Study:

@@ -128,20 +128,14 @@ class TestWhatIsSeen:
         """With what is right off by the last bit, every case that is taken is a silent one."""
         program = DamagedRuns(folder / "runs")
         for known in (program.numbers, program.numbers_of_run, program.numbers_of_ensemble):
-            key = next(
-                key
-                for key, value in known.items()
-                if isinstance(value, np.ndarray) and value.dtype.kind == "f"
-            )
+            key = next(key for key, value in known.items() if isinstance(value, np.ndarray) and value.dtype.kind == "f")
             known[key] = known[key] + np.spacing(known[key])
         kinds = {outcome.kind for outcome in run_cases(program, range(30)).outcomes.values()}
         assert SILENT in kinds
         assert RIGHT not in kinds
 
 
-def test_the_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PROGRAMS["archives"], "case", lambda *_: Answer().outcome("nothing"))
     out = tmp_path / "results.json"
     assert command.main(["archives", "--cases", "3", "--out", str(out)]) == 0

@@ -173,9 +173,7 @@ def edited_status(out: Path) -> Path:
 
 def edited_seeds(out: Path) -> Path:
     file = out / "study.json"
-    file.write_text(
-        file.read_text(encoding="utf-8").replace('"hidden_size": 8', '"hidden_size": 9'), encoding="utf-8"
-    )
+    file.write_text(file.read_text(encoding="utf-8").replace('"hidden_size": 8', '"hidden_size": 9'), encoding="utf-8")
     return file
 
 
@@ -319,9 +317,7 @@ def test_what_was_measured_elsewhere_is_not_that_of_the_results(kind: str, out: 
         forged.append(record.identity[0], name, arrays, record.about, key=key, made_from=made_from)
     shutil.move(out / "forged" / "measured-0001.pack", file)
     (out / "forged").rmdir()
-    with pytest.raises(
-        DamagedFile, match=rf"its {kind} \w+ is not the one that the run's results were made of"
-    ):
+    with pytest.raises(DamagedFile, match=rf"its {kind} \w+ is not the one that the run's results were made of"):
         load_run(out)
 
 
@@ -330,9 +326,7 @@ def test_measures_of_other_networks_are_not_used(out: Path, alone: Path, tmp_pat
     run(tmp_path / "other", seeds=[3, 4, 5])
     file, other = the(out, MEASURED), the(tmp_path / "other", MEASURED)
     file.write_bytes(other.read_bytes())
-    with pytest.raises(
-        UserError, match=r"the run is not finished \(channels=1: 'procrustes' is not measured\)"
-    ):
+    with pytest.raises(UserError, match=r"the run is not finished \(channels=1: 'procrustes' is not measured\)"):
         load_run(out)
     run(out)
     assert_same_results(out, alone)
@@ -362,9 +356,7 @@ def test_a_study_of_another_run_is_named(out: Path, alone: Path, tmp_path: Path)
     foreign = (tmp_path / "alike" / "study.json").read_bytes()
     (out / "study.json").write_bytes(foreign)
     for attempt in (lambda: load_run(out), lambda: run(out)):
-        with pytest.raises(
-            DamagedFile, match=r"study.json: it is another run's \(results.json names another\)"
-        ):
+        with pytest.raises(DamagedFile, match=r"study.json: it is another run's \(results.json names another\)"):
             attempt()
     assert (out / "study.json").read_bytes() == foreign
     run(out, repair=True)
@@ -415,9 +407,7 @@ def test_claims_at_training_outlive_a_lost_study(out: Path) -> None:
     assert not run(out).provenance["claims_changed_since_training"]
     for name in ("study.json", "results.json"):
         text(name, "")(out)
-    assert run(out, repair=True).provenance["claims_changed_since_training"], (
-        "it is not known, so it is not denied"
-    )
+    assert run(out, repair=True).provenance["claims_changed_since_training"], "it is not known, so it is not denied"
 
 
 def test_a_run_of_an_earlier_version_is_named_as_such(out: Path) -> None:
@@ -432,17 +422,13 @@ def test_a_run_of_an_earlier_version_is_named_as_such(out: Path) -> None:
         lambda: run(out, repair=True),
         lambda: remeasured(out),
     ):
-        with pytest.raises(
-            UserError, match=r"written by an earlier version of degeneracy .* in another folder"
-        ):
+        with pytest.raises(UserError, match=r"written by an earlier version of degeneracy .* in another folder"):
             attempt()
     assert snapshot(out) == before
 
 
 @pytest.mark.parametrize("name", ["study.json", "results.json"])
-def test_what_may_not_be_read_is_not_called_damaged(
-    name: str, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_may_not_be_read_is_not_called_damaged(name: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.read_bytes
 
     def refuse(path: Path) -> bytes:
@@ -453,9 +439,7 @@ def test_what_may_not_be_read_is_not_called_damaged(
     monkeypatch.setattr(Path, "read_bytes", refuse)  # root may read everything
     before = sorted(path.name for path in out.iterdir())
     for attempt in (lambda: load_run(out), lambda: run(out), lambda: run(out, repair=True)):
-        with pytest.raises(
-            UserError, match=rf"cannot read .*{name}: Permission denied; its permissions"
-        ) as caught:
+        with pytest.raises(UserError, match=rf"cannot read .*{name}: Permission denied; its permissions") as caught:
             attempt()
         assert not isinstance(caught.value, DamagedFile)
     assert sorted(path.name for path in out.iterdir()) == before

@@ -38,9 +38,7 @@ CHANGES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
-def test_a_changed_study_in_the_same_folder_has_the_table_of_a_new_one(
-    changes: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_changed_study_in_the_same_folder_has_the_table_of_a_new_one(changes: dict[str, Any], tmp_path: Path) -> None:
     before = table(tmp_path / "run")
     changed = table(tmp_path / "run", **changes)
     assert changed == table(tmp_path / "new", **changes)

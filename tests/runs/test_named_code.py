@@ -123,9 +123,7 @@ def test_it_is_read_where_that_code_is_not(here: Path) -> None:
     ],
     ids=["run", "measure"],
 )
-def test_what_needs_the_code_says_so_before_it_imports_it(
-    command: tuple[str, ...], here: Path, tmp_path: Path
-) -> None:
+def test_what_needs_the_code_says_so_before_it_imports_it(command: tuple[str, ...], here: Path, tmp_path: Path) -> None:
     here = Path(shutil.copytree(here, tmp_path / "copy"))  # measuring changes the run that the others read
     (here / "mine.py").write_text("print('executed', flush=True)\n" + MINE, encoding="utf-8")
     try:

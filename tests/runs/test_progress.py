@@ -35,10 +35,7 @@ def test_the_bar_reads_as_a_sentence(monkeypatch: pytest.MonkeyPatch, clock: lis
     lines = [line.strip() for line in terminal.getvalue().replace("\n", "\r").split("\r") if line.strip()]
     # 2 in 60 s and 8 left of 20: 240 s; the 10 that were there already say nothing about the rate.
     bar = "############        "  # 12 of 20
-    assert (
-        lines[-1]
-        == f"channels=2: training, 12 of 16 networks |{bar}|  60% of all, 01:00 gone, about 04:00 to go"
-    )
+    assert lines[-1] == f"channels=2: training, 12 of 16 networks |{bar}|  60% of all, 01:00 gone, about 04:00 to go"
 
 
 def test_without_a_terminal_progress_is_lines_of_a_log(

@@ -302,9 +302,7 @@ def test_a_deleted_file_is_made_again(name: str, tmp_path: Path, alone: Path) ->
 def test_where_the_study_is_lost_what_makes_it_again_is_said(tmp_path: Path, alone: Path) -> None:
     run(tmp_path / "run")
     (tmp_path / "run" / "study.json").unlink()
-    with pytest.raises(
-        UserError, match=r"run is no run directory \(it has no study.json\); .* --repair makes"
-    ):
+    with pytest.raises(UserError, match=r"run is no run directory \(it has no study.json\); .* --repair makes"):
         run(tmp_path / "run")
     run_study(tiny(), out=tmp_path / "run", device="cpu", jobs=1, progress=False, repair=True)
     assert_same_run(tmp_path / "run", alone)
@@ -375,9 +373,7 @@ def test_two_processes_share_a_run(tmp_path: Path) -> None:
 
 def test_a_condition_that_another_holds_is_left_for_last(tmp_path: Path, alone: Path) -> None:
     out = tmp_path / "run"
-    held_name = next(
-        path.name for path in (alone / "conditions").iterdir() if path.name.startswith("channels=1")
-    )
+    held_name = next(path.name for path in (alone / "conditions").iterdir() if path.name.startswith("channels=1"))
     held = out / "conditions" / held_name
     runner = threading.Thread(target=run, args=(out,))
     with files.lock(held / "lock", wait=True):
@@ -425,9 +421,7 @@ def test_other_measures_of_a_run_train_nothing(tmp_path: Path, trained: list[tup
     assert trained == []
     assert list(again.table["measure"].unique()) == ["procrustes", "cka"]
     assert files.read_json(out / "study.json")["study"]["options"] == {"procrustes": {"alpha": 0.5}}
-    at_once = run(
-        tmp_path / "at_once", measures=["procrustes", "cka"], options={"procrustes": {"alpha": 0.5}}
-    )
+    at_once = run(tmp_path / "at_once", measures=["procrustes", "cka"], options={"procrustes": {"alpha": 0.5}})
     assert (out / "degeneracy.csv").read_bytes() == at_once != first
     assert run(out) == first  # the study as it was brings its table back
     # Options of a measure that is no longer asked for are dropped with it.
@@ -438,9 +432,7 @@ def test_other_measures_of_a_run_train_nothing(tmp_path: Path, trained: list[tup
 
 @pytest.mark.parametrize("key", ["task.n_steps", "seeds", "vary.task.channels", "training.learning_rate"])
 def test_a_trained_run_keeps_what_made_its_members(key: str, alone: Path) -> None:
-    with pytest.raises(
-        UserError, match=f"'{key}' cannot be set for a run that is trained: only options, probe"
-    ):
+    with pytest.raises(UserError, match=f"'{key}' cannot be set for a run that is trained: only options, probe"):
         remeasured(alone, [], [(key, 1)])
 
 

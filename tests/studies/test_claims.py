@@ -31,18 +31,14 @@ def test_claims_are_read_from_a_study_file() -> None:
     study = dg.Study(**tomllib.loads(text))
     assert study.claims.factors == ("task.channels",)
     assert study.claims.dynamics == dg.Claim(measure="procrustes", margin=0.1)
-    assert study.claims.weights == dg.Claim(
-        measure="signed_pif", variant="joint", expected={"task.channels": "down"}
-    )
+    assert study.claims.weights == dg.Claim(measure="signed_pif", variant="joint", expected={"task.channels": "down"})
     assert list(study.claims.stated()) == ["dynamics", "weights"]
     assert dg.Study(**study.model_dump(mode="json")).claims == study.claims
 
 
 def test_a_variant_that_is_seen_only_when_measured_is_taken_as_written() -> None:
     claims = Claims(dynamics={"measure": "fixed_points", "variant": "n_stable"})
-    study = dg.Study(
-        name="s", seeds=[0, 1], task={"name": "flip_flop"}, measures=["fixed_points"], claims=claims
-    )
+    study = dg.Study(name="s", seeds=[0, 1], task={"name": "flip_flop"}, measures=["fixed_points"], claims=claims)
     assert study.claims == claims
 
 
@@ -66,8 +62,6 @@ def test_the_variants_that_are_known_beforehand_are_those_that_are_measured() ->
     training = dg.Training(batch_size=4, steps_per_epoch=1, max_epochs=1, patience=0)
     ensemble = dg.train(task, dg.Network(hidden_size=5), training, seeds=range(2), jobs=1, progress=False)
     options = {"dsa": {"rank": 2, "n_delays": 2, "n_starts": 2}}
-    found = dg.measure(
-        ensemble, task, measures=list(VARIANTS), options=options, probe=dg.Probe(n_trials=6)
-    ).measured
+    found = dg.measure(ensemble, task, measures=list(VARIANTS), options=options, probe=dg.Probe(n_trials=6)).measured
     for name, known in VARIANTS.items():
         assert tuple(sorted(f.variant for f in found[name].findings)) == tuple(sorted(known)), name

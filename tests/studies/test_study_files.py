@@ -77,10 +77,7 @@ def test_a_scale_is_set_over_the_rest_and_settings_over_it(tmp_path: Path) -> No
     assert str(large.folder) == str(Path("runs") / "scaled-large")
     own = dg.load_study(path, [("seeds", "0:4")], scale="large")
     assert len(own.seeds) == 4
-    assert (
-        large.conditions()[0].name
-        == dg.load_study(path, [("scale", "x")], scale="large").conditions()[0].name
-    )
+    assert large.conditions()[0].name == dg.load_study(path, [("scale", "x")], scale="large").conditions()[0].name
 
 
 @pytest.mark.parametrize(
@@ -125,6 +122,4 @@ def test_coupled_members_are_trained_together_or_not_at_all(tmp_path: Path, monk
     assert set(back) == set(kept)
     assert all(back[name].about == record.about for name, record in kept.items() if name != lost)
     for key, value in member_arrays(tmp_path / "whole")[lost].items():
-        np.testing.assert_array_equal(
-            value, before[lost][key], err_msg=f"{key}: trained among the others again"
-        )
+        np.testing.assert_array_equal(value, before[lost][key], err_msg=f"{key}: trained among the others again")

@@ -82,9 +82,7 @@ def test_auxiliary_outputs_report_the_scaled_difference() -> None:
     assert torch.equal(both.inputs, plain.inputs)
     assert torch.equal(both.targets[..., :2], plain.targets)
     last = both.inputs[0].sum(1) / 5 - 2 * both.inputs[0, :, 5]  # f1 + f2 - 2 f1
-    assert torch.allclose(
-        both.targets[0, :, -1, 2:], last / 8, atol=1e-6
-    )  # float32 sums of numbers up to 100
+    assert torch.allclose(both.targets[0, :, -1, 2:], last / 8, atol=1e-6)  # float32 sums of numbers up to 100
     assert both.targets[..., 2:].abs().max() <= 1
 
 

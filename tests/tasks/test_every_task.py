@@ -140,9 +140,7 @@ def no_seed(kind: type[Task]) -> type[Task]:
     class Broken(kind):  # type: ignore[misc, valid-type]
         def sample(self, streams: Streams, n_trials: int) -> Trials:
             trials = super().sample(streams, n_trials)
-            return trials.replace(
-                inputs=trials.inputs + 1e-3 * torch.rand((*trials.inputs.shape[:1], 1, 1, 1))
-            )
+            return trials.replace(inputs=trials.inputs + 1e-3 * torch.rand((*trials.inputs.shape[:1], 1, 1, 1)))
 
     return Broken
 

@@ -197,8 +197,7 @@ def test_impossible_values(fields: dict[str, object], message: str) -> None:
 def test_faster_motion_is_the_same_walk_of_speeds_times_the_factor() -> None:
     task = PathIntegration(side=1e4)  # without a wall in reach of nearly all trials
     speed, faster = (
-        sample(Streams([0], "data"), 50).inputs[..., 2]
-        for sample in (task.sample, task.variants()["amplitude"].sample)
+        sample(Streams([0], "data"), 50).inputs[..., 2] for sample in (task.sample, task.variants()["amplitude"].sample)
     )
     # 1e-6: rounding of float32; a trial in a hundred may meet a wall.
     same = torch.isclose(faster, 1.5 * speed, rtol=0, atol=1e-6).all(-1)

@@ -93,8 +93,7 @@ def test_autograd_equals_finite_differences(cell) -> None:
     params, trials, noise = some_params(cell.name), some_trials(3), noise_of(cell, 3)
     _, grads = autograd_gradients(cell, params, trials, noise, {}, {})
     direction = {
-        name: Streams(range(3), name).normal(value.shape[1:], dtype=torch.float64)
-        for name, value in params.items()
+        name: Streams(range(3), name).normal(value.shape[1:], dtype=torch.float64) for name, value in params.items()
     }
 
     def loss(step: float) -> torch.Tensor:

@@ -52,9 +52,7 @@ def test_products_are_numpys(height: int, width: int, inner: int, add: bool) -> 
     expected = a @ b + (c if add else 0)
     for turned in (False, True):  # A as it is, and stored transposed
         flat = np.ascontiguousarray((a.T if turned else a), dtype=np.float32).reshape(-1)
-        out = np.full(
-            height * (width + 3) + 2, 7, np.float32
-        )  # an offset, and rows that are longer than the product
+        out = np.full(height * (width + 3) + 2, 7, np.float32)  # an offset, and rows that are longer than the product
         rows = out[2:].reshape(height, width + 3)
         rows[:, :width] = c
         strides = (1, height) if turned else (inner, 1)
@@ -123,9 +121,7 @@ def test_updates_are_those_of_torch(cell: str, clip_norm: float) -> None:
         flat = flatten(params).clone()
         adam = Adam.start(flat, Groups.plain(flat.shape[1]))
         update = make(network.build_cell(), path, flat, params, adam, clip_norm, Costs())
-        found = [
-            update(some_trials(2, trials, 7, 3, 2), {}, rates) for trials in (8, 8, 11)
-        ]  # the last is larger
+        found = [update(some_trials(2, trials, 7, 3, 2), {}, rates) for trials in (8, 8, 11)]  # the last is larger
         done[path] = (
             flat,
             torch.stack([loss for loss, _ in found]),
@@ -164,9 +160,7 @@ def test_a_diverged_member_leaves_its_neighbours_bits_alone(name: str, noisy: bo
 
 
 def test_without_numba_torch_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        sys.modules, "degeneracy.training.backends.compiled", None
-    )  # as where it cannot be imported
+    monkeypatch.setitem(sys.modules, "degeneracy.training.backends.compiled", None)  # as where it cannot be imported
     assert path_for(TanhCell()) == "bptt"
     training = Training(batch_size=4, steps_per_epoch=2, max_epochs=5)
     member = train_stack(FlipFlop(channels=1, n_steps=5), Network(hidden_size=4), training, [0])[0]

@@ -132,9 +132,7 @@ def distance_after(strength: float, distance: str, variant: str = "trained") -> 
     ("distance", "variant", "strength"),
     [("cka", "trained", 0.5), ("procrustes", "trained", 0.5), ("outputs", "amplitude", 0.5)],
 )
-def test_attraction_lowers_and_repulsion_raises_the_distance(
-    distance: str, variant: str, strength: float
-) -> None:
+def test_attraction_lowers_and_repulsion_raises_the_distance(distance: str, variant: str, strength: float) -> None:
     less, free, more = (distance_after(s, distance, variant) for s in (strength, 0.0, -strength))
     assert less < 0.8 * free
     assert more > 1.1 * free

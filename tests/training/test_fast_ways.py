@@ -82,11 +82,7 @@ COSTS = [
     ("fourth_power",),
     ("fourth_power", "l1", "l2_activity"),
 ]
-CASES = (
-    [(name, {}) for name in CELLS]
-    + [("leaky_tanh", {"form": "current"})]
-    + [(own.name, {}) for own in OWN_CELLS]
-)
+CASES = [(name, {}) for name in CELLS] + [("leaky_tanh", {"form": "current"})] + [(own.name, {}) for own in OWN_CELLS]
 
 
 @pytest.fixture(autouse=True)
@@ -181,9 +177,7 @@ def test_an_unknown_path_is_named() -> None:
 
 def test_a_penalty_is_on_weights_or_states() -> None:
     with pytest.raises(UserError, match="on = 'outputs' is wrong"):
-        Regulariser(
-            summary="", source="", on="outputs", penalty=_fourth_power, gradient=_fourth_power_gradient
-        )
+        Regulariser(summary="", source="", on="outputs", penalty=_fourth_power, gradient=_fourth_power_gradient)
 
 
 def test_a_cell_that_uses_less_is_trained_and_the_rest_stays() -> None:

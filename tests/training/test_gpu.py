@@ -28,9 +28,7 @@ def on_gpu(values: Params) -> Params:
 @pytest.mark.parametrize("name", CELLS)
 def test_gradients_are_those_of_the_cpu(name: str) -> None:
     cell, task = CELLS[name](), FlipFlop(channels=2, n_steps=12)
-    params = {
-        k: v.double() for k, v in initial_params(Network(hidden_size=9, cell=name), 2, 2, [0, 1]).items()
-    }
+    params = {k: v.double() for k, v in initial_params(Network(hidden_size=9, cell=name), 2, 2, [0, 1]).items()}
     trials = task.sample(Streams([0, 1], "data"), 5)
     double = {k: v.double() if v.is_floating_point() else v for k, v in vars(trials).items()}
     path = PATHS[path_for(cell, "cuda")]
@@ -133,9 +131,7 @@ def test_regularised_members_are_those_of_the_cpu() -> None:
     ]
     for there, here in zip(*first, strict=True):
         # Other trials on another device, the same first weights: after 10 updates the same norm to a few percent.
-        assert there.final["W_rec"].norm().item() == pytest.approx(
-            here.final["W_rec"].norm().item(), rel=0.05
-        )
+        assert there.final["W_rec"].norm().item() == pytest.approx(here.final["W_rec"].norm().item(), rel=0.05)
 
 
 def test_what_cannot_be_recorded_trains_all_the_same(caplog: pytest.LogCaptureFixture) -> None:

@@ -165,6 +165,4 @@ def test_flat_parameters_are_views() -> None:
     back = views(flat, params)
     assert all(torch.equal(back[name], params[name]) for name in params)
     flat[1, 0] = math.pi
-    assert back["a"][1, 0, 0].item() == pytest.approx(math.pi, rel=1e-6), (
-        "updates of the flat form reach the views"
-    )
+    assert back["a"][1, 0, 0].item() == pytest.approx(math.pi, rel=1e-6), "updates of the flat form reach the views"

@@ -15,13 +15,10 @@ def test_one_stack_holds_the_sweep() -> None:
     """As on a GPU: every seed once a strength, each with its own start, strength and end."""
     task = TASK.replace(threshold=0.62)  # some members end before others
     trainings = [
-        TRAINING.replace(learning_rate=0.02, max_epochs=12, regularisers={"l2": s}).for_task(task)
-        for s in (0.0, 0.3)
+        TRAINING.replace(learning_rate=0.02, max_epochs=12, regularisers={"l2": s}).for_task(task) for s in (0.0, 0.3)
     ]
     together = list(_stacked(task, NETWORK, trainings, [0, 1], [0, 1, 2], "cpu"))
-    alone = {
-        (k, m.seed): m for k, m in train_sweep(task, NETWORK, trainings, [0, 1, 2], device="cpu", jobs=1)
-    }
+    alone = {(k, m.seed): m for k, m in train_sweep(task, NETWORK, trainings, [0, 1, 2], device="cpu", jobs=1)}
     assert [(k, member.seed) for k, member in together] == [(k, seed) for k in (0, 1) for seed in (0, 1, 2)]
     assert len({len(member.history.epoch_loss) for _, member in together}) > 1
     for k, member in together:

@@ -172,17 +172,13 @@ def test_the_numbers_of_updates_and_epochs() -> None:
     assert history.learning_rate.shape == history.epoch_loss.shape == (3,)
     assert history.epoch_loss == pytest.approx(history.loss.reshape(3, 4).mean(1), rel=1e-6)  # float32 means
     assert history.learning_rate.tolist() == [0.01] * 3
-    quick = train_stack(TASK.replace(threshold=99.0), NETWORK, SHORT.replace(patience=1, max_epochs=50), [0])[
-        0
-    ]
+    quick = train_stack(TASK.replace(threshold=99.0), NETWORK, SHORT.replace(patience=1, max_epochs=50), [0])[0]
     assert (quick.status, len(quick.history.epoch_loss)) == ("converged", 2)
 
 
 def test_training_is_what_torch_would_do() -> None:
     """The whole loop once more with torch's own network, loss, clipping, optimiser and schedule."""
-    training = SHORT.replace(
-        steps_per_epoch=5, max_epochs=4, clip_norm=0.1, schedule=CosineWarmRestarts(period=3)
-    )
+    training = SHORT.replace(steps_per_epoch=5, max_epochs=4, clip_norm=0.1, schedule=CosineWarmRestarts(period=3))
     member = train_stack(TASK, NETWORK, training, [3])[0]
     core, readout = torch.nn.RNN(2, 10, batch_first=True), torch.nn.Linear(10, 2)
     start = member.initial

@@ -92,9 +92,7 @@ def test_the_hardest_curve_is_narrowed_almost_as_by_bisection() -> None:
             bracket = narrowest_bracket(found.seen, UNIT, target)
             assert bracket is not None
             assert bracket[0].knob <= place <= bracket[1].knob
-            assert (
-                bracket[1].knob - bracket[0].knob <= 2.0 ** (1.5 - 6) * 1.01
-            )  # knobs are rounded to 3 digits
+            assert bracket[1].knob - bracket[0].knob <= 2.0 ** (1.5 - 6) * 1.01  # knobs are rounded to 3 digits
 
 
 def test_guesses_keep_a_tenth_of_the_bracket_from_its_ends() -> None:
@@ -179,9 +177,7 @@ def test_without_an_interval_a_value_is_judged_by_the_tolerance() -> None:
     assert found.status == "reached"
     assert found.best is not None
     assert abs(found.best.value - 0.3) <= 0.01
-    assert search(evaluate, UNIT, target=0.3).status == "not reached", (
-        "the interval alone would have to hold it"
-    )
+    assert search(evaluate, UNIT, target=0.3).status == "not reached", "the interval alone would have to hold it"
     assert search(evaluate, UNIT, target=2.0).status == "out of reach"
 
 

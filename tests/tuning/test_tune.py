@@ -79,9 +79,7 @@ def test_a_planted_target_is_reached(alone: Path) -> None:
     training = dg.Training(**TINY["training"], learning_rate=0.008)
     task, network = dg.tasks.FlipFlop(channels=1, n_steps=10, threshold=2.0), dg.Network(hidden_size=6)
     planted = dg.train(task, network, training, seeds=range(4), jobs=1, progress=False)
-    target = dg.measure(planted, task, measures=["weight_change"], probe=dg.Probe(n_trials=8)).table["value"][
-        0
-    ]
+    target = dg.measure(planted, task, measures=["weight_change"], probe=dg.Probe(n_trials=8)).table["value"][0]
     found = tuned(alone, target=target, tolerance=0.02 * target)
     assert found.status == "reached"
     assert len(found.evaluations) <= 8
@@ -250,15 +248,10 @@ def test_strengths_without_enough_converged_members_are_kept_away_from(tmp_path:
     assert found.evaluations["knob"].iloc[2] == pytest.approx((1e-6 * 2.0) ** 0.5, rel=0.01)
     nothing = tuned(tmp_path / "none", **(asked | {"high": 1e-5}))
     assert (nothing.status, len(nothing.evaluations)) == ("not reached", 5)
-    assert nothing.message == (
-        "not reached: none of 5 strengths of task.threshold left a value (the notes say why)"
-    )
+    assert nothing.message == ("not reached: none of 5 strengths of task.threshold left a value (the notes say why)")
     assert math.isnan(nothing.at)
     assert (tmp_path / "none" / "tuning.png").exists()
-    assert (
-        json.loads((tmp_path / "none" / "tuning.json").read_text(encoding="utf-8"))["questions"][0]["at"]
-        is None
-    )
+    assert json.loads((tmp_path / "none" / "tuning.json").read_text(encoding="utf-8"))["questions"][0]["at"] is None
 
 
 def test_whole_numbers_stay_whole(tmp_path: Path) -> None:
@@ -273,9 +266,7 @@ def test_whole_numbers_stay_whole(tmp_path: Path) -> None:
     between = (sizes[3] + sizes[7]) / 2
     found = tuned(tmp_path / "out", **asked, target=between)
     assert found.status == "not reached"
-    bracket = re.search(
-        r"lies between network.hidden_size = (\d) and (\d), with no whole number", found.message
-    )
+    bracket = re.search(r"lies between network.hidden_size = (\d) and (\d), with no whole number", found.message)
     assert bracket is not None
     assert int(bracket[2]) - int(bracket[1]) == 1
 
@@ -307,9 +298,7 @@ def test_an_interval_as_wide_as_the_curve_is_said_to_say_little(tmp_path: Path) 
     vague = tuned(tmp_path / "out", **asked, target=seen.mean())
     assert vague.status == "reached"
     assert vague.ci_high - vague.ci_low > abs(seen[1] - seen[0])
-    assert vague.message.endswith(
-        "; as wide as all that was seen, it says little: take more seeds, or a tolerance"
-    )
+    assert vague.message.endswith("; as wide as all that was seen, it says little: take more seeds, or a tolerance")
     strict = tuned(tmp_path / "out", **asked, target=seen.mean(), tolerance=1.0)
     assert strict.message == vague.message.partition("; as wide")[0]
 
@@ -325,9 +314,7 @@ def test_what_a_study_varies_and_claims(tmp_path: Path) -> None:
     found = tuned(tmp_path / "out", varied, target=0.1)  # of the knob itself the levels are not looked at
     assert list(found.evaluations["knob"])[:2] == [1e-4, 1e-1]
     both = tiny(vary={"training.learning_rate": [1e-3, 1e-2], "network.hidden_size": [5, 6]}, network={})
-    with pytest.raises(
-        UserError, match=r"the study varies network\.hidden_size too, and a knob is tuned in one"
-    ):
+    with pytest.raises(UserError, match=r"the study varies network\.hidden_size too, and a knob is tuned in one"):
         tuned(tmp_path / "both", both, target=0.1)
 
 
@@ -343,9 +330,7 @@ def test_coupled_members_can_be_tuned_from_repulsion_to_attraction(tmp_path: Pat
     found = tuned(tmp_path / "out", low=-1.0, high=1.0, target=0.9, **asked)
     assert list(found.evaluations["knob"])[:2] == [-1.0, 1.0]
     before = mistakes.snapshot(tmp_path)
-    with pytest.raises(
-        UserError, match="holds a tune of coupled members with other seeds; choose another folder"
-    ):
+    with pytest.raises(UserError, match="holds a tune of coupled members with other seeds; choose another folder"):
         tuned(tmp_path / "out", tiny(seeds=[0, 1, 2]), low=-1.0, high=1.0, target=0.9, **asked)
     assert mistakes.snapshot(tmp_path) == before
 
@@ -375,9 +360,7 @@ def test_a_folder_is_for_one_study_and_knob(alone: Path, plan: Any, asked: Any, 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, alone: Path) -> None:
     (tmp_path / "thesis.txt").write_text("dear", encoding="utf-8")
-    with pytest.raises(
-        UserError, match=r"holds something else \(it has no tuning.json\); choose another folder"
-    ):
+    with pytest.raises(UserError, match=r"holds something else \(it has no tuning.json\); choose another folder"):
         tuned(tmp_path, target=0.1)
     with pytest.raises(UserError, match="holds something else"):
         tuned(tmp_path / "thesis.txt", target=0.1)
@@ -412,9 +395,7 @@ def test_another_process_may_begin_in_the_same_folder(
 
 
 def test_what_can_only_be_seen_when_measured_is_said_after_the_first_evaluation(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"weight_change, absolute has no calibrated value: .*no floor and no ref"
-    ):
+    with pytest.raises(UserError, match=r"weight_change, absolute has no calibrated value: .*no floor and no ref"):
         tuned(tmp_path / "a", target=0.1, calibrated=True)
     with pytest.raises(UserError, match="valid_prediction_time says nothing here: needs prediction times"):
         tuned(tmp_path / "b", target=0.1, measure="valid_prediction_time")
@@ -440,9 +421,7 @@ def test_a_target_below_0_is_refused_before_anything_is_trained(
     assert not (tmp_path / "t").exists()
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", '{"kind": "tune", "format": 2}', "[" * 100_000 + "]" * 100_000]
-)
+@pytest.mark.parametrize("content", ["", "[]", '{"kind": "tune", "format": 2}', "[" * 100_000 + "]" * 100_000])
 def test_a_damaged_tuning_json_is_named_and_set_aside(content: str, tmp_path: Path, alone: Path) -> None:
     out = shutil.copytree(alone, tmp_path / "out")
     (out / "tuning.json").write_text(content, encoding="utf-8")

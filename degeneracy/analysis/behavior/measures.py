@@ -29,9 +29,7 @@ class _OODError(Measure):
     needs: ClassVar[tuple[str, ...]] = ("behavior",)
     reads_outputs: ClassVar[bool] = False
     unit: ClassVar[str] = "squared output unit"
-    source: ClassVar[str] = (
-        "Huang et al. (2025), arXiv 2410.03972 (the standard deviation); the others are ours"
-    )
+    source: ClassVar[str] = "Huang et al. (2025), arXiv 2410.03972 (the standard deviation); the others are ours"
     scale: ClassVar[Literal["linear", "log"]] = "linear"
 
     @abstractmethod
@@ -142,9 +140,7 @@ class ValidPredictionTime(Measure):
     level: ClassVar[Level] = "behavior"
     needs: ClassVar[tuple[str, ...]] = ("prediction_times",)
     unit: ClassVar[str] = "time units of the task"
-    meaning: ClassVar[str] = (
-        "how long a member fed its own outputs stays near the truth: mean and sd over members"
-    )
+    meaning: ClassVar[str] = "how long a member fed its own outputs stays near the truth: mean and sd over members"
     zero: ClassVar[str] = "mean: lost at the first step; sd: all members stay equally long"
     source: ClassVar[str] = "Pathak et al. (2018), Chaos 28:041101; the sd is ours"
 
@@ -200,9 +196,7 @@ class OutputDistance(Measure):
                 )
             )
         if not findings:
-            raise UserError(
-                "output_distance: needs outputs of the networks themselves: errors alone were given"
-            )
+            raise UserError("output_distance: needs outputs of the networks themselves: errors alone were given")
         return Measured(findings=tuple(findings), distances=distances)
 
     def _floor(self, recording: Recording, name: str) -> Estimate | None:

@@ -123,16 +123,12 @@ def _fit_operator(states: ArrayLike, rank: int, n_delays: int, where: str) -> tu
 
 def _check_states(states: Array, rank: int, n_delays: int, where: str) -> None:
     if states.ndim != 3 or 0 in states.shape:
-        raise UserError(
-            f"DSA: {where} have shape {states.shape}; expected (trial, time, unit), none of them 0"
-        )
+        raise UserError(f"DSA: {where} have shape {states.shape}; expected (trial, time, unit), none of them 0")
     trials, time, units = states.shape
     if not np.isfinite(states).all():
         raise UserError(f"DSA: {where} have non-finite values")
     if not 1 <= n_delays < time:
-        raise UserError(
-            f"DSA: n_delays = {n_delays} is impossible: {where} have {time} steps, so 1 to {time - 1}"
-        )
+        raise UserError(f"DSA: n_delays = {n_delays} is impossible: {where} have {time} steps, so 1 to {time - 1}")
     largest = min(n_delays * units, trials * (time - n_delays))
     if not 1 <= rank <= largest:
         raise UserError(
@@ -162,9 +158,7 @@ def _lag_gram(states: Array, n_delays: int) -> Array:
     are updates by one step at either end.
     """
     time, units = states.shape[1:]
-    steps = np.ascontiguousarray(
-        states.transpose(1, 0, 2)
-    )  # so that a window of steps is one block of memory
+    steps = np.ascontiguousarray(states.transpose(1, 0, 2))  # so that a window of steps is one block of memory
     gram = np.empty((n_delays, units, n_delays, units))
     last = time - 1
     late = steps[n_delays - 1 :].reshape(-1, units)

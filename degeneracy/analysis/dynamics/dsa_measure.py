@@ -114,14 +114,10 @@ class DSA(Measure):
         return Measured(
             findings=tuple(finding for _, finding, _ in found.values()),
             distances={name: matrix for name, (matrix, *_) in found.items()},
-            diagnostics={
-                f"{name}/{key}": number for name, (*_, fit) in found.items() for key, number in fit.items()
-            },
+            diagnostics={f"{name}/{key}": number for name, (*_, fit) in found.items() for key, number in fit.items()},
         )
 
-    def _variant(
-        self, recording: Recording, variant: str, which: str
-    ) -> tuple[Array, Finding, dict[str, float]]:
+    def _variant(self, recording: Recording, variant: str, which: str) -> tuple[Array, Finding, dict[str, float]]:
         split, n = self._split(getattr(recording, which), recording.members), len(recording)
         if split.refusal:
             matrix = self._of_active(split)
@@ -152,9 +148,7 @@ class DSA(Measure):
                 raise UserError(f"dsa: states of member {label} are not finite")
         parts, notes = self._parts(states)
         silent = [k for k in range(len(states)) if not all(varies(part[k]) for part in parts)]
-        offsets = {
-            k: max(dsa.offset(part[k]) for part in parts) for k in range(len(states)) if k not in silent
-        }
+        offsets = {k: max(dsa.offset(part[k]) for part in parts) for k in range(len(states)) if k not in silent}
         far = [k for k, times in offsets.items() if times > LARGEST_OFFSET]
         active = [k for k in offsets if k not in far]
         refusals = [silent_note(silent, labels), _far_note(far, labels, offsets)]
@@ -168,9 +162,7 @@ class DSA(Measure):
     def _parts(self, states: Sequence[Array]) -> tuple[tuple[list[Array], ...], list[str]]:
         """Two halves of the trials, one trial being cut for them, or all of them; and what is to be said of that."""
         if not self.halves:
-            return (list(states),), [
-                "all trials at once: copies are at 0, and no floor says what noise makes"
-            ]
+            return (list(states),), ["all trials at once: copies are at 0, and no floor says what noise makes"]
         cut = [dsa.in_blocks(x, self.n_delays) if len(x) == 1 else x for x in states]
         notes = {
             f"one trial, cut into {len(x)} blocks of {x.shape[1]} steps, every other one a half"
@@ -215,9 +207,7 @@ class DSA(Measure):
         self, parts: Sequence[Sequence[Array]], first: NDArray[np.int64], second: NDArray[np.int64]
     ) -> pairs.ConjugationFit:
         """d(x_A, y_B) of the pairs (first, second), A the first and B the last of the parts."""
-        operators = [
-            dsa.delay_operators(states, rank=self.rank, n_delays=self.n_delays).operators for states in parts
-        ]
+        operators = [dsa.delay_operators(states, rank=self.rank, n_delays=self.n_delays).operators for states in parts]
         return pairs.fit_among(
             operators[0],
             operators[-1],

@@ -59,9 +59,7 @@ def _held(x: Tensor, h: Tensor) -> Tensor:
     return x.to(h).expand(*h.shape[:2], -1)
 
 
-def descend(
-    step: StepFunction, starts: Tensor, x: Tensor, n_updates: int, inner: Tensor | None = None
-) -> Tensor:
+def descend(step: StepFunction, starts: Tensor, x: Tensor, n_updates: int, inner: Tensor | None = None) -> Tensor:
     """Adam on q(h) = ||step(h, x) - h||^2 / 2 with a learning rate falling to 0, every start on its own.
 
     `inner` is the `affine_part` of the step, where it has one.

@@ -76,9 +76,7 @@ class FixedPoints:
     n_slow: int  # those among them slower than SLOW_SPEED
     n_marginal: int = 0  # points with an eigenvalue of 1, to within MARGINAL: on a continuum
     capped: bool = False  # more than `max_points` were found, and the search ended there
-    runs: Outcomes = field(
-        default_factory=Outcomes
-    )  # what half of the starts end in when they are run forward
+    runs: Outcomes = field(default_factory=Outcomes)  # what half of the starts end in when they are run forward
     reservations: tuple[str, ...] = ()  # why the number of points has no meaning, or was not had
 
     def __len__(self) -> int:
@@ -162,9 +160,7 @@ def find_fixed_points(
     starts = draw_starts(step.visited, n_starts, noise, seed)
     n_members, _, n_units = starts.shape
     if found_before and [p.position.shape[1] for p in found_before] != [n_units] * n_members:
-        raise UserError(
-            f"fixed points: found_before is not of these {n_members} members with states of {n_units}"
-        )
+        raise UserError(f"fixed points: found_before is not of these {n_members} members with states of {n_units}")
     limits = _Limits(n_adam=n_adam, tolerance=tolerance, unique=unique_tolerance, max_points=max_points)
     found = {k: _unsearched(n_units, fault) for k, fault in enumerate(step.faults) if fault}
     sound = [k for k in range(n_members) if k not in found]
@@ -224,9 +220,7 @@ class _Found:
         for k, (h, speed) in enumerate(polished):
             at_rest, moves = speed <= self.limits.tolerance, speed > self.limits.tolerance
             kept = distinct(np.concatenate([self.points[k], h[at_rest]]), self.limits.unique)
-            self.points[k] = kept[
-                : self.limits.max_points + 1
-            ]  # one more than allowed says that there are more
+            self.points[k] = kept[: self.limits.max_points + 1]  # one more than allowed says that there are more
             self.rejected[k] = distinct(np.concatenate([self.rejected[k], h[moves]]), self.limits.unique)
 
 
@@ -250,8 +244,7 @@ def _search(
         points = [h[speed <= limits.tolerance] for h, speed in polish(step, points, x, inner)]
     n_usable = usable.sum(1).tolist()
     return [
-        _describe(search, k, points[k], found.rejected[k], runs[k], n_usable[k], before[k])
-        for k in range(len(points))
+        _describe(search, k, points[k], found.rejected[k], runs[k], n_usable[k], before[k]) for k in range(len(points))
     ]
 
 
@@ -363,9 +356,7 @@ def _eigenvalues(step: StepFunction, x: Tensor, h: Tensor, before: FixedPoints |
     eigenvalues = np.zeros(h.shape[1:], dtype=np.complex128)
     new = np.ones(len(eigenvalues), dtype=bool)
     if before is not None and len(before):
-        gap = torch.cdist(
-            h[0], torch.from_numpy(before.position).to(h), compute_mode="donot_use_mm_for_euclid_dist"
-        )
+        gap = torch.cdist(h[0], torch.from_numpy(before.position).to(h), compute_mode="donot_use_mm_for_euclid_dist")
         distance, which = (each.cpu().numpy() for each in gap.min(dim=1))
         new = distance > SAME * n_units**0.5
         eigenvalues[~new] = before.eigenvalues[which[~new]]

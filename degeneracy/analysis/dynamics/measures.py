@@ -80,9 +80,7 @@ class _Shape(Measure):
             return None, f"no floor, of the networks' noise: {error}"
         return jackknife.member_mean(np.array(apart)), ""
 
-    def _reference(
-        self, recording: Recording, prepared: shape_by_trials.Pairs
-    ) -> tuple[Estimate | None, str]:
+    def _reference(self, recording: Recording, prepared: shape_by_trials.Pairs) -> tuple[Estimate | None, str]:
         """Of the untrained networks; where none were given, of trials that do not match."""
         untrained = recording.untrained
         if untrained is not None and untrained.states is not None:
@@ -107,9 +105,7 @@ class Procrustes(_Shape):
         "how differently states are laid out: angle after the best rotation; unrelated: pi/2 on average"
     )
     zero: ClassVar[str] = "the same trajectories up to rotation, translation and scale"
-    source: ClassVar[str] = (
-        "Williams, Kunz, Kornblith & Linderman (2021), NeurIPS, arXiv 2110.14739, eqs. 3-7"
-    )
+    source: ClassVar[str] = "Williams, Kunz, Kornblith & Linderman (2021), NeurIPS, arXiv 2110.14739, eqs. 3-7"
 
     alpha: float = pydantic.Field(1.0, ge=0, le=1, description="1: rotations; 0: all linear maps")
 
@@ -175,8 +171,7 @@ class FixedPointCensus(MeasureInParts):
         together = n_members if step.visited.device.type != "cpu" else 1
         batches = [range(k, k + together) for k in range(0, n_members, together)]
         return [
-            partial(self._search_twice, step.select(some), [recording.members[k] for k in some])
-            for some in batches
+            partial(self._search_twice, step.select(some), [recording.members[k] for k in some]) for some in batches
         ]
 
     def whole(self, done: Sequence[_Searched]) -> Measured:
@@ -208,8 +203,7 @@ class FixedPointCensus(MeasureInParts):
         }
         return Measured(
             findings=tuple(
-                Finding(variant=name, value=value, floor=floor, note=note)
-                for name, (value, floor) in values.items()
+                Finding(variant=name, value=value, floor=floor, note=note) for name, (value, floor) in values.items()
             ),
             distances={"census_distance": census, "spectrum_distance": spectrum},
             arrays=_point_arrays(points),

@@ -243,9 +243,7 @@ def _shape(x: Array, measures: Sequence[str], alpha: float, variance: float) -> 
     """The columns are the states themselves where nothing scales small directions up, or their SVD."""
     x, exponent = near_one(x)  # squares of states may neither overflow nor vanish
     centred = x - x.mean(axis=0)
-    rounding = (
-        np.finfo(float).eps * max(x.shape) * np.linalg.norm(x)
-    )  # left by centring, all of it if x is constant
+    rounding = np.finfo(float).eps * max(x.shape) * np.linalg.norm(x)  # left by centring, all of it if x is constant
     norm = np.linalg.norm(centred)
     nothing = np.zeros(0)
     if norm <= rounding:
@@ -268,9 +266,7 @@ def _shape(x: Array, measures: Sequence[str], alpha: float, variance: float) -> 
         svcca = vectors[:, ::-1][:, :k] / sizes[:k]
         if tuple(measures) == ("svcca",):  # few columns make a pair cheap
             return _Shape(columns=centred @ svcca, procrustes=nothing, cka=nothing, svcca=np.eye(k))
-    return _Shape(
-        columns=centred, procrustes=same / norm, cka=same / np.sqrt(np.linalg.norm(gram)), svcca=svcca
-    )
+    return _Shape(columns=centred, procrustes=same / norm, cka=same / np.sqrt(np.linalg.norm(gram)), svcca=svcca)
 
 
 def _from_svd(centred: Array, rounding: float, alpha: float, variance: float, exponent: int) -> _Shape:
@@ -306,9 +302,7 @@ def matching(states: Sequence[ArrayLike]) -> list[Array]:
     arrays = member_arrays(states, "states", ("trial", "time", "unit"), ("sample", "unit"))
     for k, x in enumerate(arrays):
         if x.ndim < 2 or 0 in x.shape:
-            raise UserError(
-                f"states of member {k}: (trial, time, unit) or (sample, unit) is needed, got {x.shape}"
-            )
+            raise UserError(f"states of member {k}: (trial, time, unit) or (sample, unit) is needed, got {x.shape}")
         if x.shape[:-1] != arrays[0].shape[:-1]:
             raise UserError(
                 f"states of member {k} have rows {x.shape[:-1]}, those of member 0 {arrays[0].shape[:-1]}: "

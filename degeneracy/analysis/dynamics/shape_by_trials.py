@@ -47,9 +47,7 @@ class Pairs:
     unbiased: bool
 
 
-def prepare(
-    states: Sequence[ArrayLike], measure: str, *, alpha: float = 1.0, variance: float = 0.99
-) -> Pairs:
+def prepare(states: Sequence[ArrayLike], measure: str, *, alpha: float = 1.0, variance: float = 0.99) -> Pairs:
     """Prepare the members for `distances`, `shuffled_distances` and `scatter`.
 
     Args:
@@ -153,9 +151,7 @@ def scatter_note(pairs: Pairs) -> str:
     size = scatter(pairs)
     if size <= NOTED_SCATTER * UNRELATED[pairs.measure]:
         return ""
-    return (
-        f"{pairs.n_trials} trials are few: a pair of unrelated networks is off by {size:.2g} (sd), by chance"
-    )
+    return f"{pairs.n_trials} trials are few: a pair of unrelated networks is off by {size:.2g} (sd), by chance"
 
 
 def cross_validated_distances(

@@ -170,9 +170,7 @@ def _axes_by_gram(rows: tuple[Array, ...]) -> _Principal:
         squares, vectors = np.linalg.eigh(training)
         squares, vectors = np.maximum(squares[::-1], 0.0), vectors[:, ::-1]
         rank = int(np.sum(squares > ROUNDING * squares[0]))
-        axes.append(
-            _Axes(sizes=np.sqrt(squares), vectors=vectors, held=_variance_along(vectors, held), rank=rank)
-        )
+        axes.append(_Axes(sizes=np.sqrt(squares), vectors=vectors, held=_variance_along(vectors, held), rank=rank))
     return rows, axes, np.sqrt(np.maximum(np.linalg.eigvalsh(covariances.sum(axis=0))[::-1], 0.0))
 
 

@@ -130,9 +130,7 @@ class RepresentationAlignment(OfMembers):
             raise UserError("needs the states before training: not given, or not finite")
         assert recording.states is not None
         pairs = zip(before.states, recording.states, strict=True)
-        return np.array(
-            [representation_alignment(x, y) if varies(x) and varies(y) else np.nan for x, y in pairs]
-        )
+        return np.array([representation_alignment(x, y) if varies(x) and varies(y) else np.nan for x, y in pairs])
 
 
 class KernelAlignment(OfMembers):

@@ -56,9 +56,7 @@ class _End:
     stopped: bool
 
 
-def solve(
-    problem: Assignment, *, n_restarts: int, max_iter: int, seed: int
-) -> list[tuple[Matching, Array, bool]]:
+def solve(problem: Assignment, *, n_restarts: int, max_iter: int, seed: int) -> list[tuple[Matching, Array, bool]]:
     """The matchings that starts end in, the best first.
 
     Args:
@@ -124,9 +122,7 @@ def _random_matching(problem: Assignment, rng: np.random.Generator) -> tuple[Mat
     return rng.permutation(n), signs.astype(np.float32)
 
 
-def _fresh_starts(
-    problem: Assignment, n_starts: int, rng: np.random.Generator, prices: Single
-) -> list[_Point]:
+def _fresh_starts(problem: Assignment, n_starts: int, rng: np.random.Generator, prices: Single) -> list[_Point]:
     """The signature matching, then barycentres with some of a random matching."""
     points = [_barycentre(problem) for _ in range(n_starts)]
     _move(problem, points[0], *signature(problem, prices), 1.0)

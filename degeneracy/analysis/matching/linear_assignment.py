@@ -90,9 +90,7 @@ def _quantised(profits: Single, cost: NDArray[np.int32]) -> np.float32:
     high, low = np.int32(-(2**31)), np.int32(2**31 - 1)
     for i in range(len(bits)):
         for j in range(len(bits)):
-            order = bits[i, j] ^ (
-                (bits[i, j] >> 31) & np.int32(0x7FFFFFFF)
-            )  # integers in the order of the floats
+            order = bits[i, j] ^ ((bits[i, j] >> 31) & np.int32(0x7FFFFFFF))  # integers in the order of the floats
             high, low = max(high, order), min(low, order)
     ends = np.empty(2, np.int32)
     ends[0] = high ^ ((high >> 31) & np.int32(0x7FFFFFFF))
@@ -107,9 +105,7 @@ def _quantised(profits: Single, cost: NDArray[np.int32]) -> np.float32:
 
 
 @compiled
-def _bid(
-    cost: NDArray[np.int32], price: NDArray[np.int32], matching: Matching, owner: Matching, free: Matching
-) -> int:
+def _bid(cost: NDArray[np.int32], price: NDArray[np.int32], matching: Matching, owner: Matching, free: Matching) -> int:
     """Each row takes its cheapest column, driving out another at a lower price; returns how many rows stay free."""
     n, n_free = len(price), 0
     reduced = np.empty(n, np.int32)

@@ -29,9 +29,7 @@ def _matched(problem: Assignment, matching: Matching, signs: Array) -> tuple[Arr
     return own, other
 
 
-def polish(
-    problem: Assignment, matching: Matching, signs: Array, max_iter: int = 200
-) -> tuple[Matching, Array, bool]:
+def polish(problem: Assignment, matching: Matching, signs: Array, max_iter: int = 200) -> tuple[Matching, Array, bool]:
     """Swap pairs of units (with any signs) and flip single signs while that gains; and whether nothing more does."""
     for _ in range(max_iter):
         gains, sign_a, sign_b = _gains(problem, matching, signs)
@@ -48,9 +46,7 @@ def polish(
     return matching, signs, False
 
 
-def _moved(
-    matching: Matching, signs: Array, moves: list[tuple[int, int, float, float]]
-) -> tuple[Matching, Array]:
+def _moved(matching: Matching, signs: Array, moves: list[tuple[int, int, float, float]]) -> tuple[Matching, Array]:
     """The matching after the moves, in order, that touch no unit of an earlier one."""
     new, flipped, used = matching.copy(), signs.copy(), np.zeros(len(matching), dtype=bool)
     for a, b, sign_a, sign_b in moves:

@@ -19,9 +19,7 @@ from degeneracy.core.compiling import compiled
 # The dense Gauss-Newton matrix has rank^4 / 4 numbers: above this rank it leaves the cache and costs more than the
 # iterations it saves (measured: rank 20 3 times faster with it, rank 50 3 times slower).
 DENSE_RANK = 32
-DAMPING = (
-    0.02  # added to the Gauss-Newton matrix, over rank: eigenvalues of an operator of norm 1 are ~ rank^-1/2
-)
+DAMPING = 0.02  # added to the Gauss-Newton matrix, over rank: eigenvalues of an operator of norm 1 are ~ rank^-1/2
 
 
 class Model(NamedTuple):

@@ -130,9 +130,7 @@ def turn(work, direction, length, c):  # type: ignore[no-untyped-def]
     half, eighth = c.dtype.type(0.5), c.dtype.type(0.125)
     for i in range(c.shape[0]):
         for j in range(c.shape[0]):
-            work.trial[i, j] = (
-                c[i, j] + work.first[i, j] + half * work.second[i, j] + eighth * work.third[i, j]
-            )
+            work.trial[i, j] = c[i, j] + work.first[i, j] + half * work.second[i, j] + eighth * work.third[i, j]
 
 
 @jit

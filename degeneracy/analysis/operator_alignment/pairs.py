@@ -119,9 +119,7 @@ def fit_among(
     one, other = np.minimum(one, other), np.maximum(one, other)
     if score == "wasserstein":
         spectra = [_spectrum(operator) for operator in operators]
-        distance = np.array(
-            [_spectral_distance(spectra[i], spectra[j]) for i, j in zip(one, other, strict=True)]
-        )
+        distance = np.array([_spectral_distance(spectra[i], spectra[j]) for i, j in zip(one, other, strict=True)])
         zeros = np.zeros(len(one))
         return ConjugationFit(distance=distance, spread=zeros, converged=zeros == 0, n_starts=1, score=score)
     search = _search_torch if compiled is None else _search_compiled
@@ -140,9 +138,7 @@ def _check_pairs(x: Array, y: Array, score: str, n_starts: int, max_iter: int) -
     if score not in get_args(Score):
         raise unknown_name("score", score, get_args(Score), where="DSA")
     if x.ndim != 3 or x.shape[1] != x.shape[2] or x.shape[1] == 0 or x.shape[1:] != y.shape[1:]:
-        raise UserError(
-            f"DSA: operators have shapes {x.shape} and {y.shape}; expected two alike (pair, rank, rank)"
-        )
+        raise UserError(f"DSA: operators have shapes {x.shape} and {y.shape}; expected two alike (pair, rank, rank)")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise UserError("DSA: operators have non-finite values")
     if n_starts < 2:
@@ -239,9 +235,7 @@ def _search_torch(
     for start in range(0, len(one), pairs):
         chunk = np.arange(start, min(start + pairs, len(one)))
         a, b = unit[one[chunk]], unit[other[chunk]]
-        aligned, slope = reference.align(
-            torch.from_numpy(a), torch.from_numpy(b), n_starts, max_iter, tolerance, seed
-        )
+        aligned, slope = reference.align(torch.from_numpy(a), torch.from_numpy(b), n_starts, max_iter, tolerance, seed)
         sizes = size[one[chunk]], size[other[chunk]]
         yield chunk, *_judge(a, aligned.numpy(), *sizes, slope.numpy(), score, tolerance)
 

@@ -24,9 +24,7 @@ MEMORY = 8  # pairs of vectors in L-BFGS
 BLOCK = 128  # fits descended at once: their L-BFGS memory stays in the cache
 
 
-def align(
-    a: Tensor, b: Tensor, n_starts: int, max_iter: int, tolerance: float, seed: int
-) -> tuple[Tensor, Tensor]:
+def align(a: Tensor, b: Tensor, n_starts: int, max_iter: int, tolerance: float, seed: int) -> tuple[Tensor, Tensor]:
     """b in the coordinates most like a's: the best FINALISTS searches of each pair.
 
     Args:
@@ -84,9 +82,7 @@ def _matched_eigenvectors(a: Tensor, b: Tensor, signs: Tensor) -> Tensor:
     # Eigenvalues come with the conjugate (imaginary part < 0) right behind its partner: one sign for both.
     partner = torch.arange(a.shape[1]) - (values_a.imag < 0).long()
     twist = phase[:, None, :] * signs[:, partner].transpose(0, 1)
-    left, _, right = torch.linalg.svd(
-        (vectors_a[:, None] * twist[:, :, None, :] @ vectors_b.mH[:, None]).real
-    )
+    left, _, right = torch.linalg.svd((vectors_a[:, None] * twist[:, :, None, :] @ vectors_b.mH[:, None]).real)
     wanted = 1.0 - 2.0 * (torch.arange(len(signs)) % 2).to(a.dtype)
     left[..., -1] *= (wanted * torch.linalg.det(left @ right).sign())[..., None]
     return left @ right

@@ -22,9 +22,7 @@ SHARES = (1.0, 1 / 2, 1 / 4, 1 / 8)
 STEPS_DENSE, STEPS = (12, 10, 10, 10), (90, 60, 80, 100)
 
 
-def align(
-    a: Array, b: Array, starts: Array, inverse: Model, *, max_iter: int, tolerance: float
-) -> tuple[Array, Array]:
+def align(a: Array, b: Array, starts: Array, inverse: Model, *, max_iter: int, tolerance: float) -> tuple[Array, Array]:
     """b in the coordinates most like a's: the best FINALISTS searches.
 
     Args:
@@ -45,9 +43,7 @@ def align(
         enough = max(tolerance, ROUNDS_TOLERANCE)
         starts = _run(a, b, starts, inverse, kept, steps, enough, np.float32)[0][:FINALISTS]
         kept, steps = [], []
-    rotations, slope = _run(
-        a, b, starts, inverse, [*kept, FINALISTS], [*steps, max_iter], tolerance, np.float64
-    )
+    rotations, slope = _run(a, b, starts, inverse, [*kept, FINALISTS], [*steps, max_iter], tolerance, np.float64)
     rotations = inverse.frame @ rotations
     return rotations @ b @ rotations.transpose(0, 2, 1), slope
 

@@ -171,9 +171,7 @@ def joint_p(
     return float(fdtrc(q, n - q, t_squared * (n - q) / (q * (n - 1))))
 
 
-def _by_seed(
-    estimates: Sequence[Estimate], labels: Sequence[Sequence[str]], weights: Array, scale: Scale
-) -> Array:
+def _by_seed(estimates: Sequence[Estimate], labels: Sequence[Sequence[str]], weights: Array, scale: Scale) -> Array:
     """What each seed adds to each contrast, (seed, contrast), over the conditions whose weights are not all 0."""
     found: dict[str, Array] = {}
     for estimate, names, weight in zip(estimates, labels, weights.T, strict=True):

@@ -19,9 +19,7 @@ MIN_MEMBERS = 6  # two families of three: with fewer, the best split of a cloud 
 class MDS:
     """Members as points whose distances resemble the measured ones."""
 
-    coordinates: (
-        Array  # (member, component), in the unit of the distances, centred, along their principal axes
-    )
+    coordinates: Array  # (member, component), in the unit of the distances, centred, along their principal axes
     stress: float  # in [0, 1]: 0 means that the picture shows the distances exactly
     converged: bool
 
@@ -70,14 +68,10 @@ def mds(distances: ArrayLike, n_components: int = 2, *, tolerance: float = 1e-9,
         if before - stress <= tolerance * stress + 1e-24 * total:
             converged = True
             break
-    return MDS(
-        coordinates=_principal_axes(z), stress=float(np.sqrt(min(stress / total, 1.0))), converged=converged
-    )
+    return MDS(coordinates=_principal_axes(z), stress=float(np.sqrt(min(stress / total, 1.0))), converged=converged)
 
 
-def solution_families(
-    distances: ArrayLike, *, seed: int = 0, n_null: int = 199, max_families: int = 8
-) -> Families:
+def solution_families(distances: ArrayLike, *, seed: int = 0, n_null: int = 199, max_families: int = 8) -> Families:
     """How many families of solutions the members form, and who belongs to which.
 
     Average-linkage clustering; of the cuts into 2 to `max_families` groups (n/2 at most) the one with the
@@ -137,9 +131,7 @@ def _null_95(spread: Array, n: int, most: int, n_null: int, rng: np.random.Gener
     """The silhouette that 95% of clouds without groups stay under or at; the larger of Gaussian and uniform ones."""
     shape = (n_null, n, len(spread))
     clouds = (rng.normal(size=shape), rng.uniform(-(3**0.5), 3**0.5, size=shape))  # both of variance 1
-    scores = (
-        best_splits(_without_common(_euclidean_by_products(points * spread)), most)[1] for points in clouds
-    )
+    scores = (best_splits(_without_common(_euclidean_by_products(points * spread)), most)[1] for points in clouds)
     return max(float(np.quantile(score, 0.95, method="higher")) for score in scores)
 
 

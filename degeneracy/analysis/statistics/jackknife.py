@@ -147,8 +147,7 @@ def _spread_of_middle_half(ordered: Array) -> Array:
     """(q_75 - q_25) / |q_50| of values in order (..., n); the quantile p weighs them by increments of a beta cdf."""
     n = ordered.shape[-1]
     low, median, high = (
-        ordered @ np.diff(betainc((n + 1) * p, (n + 1) * (1 - p), np.arange(n + 1) / n))
-        for p in (0.25, 0.5, 0.75)
+        ordered @ np.diff(betainc((n + 1) * p, (n + 1) * (1 - p), np.arange(n + 1) / n)) for p in (0.25, 0.5, 0.75)
     )
     return _ratio(high - low, np.abs(median))
 
@@ -220,9 +219,7 @@ def calibrated_estimate(finding: Finding) -> Estimate | str:
     reason = _no_scale(span)
     if reason:
         return f"not calibrated: {reason}"
-    return Estimate(
-        value=above.value / span.value, leave_one_out=_ratio(above.leave_one_out, span.leave_one_out)
-    )
+    return Estimate(value=above.value / span.value, leave_one_out=_ratio(above.leave_one_out, span.leave_one_out))
 
 
 def contrast(
@@ -273,9 +270,7 @@ def contrast(
     return Contrast(difference=difference, low=difference - half, high=difference + half, scale=scale)
 
 
-def width_against_n(
-    estimate: Estimate, sizes: ArrayLike, scale: Scale = "linear", confidence: float = 0.95
-) -> Array:
+def width_against_n(estimate: Estimate, sizes: ArrayLike, scale: Scale = "linear", confidence: float = 0.95) -> Array:
     """Expected half-width of the interval with other numbers of members: "how many members do I need?".
 
     half(m) = t(m-1) SE(n) sqrt(n/m): the variance of a mean over members falls as 1/m, and so does that of a
@@ -366,9 +361,7 @@ def _no_scale(span: Estimate) -> str:
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # a denominator of 0 gives NaN, documented by the callers
+    with np.errstate(divide="ignore", invalid="ignore"):  # a denominator of 0 gives NaN, documented by the callers
         ratio = np.divide(numerator, denominator)
     return np.where(np.isfinite(ratio), ratio, np.nan)
 
@@ -376,7 +369,5 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
 def _members(x: ArrayLike, at_least: int) -> Array:
     values = real_array(x, "values of members")
     if values.ndim != 1 or len(values) < at_least:
-        raise UserError(
-            f"one number a member, {at_least} members or more, is needed; got shape {values.shape}"
-        )
+        raise UserError(f"one number a member, {at_least} members or more, is needed; got shape {values.shape}")
     return values

@@ -49,9 +49,7 @@ class PIF(Measure):
 
     def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:  # noqa: ARG002
         """The first half of the starts, a matrix of units by units each; float32."""
-        return {
-            f"n_restarts = {self.n_restarts} with {n_units} units": 4 * (self.n_restarts // 2) * n_units**2
-        }
+        return {f"n_restarts = {self.n_restarts} with {n_units} units": 4 * (self.n_restarts // 2) * n_units**2}
 
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances, floor from random copies, references shuffled and untrained."""
@@ -105,9 +103,7 @@ class PIF(Measure):
         return jackknife.pair_mean(self._pairs(weights, scales)[0]), ""
 
     def _align(self, pairs: list[tuple[Weights, Weights]], scales: dict[str, float]) -> list[pif.Alignment]:
-        return pif.pif_pairs(
-            pairs, signed=self.signed, block_scales=scales, n_restarts=self.n_restarts, seed=self.seed
-        )
+        return pif.pif_pairs(pairs, signed=self.signed, block_scales=scales, n_restarts=self.n_restarts, seed=self.seed)
 
     def _pairs(self, weights: list[Weights], scales: dict[str, float]) -> tuple[Array, dict[str, float]]:
         first, second = np.triu_indices(len(weights), k=1)
@@ -150,9 +146,7 @@ class Orthogonal(Measure):
         "basis, at most that of pif; of gated cells the candidate's weights"
     )
     zero: ClassVar[str] = "the same map in another basis, which need not be the same network"
-    source: ClassVar[str] = (
-        "after Ostrow, Eisen, Kozachkov & Fiete (2023), NeurIPS, arXiv 2306.10168, on weights; ours"
-    )
+    source: ClassVar[str] = "after Ostrow, Eisen, Kozachkov & Fiete (2023), NeurIPS, arXiv 2306.10168, on weights; ours"
 
     n_starts: int = pydantic.Field(2, ge=2, description="starts of each fit, of both determinants")
     seed: int = pydantic.Field(0, ge=0, description="of further starts, copies and shuffles")
@@ -173,9 +167,7 @@ class Orthogonal(Measure):
         distances = np.zeros((len(matrices), len(matrices)))
         distances[first, second] = distances[second, first] = fit.distance
         value, rng = jackknife.pair_mean(distances), np.random.default_rng(self.seed)
-        floor = jackknife.member_mean(
-            self._fit(matrices, [orthogonal.rotated_copy(m, rng) for m in matrices]).distance
-        )
+        floor = jackknife.member_mean(self._fit(matrices, [orthogonal.rotated_copy(m, rng) for m in matrices]).distance)
         shuffled = self._ring([rng.permuted(m.ravel()).reshape(m.shape) for m in matrices])
         findings = [Finding(variant="recurrent", value=value, floor=floor, reference=shuffled)]
         before = None if recording.untrained is None else recording.untrained.weights
@@ -184,9 +176,7 @@ class Orthogonal(Measure):
             untrained = None if reason else self._ring([orthogonal.compared_matrix(w) for w in before])
             note = f"untrained members: {reason}" if reason else "reference: untrained members"
             findings.append(
-                Finding(
-                    variant="recurrent/untrained", value=value, floor=floor, reference=untrained, note=note
-                )
+                Finding(variant="recurrent/untrained", value=value, floor=floor, reference=untrained, note=note)
             )
         diagnostics = fit_diagnostics(fit.spread, fit.converged)
         return Measured(findings=tuple(findings), distances={"recurrent": distances}, diagnostics=diagnostics)
@@ -214,9 +204,7 @@ class WeightChange(Measure):
     name: ClassVar[str] = "weight_change"
     level: ClassVar[Level] = "learning"
     needs: ClassVar[tuple[str, ...]] = ("weights", "initial_weights")
-    meaning: ClassVar[str] = (
-        "Frobenius norm of the change of the recurrent weights, also over the initial norm"
-    )
+    meaning: ClassVar[str] = "Frobenius norm of the change of the recurrent weights, also over the initial norm"
     zero: ClassVar[str] = "training left the recurrent weights as they were"
     source: ClassVar[str] = "Huang et al. (2025), arXiv 2410.03972"
 

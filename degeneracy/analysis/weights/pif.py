@@ -256,17 +256,13 @@ def _arrays(weights: Weights) -> list[Array]:
     return [getattr(weights, block) for block in BLOCKS if getattr(weights, block) is not None]
 
 
-def _align_canonical(
-    x: _Network, y: _Network, signed: bool, n_restarts: int, max_iter: int, seed: int
-) -> Alignment:
+def _align_canonical(x: _Network, y: _Network, signed: bool, n_restarts: int, max_iter: int, seed: int) -> Alignment:
     """Align in an order of the two that depends on their values alone, so that the distance is symmetric exactly."""
     swap = x.key > y.key
     first, second = (y, x) if swap else (x, y)
     problem = assignment(first.side, second.side, signed=signed)
     results = solve(problem, n_restarts=n_restarts, max_iter=max_iter, seed=seed)
-    found = [
-        _distance(first.weights, transform(second.weights, matching, signs)) for matching, signs, _ in results
-    ]
+    found = [_distance(first.weights, transform(second.weights, matching, signs)) for matching, signs, _ in results]
     best = int(np.argmin(found))
     permutation, signs, converged = results[best]
     if swap:

@@ -156,9 +156,7 @@ def _forward(kind, alpha, current, states, active, carried, by_source, noise, n_
             states[t + 1, noise.shape[0] :, :pad] = ZERO
         inner = pad + n_in + 1
         product(flat, there, row, flat, here, row, 1, weights, 0, pad, rows, pad, inner, noisy)
-        state = states[
-            t + 1
-        ]  # its columns are cut in the rows: a cut matrix would not be known to be contiguous
+        state = states[t + 1]  # its columns are cut in the rows: a cut matrix would not be known to be contiguous
         if current:
             _mix(carried, state, ONE - alpha, alpha, pad)
             _copy(state, carried, pad)
@@ -233,9 +231,7 @@ def gradients(  # type: ignore[no-untyped-def]
     for step in range(n_steps):
         t = n_steps - 1 - step
         later, here = step % 2 * rows * wide, (step + 1) % 2 * rows * wide
-        loss += read_out(
-            states[t + 1], back, pad, bias_out, targets, loss_weights, t, scale, pair[step % 2], bias_grad
-        )
+        loss += read_out(states[t + 1], back, pad, bias_out, targets, loss_weights, t, scale, pair[step % 2], bias_grad)
         seen, before = (t + 1) * rows * row, t * rows * row
         product(
             out_grad.reshape(-1), 0, pad, both, later + pad, 1, wide, flat, seen, row, len(out_grad), pad, rows, True

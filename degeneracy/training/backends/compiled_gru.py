@@ -158,9 +158,7 @@ def _forward(states, gates, by_source, noise, n_in):  # type: ignore[no-untyped-
                     drawn = noise[b, t]
                     for j in range(len(drawn)):
                         drive[j] = drawn[j]
-        product(
-            out, there, 4 * pad, flat, here, row, 1, weights, 0, 4 * pad, rows, 3 * pad, pad + n_in + 1, False
-        )
+        product(out, there, 4 * pad, flat, here, row, 1, weights, 0, 4 * pad, rows, 3 * pad, pad + n_in + 1, False)
         product(
             out, there + 3 * pad, 4 * pad, flat, here + pad, row, 1, weights, pad * 4 * pad + 3 * pad, 4 * pad,
             rows, pad, n_in + 1, noisy,

@@ -94,9 +94,7 @@ def test_output_distances_equal_brute_force_and_are_a_metric():
     d = differences.output_distances(outputs, mask)
     for i in range(6):
         for j in range(6):
-            steps = [
-                (outputs[i, t, s] - outputs[j, t, s]) ** 2 for t in range(5) for s in range(7) if mask[t, s]
-            ]
+            steps = [(outputs[i, t, s] - outputs[j, t, s]) ** 2 for t in range(5) for s in range(7) if mask[t, s]]
             assert d[i, j] == pytest.approx(np.sqrt(np.mean(steps)))
             assert (d[i, j] <= d[i] + d[:, j] + 1e-12).all()
 
@@ -110,9 +108,7 @@ def test_output_floor_is_the_distance_of_each_member_from_its_repeat():
     )
     np.testing.assert_array_equal(differences.output_floor(outputs, outputs, mask), np.zeros(3))
     floor = differences.output_floor(outputs, outputs + noise, mask)
-    pairs = [
-        differences.output_distances([a, a + e], mask)[0, 1] for a, e in zip(outputs, noise, strict=True)
-    ]
+    pairs = [differences.output_distances([a, a + e], mask)[0, 1] for a, e in zip(outputs, noise, strict=True)]
     np.testing.assert_allclose(floor, pairs)
 
 

@@ -118,9 +118,7 @@ def test_a_network_that_knows_the_equation_stays_and_a_worse_one_does_not(monkey
 
 
 @pytest.mark.parametrize(("right", "time"), [("before", 0.0), ("after", 10.0)])
-def test_time_is_counted_from_the_first_prediction_of_a_prediction(
-    right: str, time: float, monkeypatch
-) -> None:
+def test_time_is_counted_from_the_first_prediction_of_a_prediction(right: str, time: float, monkeypatch) -> None:
     """Outputs that are right as long as true inputs are given, and no longer; and the other way round."""
 
     def outputs(step, inputs, *, warm_up, state):
@@ -134,9 +132,7 @@ def test_time_is_counted_from_the_first_prediction_of_a_prediction(
 
 def test_where_there_is_no_loop_it_is_listed_only_if_asked_for() -> None:
     flip_flop = dg.tasks.FlipFlop(channels=4, n_steps=12)
-    asked = dg.measure(
-        untrained(), flip_flop, measures=["valid_prediction_time", "cka"], probe=Probe(n_trials=6)
-    )
+    asked = dg.measure(untrained(), flip_flop, measures=["valid_prediction_time", "cka"], probe=Probe(n_trials=6))
     assert asked.missing == {"valid_prediction_time": "needs prediction times: the task has no closed loop"}
     options = {"dsa": {"n_delays": 2, "rank": 3, "n_starts": 2}, "pif": {"n_restarts": 1}}
     options |= {"signed_pif": {"n_restarts": 1}, "fixed_points": {"n_starts": 4}}

@@ -131,9 +131,7 @@ def test_never_above_dsa_metric():
     ours = fit_pairs(operators[i], operators[j]).distance
     torch.manual_seed(0)
     peer = simdist.SimilarityTransformDist(iters=200, score_method="angular", lr=0.01)
-    theirs = [
-        float(peer.fit_score(operators[k].copy(), operators[m].copy())) for k, m in zip(i, j, strict=True)
-    ]
+    theirs = [float(peer.fit_score(operators[k].copy(), operators[m].copy())) for k, m in zip(i, j, strict=True)]
     assert np.all(ours <= np.array(theirs) + 1e-3)  # the peer's arccos is float32: 3e-4 near 0
     assert ours.mean() < np.mean(theirs)
 
@@ -156,9 +154,7 @@ def test_halves_of_the_trials_share_no_trial_and_members_are_compared_across_the
         return np.stack([np.cos(phases), np.sin(phases)], axis=-1)
 
     states = [turning(pair) for pair in zip(even, odd, strict=True)]
-    before = Recording(
-        members=("a", "b", "c"), states=[turning(pair) for pair in zip(odd, even, strict=True)]
-    )
+    before = Recording(members=("a", "b", "c"), states=[turning(pair) for pair in zip(odd, even, strict=True)])
     recording = Recording(members=("a", "b", "c"), states=states, untrained=before)
     found = MEASURES["dsa"](rank=2, n_delays=1, n_starts=4)(recording)
     across = abs(even[:, None] - odd)
@@ -265,9 +261,7 @@ def test_one_trial_is_cut_into_an_even_number_of_blocks(n_steps, n_delays, block
     assert n_blocks(n_steps, n_delays) == blocks
     states = np.arange(n_steps * 2.0).reshape(1, n_steps, 2)
     if n_steps // blocks <= n_delays:
-        with pytest.raises(
-            UserError, match=f"of {n_steps} steps gives no halves of more than {n_delays} steps"
-        ):
+        with pytest.raises(UserError, match=f"of {n_steps} steps gives no halves of more than {n_delays} steps"):
             in_blocks(states, n_delays)
         return
     cut = in_blocks(states, n_delays)

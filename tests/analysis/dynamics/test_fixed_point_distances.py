@@ -83,16 +83,11 @@ def test_spectrum_distance_against_all_permutations():
 
 
 def test_spectra_matched_in_the_order_of_their_real_parts_and_spectra_that_are_not():
-    pairs = np.array(
-        [[0.9, 0.5 + 0.1j, 0.5 - 0.1j], [0.7, 0.4 + 0.2j, 0.4 - 0.2j]]
-    )  # conjugates: in that order
+    pairs = np.array([[0.9, 0.5 + 0.1j, 0.5 - 0.1j], [0.7, 0.4 + 0.2j, 0.4 - 0.2j]])  # conjugates: in that order
     # Real parts in order would cross the imaginary ones: 0 + 2i with 0.1 - 2i.
     crossed = np.array([[0.0 + 2j, 0.1 - 2j, 0.5], [0.1 + 2j, 0.0 - 2j, 0.5], [3.0, 0.0 - 2j, 0.2]])
     a, b = np.concatenate([pairs, crossed]), np.concatenate([crossed[::-1], pairs[::-1]])
-    expected = [
-        [min(np.sqrt(np.mean(abs(p - q[list(s)]) ** 2)) for s in permutations(range(3))) for q in b]
-        for p in a
-    ]
+    expected = [[min(np.sqrt(np.mean(abs(p - q[list(s)]) ** 2)) for s in permutations(range(3))) for q in b] for p in a]
     np.testing.assert_allclose(wasserstein_distances(a, b), expected, atol=1e-14)  # round-off
     assert wasserstein_distances(a, b)[2, 1] == pytest.approx(np.sqrt(0.02 / 3))  # 0.1, -0.1 and 0 apart
 

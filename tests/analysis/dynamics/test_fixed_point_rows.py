@@ -93,9 +93,7 @@ def test_the_cycles_are_exported_point_by_point():
     assert arrays["cycle_member"].tolist() == [0] * 6
     assert arrays["cycle"].tolist() == [0, 0, 0, 1, 1, 1]
     after = np.tanh(2 * np.roll(arrays["cycle_position"], 1, axis=1)).reshape(2, 3, 3)
-    np.testing.assert_allclose(
-        after, np.roll(arrays["cycle_position"].reshape(2, 3, 3), -1, axis=1), atol=1e-12
-    )
+    np.testing.assert_allclose(after, np.roll(arrays["cycle_position"].reshape(2, 3, 3), -1, axis=1), atol=1e-12)
     at_rest = step_of(lambda h, _: 0.5 * h, uniform((2, 20, 3)))
     none = FixedPointCensus(n_starts=8)(Recording(members=("a", "b"), step=at_rest)).arrays
     assert none["cycle_position"].shape == (0, 3)

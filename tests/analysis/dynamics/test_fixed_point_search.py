@@ -51,9 +51,7 @@ def test_a_member_is_searched_alike_alone_and_beside_a_nan_member(monkeypatch):
     for a, b in zip(together, batched, strict=True):
         assert same_set(a, b, 1e-10)
         assert a.index.tolist() == b.index.tolist()
-        np.testing.assert_allclose(
-            abs(a.eigenvalues), abs(b.eigenvalues), atol=1e-8
-        )  # of a non-normal matrix
+        np.testing.assert_allclose(abs(a.eigenvalues), abs(b.eigenvalues), atol=1e-8)  # of a non-normal matrix
         np.testing.assert_allclose(a.speed, b.speed, atol=1e-12)  # both at round-off
         assert (a.n_starts, a.note) == (b.n_starts, b.note)
 
@@ -86,9 +84,7 @@ def test_the_short_cut_takes_the_steps_that_differentiation_takes():
     starts = step.visited[:, :40].double()
     inner = affine_part(step, starts, x)
     with_inner, without = (descend(step, starts, x, 20, way) for way in (inner, None))
-    torch.testing.assert_close(
-        with_inner, without, atol=1e-9, rtol=0
-    )  # 20 updates of Adam, whose sizes are ratios
+    torch.testing.assert_close(with_inner, without, atol=1e-9, rtol=0)  # 20 updates of Adam, whose sizes are ratios
     states = [starts[0, :5].numpy()]
     for (h, _), (other, _) in zip(polish(step, states, x, inner), polish(step, states, x), strict=True):
         np.testing.assert_allclose(np.sort(h[:, 0]), np.sort(other[:, 0]), atol=1e-10)

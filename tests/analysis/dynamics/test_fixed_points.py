@@ -43,9 +43,7 @@ def test_linear_map_has_one_point_with_the_eigenvalues_of_its_matrix():
     for k, found in enumerate(find_fixed_points(step)):
         assert len(found) == 1
         # 1e-12: float64 round-off, times the condition of I - A (below 100 here).
-        np.testing.assert_allclose(
-            found.position[0], np.linalg.solve(np.eye(5) - a[k].numpy(), b[k]), atol=1e-12
-        )
+        np.testing.assert_allclose(found.position[0], np.linalg.solve(np.eye(5) - a[k].numpy(), b[k]), atol=1e-12)
         expected = np.linalg.eigvals(a[k].numpy())
         expected = expected[np.lexsort((-expected.imag, -abs(expected)))]
         np.testing.assert_allclose(found.eigenvalues[0], expected, atol=1e-12)
@@ -84,9 +82,7 @@ def test_independent_units_have_the_product_of_their_points(n_units, expected):
 def test_the_constant_input_moves_the_points():
     w = {"recurrent": torch.zeros(2, 2), "input": torch.eye(2), "bias": torch.tensor([0.0, 0.5])}
     step = tanh_step([w], uniform((1, 30, 2)), inputs=torch.tensor([[0.0, 0.0], [1.0, -1.0]]))
-    for row, expected in enumerate(
-        [np.tanh([0.0, 0.5]), np.tanh([1.0, -0.5])]
-    ):  # no recurrence: h = tanh(x + b)
+    for row, expected in enumerate([np.tanh([0.0, 0.5]), np.tanh([1.0, -0.5])]):  # no recurrence: h = tanh(x + b)
         found = find_fixed_points(step, input_index=row)[0]
         np.testing.assert_allclose(found.position, expected[None], atol=1e-12)  # round-off
 
@@ -104,9 +100,7 @@ def test_trained_flip_flop_has_the_27_points_of_a_cube():
     np.testing.assert_allclose(np.tanh(found.position @ w.T + b), found.position, atol=1e-13)
     slopes = 1 - found.position**2  # Jacobian of tanh(W h + b): diag(1 - h^2) W
     leading = [abs(np.linalg.eigvals(s[:, None] * w)).max() for s in slopes]
-    np.testing.assert_allclose(
-        abs(found.eigenvalues[:, 0]), leading, rtol=1e-9
-    )  # non-normal: above round-off
+    np.testing.assert_allclose(abs(found.eigenvalues[:, 0]), leading, rtol=1e-9)  # non-normal: above round-off
 
 
 def test_untrained_network_has_one_point():
@@ -296,9 +290,7 @@ def test_points_found_before_lend_their_eigenvalues_and_nothing_else():
     np.testing.assert_allclose(again.eigenvalues, alone.eigenvalues, atol=1e-12)
     lent = replace(before, position=before.position[4:6], eigenvalues=before.eigenvalues[4:6] + 10)
     marked = find_fixed_points(step, seed=1, found_before=[lent])[0]
-    np.testing.assert_allclose(
-        np.sort(marked.eigenvalues[:, 0].real)[-2:], before.eigenvalues[4:6, 0].real + 10
-    )
+    np.testing.assert_allclose(np.sort(marked.eigenvalues[:, 0].real)[-2:], before.eigenvalues[4:6, 0].real + 10)
     near = replace(lent, position=lent.position + 1e-8)  # beside them: no points found before
     np.testing.assert_array_equal(
         find_fixed_points(step, seed=1, found_before=[near])[0].eigenvalues, alone.eigenvalues
@@ -314,6 +306,4 @@ def test_the_measure_searches_every_member_twice():
     done = [part() for part in measure.parts(Recording(members=("0", "1"), step=step))]
     for seed, which in ((5, 0), (6, 1)):
         alone = find_fixed_points(step, n_starts=8, seed=seed)
-        assert [member[which][0].position.tobytes() for member in done] == [
-            f.position.tobytes() for f in alone
-        ]
+        assert [member[which][0].position.tobytes() for member in done] == [f.position.tobytes() for f in alone]

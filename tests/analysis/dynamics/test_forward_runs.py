@@ -25,9 +25,7 @@ ROOT = 0.9575040240772687  # of h = tanh(2 h), by bisection
 
 def behind_a_ghost():
     """One stable point, 0, of eigenvalue 0.9; from the visited states, 2 to 3, the speed has a minimum at 1.5 first."""
-    return step_of(
-        lambda h, _: h - 0.1 * h * ((h - 1.5) ** 2 + 0.05) / 2.3, 2.5 + uniform((1, 100, 1), size=0.5)
-    )
+    return step_of(lambda h, _: h - 0.1 * h * ((h - 1.5) ** 2 + 0.05) / 2.3, 2.5 + uniform((1, 100, 1), size=0.5))
 
 
 def turning(angle, n_visited=64):
@@ -112,9 +110,7 @@ def test_attractors_in_one_neighbourhood_are_all_found():
     """h' = 0.02 tanh(100 h) in each of two units: with h = 0.02 u, u' = tanh(2 u), which rests at +-0.9575."""
     [found] = find_fixed_points(step_of(lambda h, _: 0.02 * torch.tanh(100 * h), uniform((1, 256, 2))))
     stable = found.position[found.index == 0]
-    corners = 0.01915 * np.array(
-        [[-1, -1], [-1, 1], [1, -1], [1, 1]]
-    )  # four digits, as worked out for one unit
+    corners = 0.01915 * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])  # four digits, as worked out for one unit
     np.testing.assert_allclose(stable[np.lexsort(stable.round(3).T[::-1])], corners, atol=1e-6)
     assert found.note == ""
 
@@ -158,9 +154,7 @@ def test_a_cycle_that_is_neared_slowly_is_a_cycle():
     step = step_of(lambda h, _: -h * (1 + e - e * h**2), visited)
     [found] = find_fixed_points(step)
     [cycle] = found.cycles
-    np.testing.assert_allclose(
-        sorted(cycle.position[:, 0]), [-1, 1], atol=1e-9
-    )  # speed 1e-13 over 1 - 0.9992
+    np.testing.assert_allclose(sorted(cycle.position[:, 0]), [-1, 1], atol=1e-9)  # speed 1e-13 over 1 - 0.9992
     np.testing.assert_allclose(cycle.eigenvalues, [(1 - 2 * e) ** 2], atol=1e-9)
     assert (cycle.n_runs, found.runs.n_restless) == (30, 0)
 
@@ -182,9 +176,7 @@ def test_cycles_without_number_are_said_to_have_none():
     firsts = np.array([cycle.position[0] for cycle in found.cycles])
     both = np.concatenate([firsts, -firsts])
     gap = np.sqrt(np.square(both[:, None] - both).mean(-1))[~np.eye(len(both), dtype=bool)]
-    assert gap.min() > 0.99 * 0.1 * float(
-        step.visited.square().mean().sqrt()
-    )  # but for a point and its own mirror
+    assert gap.min() > 0.99 * 0.1 * float(step.visited.square().mean().sqrt())  # but for a point and its own mirror
 
 
 def test_a_slow_turn_about_an_unstable_cycle_is_no_cycle():
@@ -208,9 +200,7 @@ def test_a_run_that_has_settled_is_left_there_while_others_go_on():
     ended = run_forward(turning_on, starts, x, [0.1, 0.1])
     np.testing.assert_allclose(ended.state[0], 0.9**100, rtol=1e-4)  # 100 products in float32
     np.testing.assert_allclose(ended.state[1], 1 + 3200 * 0.3, rtol=1e-4)
-    np.testing.assert_allclose(
-        ended.gap[1, 0], 3 * np.arange(1, 13), rtol=1e-3
-    )  # 0.3 per step, in units of 0.1
+    np.testing.assert_allclose(ended.gap[1, 0], 3 * np.arange(1, 13), rtol=1e-3)  # 0.3 per step, in units of 0.1
 
 
 def test_a_drift_is_no_rest_however_slow():

@@ -193,9 +193,7 @@ def test_a_small_direction_that_only_one_member_has_is_resolved(size):
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    seed=st.integers(0, 10**6), units=st.tuples(*[st.integers(1, 5)] * 3), alpha=st.sampled_from([0.0, 1.0])
-)
+@given(seed=st.integers(0, 10**6), units=st.tuples(*[st.integers(1, 5)] * 3), alpha=st.sampled_from([0.0, 1.0]))
 def test_triangle_inequality_and_symmetry_of_the_angle(seed, units, alpha):
     ensemble = [states(seed + k, n, trials=2) for k, n in enumerate(units)]
     d = shape.procrustes_distances(ensemble, alpha=alpha)
@@ -238,9 +236,7 @@ def test_all_pairs_equal_pair_by_pair_and_the_diagonal_is_exactly_zero():
     }
     for name, matrix in found.items():
         brute = np.array([[pairwise[name](x, y) for y in ensemble] for x in ensemble])
-        np.testing.assert_allclose(
-            matrix, alone[name], rtol=0, atol=ROUNDING
-        )  # from other columns, fewer for SVCCA
+        np.testing.assert_allclose(matrix, alone[name], rtol=0, atol=ROUNDING)  # from other columns, fewer for SVCCA
         np.testing.assert_allclose(matrix, brute, rtol=0, atol=ROUNDING)
         assert (np.diag(brute) == 0).all()
         assert matrix[0, 3] == 0  # members 0 and 3 have the same states

@@ -35,10 +35,7 @@ def ensemble(seed, trials, steps, units, memory, shared=0.0):
     """Five members; per unit, the share `shared` of the variance is common to all, each in axes of its own."""
     common = walks([seed, 9], trials, steps, units, memory)
     return [
-        (
-            np.sqrt(shared) * common
-            + np.sqrt(1 - np.asarray(shared)) * walks([seed, k], trials, steps, units, memory)
-        )
+        (np.sqrt(shared) * common + np.sqrt(1 - np.asarray(shared)) * walks([seed, k], trials, steps, units, memory))
         @ ortho_group.rvs(units, random_state=10 * seed + k)
         for k in range(5)
     ]
@@ -46,9 +43,7 @@ def ensemble(seed, trials, steps, units, memory, shared=0.0):
 
 def mean_distance(states, name):
     measure, options = MEASURED[name]
-    return shape_by_trials.cross_validated_distances(states, measure, **options)[
-        np.triu_indices(len(states), 1)
-    ].mean()
+    return shape_by_trials.cross_validated_distances(states, measure, **options)[np.triu_indices(len(states), 1)].mean()
 
 
 def unrelated(name):
@@ -76,10 +71,7 @@ def test_hsic_equals_its_definition_over_distinct_trials(by_blocks, units):
 @pytest.mark.parametrize("units", [(6, 6, 6), (6, 9, 4)])
 def test_many_samples_give_the_plain_value(name, units):
     common = walks(0, 600, 20, 9, 0.5)
-    states = [
-        common[..., :n] * 0.8 ** np.arange(n) + 0.5 * walks(k + 1, 600, 20, n, 0.5)
-        for k, n in enumerate(units)
-    ]
+    states = [common[..., :n] * 0.8 ** np.arange(n) + 0.5 * walks(k + 1, 600, 20, n, 0.5) for k, n in enumerate(units)]
     measure, options = MEASURED[name]
     if name == "partly whitened":  # whose plain form takes states as they are: summed squares of 1, as here
         states = [(x - x.mean((0, 1))) / np.linalg.norm(x - x.mean((0, 1))) for x in states]
@@ -141,9 +133,7 @@ def test_noise_of_a_hundred_samples_is_unrelated_or_has_no_number(name, samples,
     # Averaged over ensembles, since the samples are few: one scatters by up to 8% of the value (2 units, SVCCA), which
     # is then noted.
     n_ensembles = {2: 60, 8: 20, 64: 8}[units]
-    means = [
-        mean_distance(ensemble(seed, *samples[:2], units, samples[2]), name) for seed in range(n_ensembles)
-    ]
+    means = [mean_distance(ensemble(seed, *samples[:2], units, samples[2]), name) for seed in range(n_ensembles)]
     assert np.mean(means) == pytest.approx(unrelated(name), rel=0.03)
 
 
@@ -185,9 +175,7 @@ PLANTED = {
 @pytest.mark.parametrize("samples", [(100, 1, IID), (20, 5, IID), (64, 10, SLOW)])
 def test_planted_likeness_is_recovered_from_few_samples(name, samples):
     for shared, value in zip((ALL, NEAR, HALF), PLANTED[name], strict=True):
-        found = np.mean(
-            [mean_distance(ensemble(s, *samples[:2], 10, samples[2], shared), name) for s in range(6)]
-        )
+        found = np.mean([mean_distance(ensemble(s, *samples[:2], 10, samples[2], shared), name) for s in range(6)])
         # CKA: 6 ensembles scatter by 0.01. The others are right to first order in 10 units per 100 samples; plain
         # ones are off by 0.13, and 0.2 rad, where half is shared.
         assert found == pytest.approx(value, abs=0.03 if name == "cka" else 0.05)
@@ -196,12 +184,8 @@ def test_planted_likeness_is_recovered_from_few_samples(name, samples):
 def test_partial_whitening_depends_neither_on_units_nor_on_the_number_of_samples():
     few, many = (ensemble(0, n, 10, 6, IID, ALL) for n in (60, 960))
     scaled = [1e3 * x for x in few]
-    assert mean_distance(scaled, "partly whitened") == pytest.approx(
-        mean_distance(few, "partly whitened"), rel=1e-9
-    )
-    assert mean_distance(few, "partly whitened") == pytest.approx(
-        mean_distance(many, "partly whitened"), rel=0.03
-    )
+    assert mean_distance(scaled, "partly whitened") == pytest.approx(mean_distance(few, "partly whitened"), rel=1e-9)
+    assert mean_distance(few, "partly whitened") == pytest.approx(mean_distance(many, "partly whitened"), rel=0.03)
 
 
 # --- what the trials do not carry ---
@@ -292,10 +276,7 @@ def test_trials_that_are_moved_round_meet_themselves_in_no_shift():
 
 @pytest.mark.parametrize("steps", [2, 9])  # by trials as blocks, and by units
 def test_cka_of_shifted_trials_is_that_of_trials_in_another_order(steps):
-    x, y = (
-        shape_by_trials._unit_scale(walks(k, 8, steps, 4, IID) + 0.5 * walks(9, 8, steps, 4, IID))
-        for k in (0, 1)
-    )
+    x, y = (shape_by_trials._unit_scale(walks(k, 8, steps, 4, IID) + 0.5 * walks(9, 8, steps, 4, IID)) for k in (0, 1))
     distance = shape_hsic.prepare([x, y])
     for by in (1, 3):
         moved = shape_hsic.prepare([x, np.roll(y, by, axis=0)])
@@ -325,9 +306,7 @@ def test_trials_sorted_by_condition_are_not_split_by_condition(name):
 def test_shuffled_trials_are_the_reference_where_no_untrained_networks_were_given(name, estimator):
     states = ensemble(0, 200, 4, 6, IID, ALL)
     measure = MEASURES[name](estimator=estimator)
-    result = dg.measure_arrays(
-        states=states, measures=[measure.name], options={name: {"estimator": estimator}}
-    )
+    result = dg.measure_arrays(states=states, measures=[measure.name], options={name: {"estimator": estimator}})
     row = result.table.iloc[0]
     assert "their trials shuffled" in row["note"]
     assert row["reference"] == pytest.approx(unrelated(name), rel=0.2 if estimator == "plain" else 0.03)

@@ -84,9 +84,7 @@ def test_lazy_is_1_and_richer_is_less(name):
     assert lazy.findings[0].value.value == pytest.approx(1, abs=1e-12)
     assert lazy.findings[1].value.value == pytest.approx(0, abs=1e-12)
     new = np.random.default_rng(1).normal(size=(*before.shape[:3], 2)) @ np.ones((2, 5))
-    values = [
-        MEASURES[name]()(learned(before, before + k * new)).findings[0].value.value for k in (0.3, 1, 3)
-    ]
+    values = [MEASURES[name]()(learned(before, before + k * new)).findings[0].value.value for k in (0.3, 1, 3)]
     assert 1 > values[0] > values[1] > values[2] > 0
     halves = np.concatenate([before[:2], (before + new)[2:]])
     mean, sd = MEASURES[name]()(learned(before, halves)).findings
@@ -129,8 +127,5 @@ def test_a_member_without_a_kernel_is_said_to_have_no_number():
     before[1] = 0.0
     found = MEASURES["kernel_alignment"]()(learned(before, before))
     assert np.isnan(found.findings[0].value.value)
-    assert (
-        found.findings[0].note
-        == "member 1: no parameter changes the outputs, or by a number that is not finite"
-    )
+    assert found.findings[0].note == "member 1: no parameter changes the outputs, or by a number that is not finite"
     assert found.arrays["values"][[0, 2]] == pytest.approx([1, 1], rel=1e-12)

@@ -73,9 +73,7 @@ def test_one_heavy_entry_does_not_break_the_others():
     profits = np.random.default_rng(0).normal(size=(30, 30)).astype(np.float32)
     profits[3, 4] = 1e5
     slack = 30 * ROUNDING * float(np.ptp(profits))
-    assert total(profits, assign(profits, zeros(30))) == pytest.approx(
-        total(profits, reference(profits)), abs=slack
-    )
+    assert total(profits, assign(profits, zeros(30))) == pytest.approx(total(profits, reference(profits)), abs=slack)
 
 
 WITHOUT_NUMBA = """

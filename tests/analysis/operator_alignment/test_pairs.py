@@ -103,9 +103,7 @@ def test_zero_operators():
     x = np.stack([np.zeros((3, 3)), np.zeros((3, 3)), np.eye(3)])
     y = np.stack([np.zeros((3, 3)), np.eye(3), np.zeros((3, 3))])
     np.testing.assert_allclose(fit_pairs(x, y).distance, [0, np.pi / 2, np.pi / 2], atol=1e-15)
-    np.testing.assert_allclose(
-        fit_pairs(x, y, score="frobenius").distance, [0, *[np.sqrt(3)] * 2], atol=1e-12
-    )
+    np.testing.assert_allclose(fit_pairs(x, y, score="frobenius").distance, [0, *[np.sqrt(3)] * 2], atol=1e-12)
 
 
 def test_rank_two_is_the_least_over_a_fine_grid_of_all_rotations_and_reflections():
@@ -156,9 +154,7 @@ def test_search_starts_from_both_determinants():
     """Rotations and reflections are not connected: a search never crosses."""
     a, b = (torch.from_numpy(random_operators(3, 7, seed=seed)) for seed in (1, 2))
     starts = reference._starts(a, b, 24, 0)
-    np.testing.assert_allclose(
-        starts @ starts.mT, np.eye(7) + np.zeros((3, 24, 1, 1)), atol=1e-12
-    )  # rounding
+    np.testing.assert_allclose(starts @ starts.mT, np.eye(7) + np.zeros((3, 24, 1, 1)), atol=1e-12)  # rounding
     positive = (torch.linalg.det(starts) > 0).sum(dim=1)
     assert positive.tolist() == [12, 12, 12]
 
@@ -293,12 +289,8 @@ def test_compiled_starts_are_orthogonal_of_both_determinants_and_know_a_copy():
     signs, rotations = starts_of.shared_starts(24, 9, 0)
     starts = starts_of.matched_starts(starts_of.frames(np.stack([a, b])), 0, 1, signs)
     for each in (starts, rotations):
-        np.testing.assert_allclose(
-            each @ each.transpose(0, 2, 1), np.eye(9) + np.zeros((12, 1, 1)), atol=1e-7
-        )
-        np.testing.assert_allclose(
-            np.linalg.det(each), [1, -1] * 6, atol=1e-7
-        )  # one Newton-Schulz step in float64
+        np.testing.assert_allclose(each @ each.transpose(0, 2, 1), np.eye(9) + np.zeros((12, 1, 1)), atol=1e-7)
+        np.testing.assert_allclose(np.linalg.det(each), [1, -1] * 6, atol=1e-7)  # one Newton-Schulz step in float64
     apart = np.linalg.norm(a - starts @ b @ starts.transpose(0, 2, 1), axis=(1, 2))
     assert apart.min() < 1e-3  # 64 power iterations for the phases; the search does the rest
 
@@ -308,9 +300,7 @@ def test_nearest_orthogonal_matrix_is_that_of_the_svd_also_where_it_is_not_uniqu
     matrices[4, :, 0] = 0  # singular
     found = starts_of.nearest_orthogonal(matrices)
     left, _, right = np.linalg.svd(matrices[:4])
-    np.testing.assert_allclose(
-        found[:4], left @ right, atol=1e-3
-    )  # single precision over small singular values
+    np.testing.assert_allclose(found[:4], left @ right, atol=1e-3)  # single precision over small singular values
     np.testing.assert_allclose(found[4] @ found[4].T, np.eye(6), atol=1e-12)
 
 

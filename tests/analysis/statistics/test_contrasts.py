@@ -199,8 +199,7 @@ def test_bends_that_are_none_are_found_at_the_stated_rate_at_most(n, shared):
     rng = np.random.default_rng(300 + n)
     weights = contrasts.bends(range(4))
     found = [
-        contrasts.joint_p(*simulated(rng, n=n, shared=shared, lost=0.0, slope=0.1), weights) < 0.05
-        for _ in range(800)
+        contrasts.joint_p(*simulated(rng, n=n, shared=shared, lost=0.0, slope=0.1), weights) < 0.05 for _ in range(800)
     ]
     assert 0.005 <= np.mean(found) <= 0.075
 
@@ -236,9 +235,7 @@ def test_interval_of_a_pairwise_effect_covers(n, shared, lost):
     weights = contrasts.trend_weights(range(4))
     hits = 0
     for _ in range(1000):
-        found = contrasts.linear_contrast(
-            *simulated(rng, n=n, shared=shared, lost=lost, slope=0.1), weights
-        ).interval()
+        found = contrasts.linear_contrast(*simulated(rng, n=n, shared=shared, lost=lost, slope=0.1), weights).interval()
         hits += found[0] <= 0.3 <= found[1]
     # Members that are lost at random make the smallest condition, hence the degrees of freedom, smaller yet.
     assert LOW <= hits / 1000 <= (0.99 if lost and n == 8 else HIGH)
@@ -249,9 +246,7 @@ def test_where_seeds_explain_nearly_all_the_interval_is_too_wide_rather_than_too
     rng = np.random.default_rng(3)
     hits = 0
     for _ in range(500):
-        found = contrasts.linear_contrast(
-            *simulated(rng, n=12, shared=1.0, lost=0), contrasts.trend_weights(range(4))
-        )
+        found = contrasts.linear_contrast(*simulated(rng, n=12, shared=1.0, lost=0), contrasts.trend_weights(range(4)))
         hits += found.interval()[0] <= 0 <= found.interval()[1]
     assert hits / 500 >= HIGH
 
@@ -264,9 +259,7 @@ def test_interval_of_an_effect_on_a_log_sd_covers(n, correlation):
     for _ in range(1500):
         own, seed = rng.normal(size=(3, n)), rng.normal(size=n)
         x = np.array([[0.2], [0.3], [0.45]]) * (correlation * seed + np.sqrt(1 - correlation**2) * own)
-        found = contrasts.linear_contrast(
-            [jackknife.member_sd(row) for row in x], [named(n)] * 3, weights, "log"
-        )
+        found = contrasts.linear_contrast([jackknife.member_sd(row) for row in x], [named(n)] * 3, weights, "log")
         hits += found.interval()[0] <= np.log(0.45 / 0.2) <= found.interval()[1]
     assert LOW <= hits / 1500 <= HIGH
 

@@ -61,13 +61,9 @@ def test_mds_is_deterministic_and_shows_planted_groups():
     order = np.random.default_rng(2).permutation(16)
     found, shuffled = (families.mds(distances_of(p)).coordinates for p in (points, points[order]))
     np.testing.assert_array_equal(found, families.mds(distances_of(points)).coordinates)
-    np.testing.assert_allclose(
-        np.abs(shuffled), np.abs(found[order]), atol=1e-3
-    )  # the stop rule, 1e-9 of stress
+    np.testing.assert_allclose(np.abs(shuffled), np.abs(found[order]), atol=1e-3)  # the stop rule, 1e-9 of stress
     first = found[:, 0]
-    assert (
-        first[where == 0].max() < first[where == 1].min() or first[where == 1].max() < first[where == 0].min()
-    )
+    assert first[where == 0].max() < first[where == 1].min() or first[where == 1].max() < first[where == 0].min()
 
 
 def test_mds_of_members_that_are_the_same():
@@ -122,9 +118,7 @@ def test_a_member_alone_is_no_family():
 )
 def test_one_cloud_is_one_family(cloud, most, ensembles):
     rng = np.random.default_rng(6)
-    found = [
-        families.solution_families(distances_of(cloud(rng)), seed=k, n_null=99) for k in range(ensembles)
-    ]
+    found = [families.solution_families(distances_of(cloud(rng)), seed=k, n_null=99) for k in range(ensembles)]
     assert np.mean([f.n_families > 1 for f in found]) <= most
     assert all((f.labels == 0).all() for f in found if f.n_families == 1)
 
@@ -157,9 +151,7 @@ def test_silhouette_by_hand_and_by_sklearn():
     labels = np.array([0, 0, 1, 1, 2])
     d = distances_of(np.array([[0.0], [1.0], [4.0], [6.0], [7.0]]))
     assert families.silhouettes(d[None], labels[None])[0] == pytest.approx(found[0] * 4 / 5)
-    assert (
-        families.silhouettes(d[None], np.array([[0, 0, 0, 0, 1]]))[0] == -1
-    )  # a loner and the rest: no split
+    assert families.silhouettes(d[None], np.array([[0, 0, 0, 0, 1]]))[0] == -1  # a loner and the rest: no split
 
 
 def test_best_splits_equal_scipy_trees():

@@ -134,9 +134,7 @@ def test_a_margin_that_is_a_share_of_a_value_counts_how_well_the_value_is_known(
     """By hand: a change of 0 +- 1 with a margin of half of 4 +- 2, known from other members."""
     low = Estimate(value=4.0, leave_one_out=np.array([2.0, 4.0, 6.0]) * np.sqrt(3 / 4))
     none = Estimate(value=0.0, leave_one_out=np.array([-1.0, 0.0, 1.0]) * np.sqrt(3 / 4))
-    below, above = (
-        linear_contrast([none, low], [list("abc"), list("def")], [1.0, share]) for share in (-0.5, 0.5)
-    )
+    below, above = (linear_contrast([none, low], [list("abc"), list("def")], [1.0, share]) for share in (-0.5, 0.5))
     # Influences of the change sqrt(2/3) sqrt(3/4) (1, 0, -1), of half the value the same: a variance of 1 each.
     for end, change in ((below, -2.0), (above, 2.0)):
         assert end.change == pytest.approx(change)

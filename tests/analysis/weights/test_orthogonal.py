@@ -18,9 +18,7 @@ from degeneracy.core.errors import UserError
 
 def uniform(n: int, seed: int = 0, gates: int = 1) -> Weights:
     rng = np.random.default_rng(seed)
-    return Weights(
-        recurrent=rng.uniform(-1, 1, size=(gates, n, n)) / np.sqrt(n), candidate=2 if gates > 1 else 0
-    )
+    return Weights(recurrent=rng.uniform(-1, 1, size=(gates, n, n)) / np.sqrt(n), candidate=2 if gates > 1 else 0)
 
 
 def distance(a, b, **options) -> float:
@@ -117,9 +115,7 @@ def test_floor_reference_and_what_cannot_be_compared():
     assert own.floor.value < 1e-6
     assert 0.5 < own.reference.value / own.value.value < 2  # uniform weights shuffled are uniform weights
     i = np.arange(5)
-    neighbours = orthogonal_fit(
-        [w.recurrent[0] for w in before], [before[(k + 1) % 5].recurrent[0] for k in i]
-    )
+    neighbours = orthogonal_fit([w.recurrent[0] for w in before], [before[(k + 1) % 5].recurrent[0] for k in i])
     assert other.reference.value == pytest.approx(neighbours.distance.mean(), rel=1e-12)
     assert "untrained" in other.note
     [refused] = measured([uniform(4), uniform(5)]).findings

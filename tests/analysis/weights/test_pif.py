@@ -281,9 +281,7 @@ def test_predicted_gains_of_local_moves_are_the_gains(signed, cell):
             assert after[sign_a[b, a], sign_b[b, a]] == pytest.approx(max(after.values()), abs=EXACT)
         if signed:
             flipped = np.where(np.arange(n) == a, -signs, signs)
-            assert gains[a, a] == pytest.approx(
-                local_search.profit(problem, matching, flipped) - before, abs=EXACT
-            )
+            assert gains[a, a] == pytest.approx(local_search.profit(problem, matching, flipped) - before, abs=EXACT)
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -350,9 +348,7 @@ def test_a_bias_row_is_shuffled_within_itself():
 
 def test_untrained_members_without_a_block_are_no_reference_of_the_blocks_together():
     rng = np.random.default_rng(0)
-    given = [
-        Weights(recurrent=rng.normal(size=(1, 5, 5)), input=rng.normal(size=(1, 5, 2))) for _ in range(3)
-    ]
+    given = [Weights(recurrent=rng.normal(size=(1, 5, 5)), input=rng.normal(size=(1, 5, 2))) for _ in range(3)]
     members = ("a", "b", "c")
     before = Recording(members=members, weights=[replace(w, input=None) for w in given])
     found = SignedPIF()(Recording(members=members, weights=given, untrained=before))

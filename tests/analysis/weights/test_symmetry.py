@@ -103,9 +103,7 @@ def test_the_copies_of_odd_cells_change_signs(cell):
     copy = symmetry.random_copy(w, np.random.default_rng(0))
     candidate = w.candidate
     # A diagonal entry keeps its sign under signs; the readout's columns do not.
-    np.testing.assert_allclose(
-        np.sort(np.diag(copy.recurrent[candidate])), np.sort(np.diag(w.recurrent[candidate]))
-    )
+    np.testing.assert_allclose(np.sort(np.diag(copy.recurrent[candidate])), np.sort(np.diag(w.recurrent[candidate])))
     assert not np.allclose(np.sort(copy.readout[0]), np.sort(w.readout[0]))
 
 
@@ -164,14 +162,10 @@ def test_scales_by_hand():
     )
     new = symmetry.normalise_scaling(w)
     # Newton's last step leaves a relative error under 1e-12.
-    np.testing.assert_allclose(
-        [new.input.item(), new.readout.item(), new.recurrent.item()], [4, 4, 0.5], rtol=1e-12
-    )
+    np.testing.assert_allclose([new.input.item(), new.readout.item(), new.recurrent.item()], [4, 4, 0.5], rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "blocks", [(), ("input",), ("readout",), ("bias", "readout"), ("input", "bias", "readout")]
-)
+@pytest.mark.parametrize("blocks", [(), ("input",), ("readout",), ("bias", "readout"), ("input", "bias", "readout")])
 def test_scales_are_normalised_out(blocks):
     w = replace(network("relu"), **{b: None for b in ("input", "bias", "readout") if b not in blocks})
     rng = np.random.default_rng(1)
@@ -198,9 +192,7 @@ def test_scales_that_cannot_be_normalised_are_named():
     w = network("relu")
     dead = w.recurrent.copy()
     dead[0, 2, :] = 0  # nothing comes in from other units
-    lone = replace(
-        w, recurrent=dead, input=w.input * (np.arange(N) != 2)[:, None], bias=w.bias * (np.arange(N) != 2)
-    )
+    lone = replace(w, recurrent=dead, input=w.input * (np.arange(N) != 2)[:, None], bias=w.bias * (np.arange(N) != 2))
     assert symmetry.scaling_obstacle(w) == ""
     assert "no weights in" in symmetry.scaling_obstacle(lone)
     with pytest.raises(UserError, match="cannot be normalised"):
