@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from degeneracy.analysis import MEASURES
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.recording import Array
-from degeneracy.analysis.statistics.jackknife import calibrate, contrast, interval
+from degeneracy.analysis.statistics.contrasts import linear_contrast
+from degeneracy.analysis.statistics.jackknife import calibrate, interval
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError, unknown_name
 
@@ -183,7 +184,8 @@ class Result:
 def compare(result: Result, other: Result) -> pd.DataFrame:
     """Differences of two conditions, `other` minus `result`, a row a finding that both have.
 
-    Members that both conditions share by seed are left out jointly; see `analysis.statistics.jackknife.contrast`.
+    Members that both conditions share by seed are counted jointly, as in `dg.effects`, which gives the same two
+    conditions the same interval; see `analysis.statistics.contrasts.linear_contrast`.
 
     Returns:
         Columns level, measure, variant, value, other_value, difference, ci_low, ci_high, scale ("log" where the
@@ -223,16 +225,18 @@ def _same_options(result: Result, other: Result) -> None:
 
 
 def _difference(result: Result, other: Result, name: str, mine: Finding, theirs: Finding) -> dict[str, Any]:
-    found = contrast(theirs.value, mine.value, other.measured_members, result.measured_members, scale=mine.scale)
+    labels = [result.measured_members, other.measured_members]
+    difference = linear_contrast([mine.value, theirs.value], labels, [-1, 1], mine.scale)
+    low, high = difference.interval()
     return {
         "level": result.levels[name],
         "measure": name,
         "variant": mine.variant,
         "value": mine.value.value,
         "other_value": theirs.value.value,
-        "difference": found.difference,
-        "ci_low": found.low,
-        "ci_high": found.high,
+        "difference": difference.change,
+        "ci_low": low,
+        "ci_high": high,
         "scale": mine.scale,
         "n": result.n_converged,
         "n_other": other.n_converged,

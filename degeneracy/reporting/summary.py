@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from degeneracy.analysis import MEASURES
-from degeneracy.analysis.statistics.jackknife import calibrate, contrast
+from degeneracy.analysis.statistics.contrasts import linear_contrast
+from degeneracy.analysis.statistics.jackknife import calibrate
 from degeneracy.contrasts.effects import effects as effects_of
 from degeneracy.contrasts.effects import primaries as judged
 from degeneracy.measuring.results import Result
@@ -92,19 +93,21 @@ def _trend(study: StudyResult, measure: str, variant: str) -> str:
     a, b = finding_of(first, measure, variant), finding_of(last, measure, variant)
     if a is None or b is None:
         return ""
-    found = contrast(b.value, a.value, last.measured_members, first.measured_members, scale=b.scale)
+    labels = [first.measured_members, last.measured_members]
+    change = linear_contrast([a.value, b.value], labels, [-1, 1], b.scale)
+    low, high = change.interval()
     span = f"From {condition_name(first)} to {condition_name(last)}"
-    if not np.isfinite([found.difference, found.low, found.high]).all():
+    if not np.isfinite([change.change, low, high]).all():
         return f"{span} the difference has no interval."
-    settled = found.low > 0 or found.high < 0
+    settled = low > 0 or high < 0
     if b.scale == "log":
-        ratio = numbers.with_interval(*np.exp([found.difference, found.low, found.high]))
+        ratio = numbers.with_interval(*np.exp([change.change, low, high]))
         if settled:
             return f"{span} it changes by a factor of {ratio}."
         return f"{span} the ratio is {ratio}: its interval includes 1, so no direction can be stated."
-    size = numbers.with_interval(found.difference, found.low, found.high) + (f" {b.unit}" if b.unit else "")
+    size = numbers.with_interval(change.change, low, high) + (f" {b.unit}" if b.unit else "")
     if settled:
-        return f"{span} it is {'higher' if found.low > 0 else 'lower'}: the difference is {size}."
+        return f"{span} it is {'higher' if low > 0 else 'lower'}: the difference is {size}."
     return f"{span} the difference is {size}: its interval includes 0, so no direction can be stated."
 
 

@@ -10,7 +10,7 @@ from degeneracy.analysis import MEASURES, Estimate, Measured, Recording, Tangent
 from degeneracy.analysis.matching.linear_assignment import assign, reference
 from degeneracy.analysis.measure import SCALE, TRANSLATION
 from degeneracy.analysis.statistics.contrasts import joint_p, linear_contrast
-from degeneracy.analysis.statistics.jackknife import contrast, interval
+from degeneracy.analysis.statistics.jackknife import interval
 from degeneracy.analysis.weights.pif import align
 from degeneracy.checks import example_recording
 
@@ -233,8 +233,6 @@ def test_intervals_and_contrasts_of_estimates_of_any_size(size: float) -> None:
     plain, large = estimates(1.0), estimates(size)
     for a, b in zip(plain, large, strict=True):
         assert np.divide(interval(b), size) == pytest.approx(interval(a), rel=CLOSE)
-    first, second = (contrast(e[0], e[1], labels, labels) for e in (plain, large))
-    assert (second.high - second.low) / size == pytest.approx(first.high - first.low, rel=CLOSE)
     weights = np.array([-1.0, 0.0, 1.0])
     one, other = (linear_contrast(e, [labels] * 3, weights) for e in (plain, large))
     assert other.standard_error / size == pytest.approx(one.standard_error, rel=CLOSE)

@@ -34,6 +34,14 @@ def test_a_row_by_hand() -> None:
     assert row.p_holm == row.p < 0.05  # the only primary cell
 
 
+@pytest.mark.parametrize("n_second", [6, 4])
+def test_two_conditions_have_one_interval_whoever_is_asked(n_second: int) -> None:
+    study = over({2: X[2], 4: X[4][:n_second]})
+    row, compared = dg.effects(study).iloc[0], dg.compare(*study.results).iloc[0]
+    assert (compared.difference, compared.ci_low, compared.ci_high) == (row.effect, row.ci_low, row.ci_high)
+    assert np.isfinite(row.ci_low)
+
+
 def test_levels_on_no_line_are_said_to_be() -> None:
     rng = np.random.default_rng(0)
     hill = {level: rng.normal(height, 0.3, 10) for level, height in {1: 2.0, 2: 2.6, 3: 2.5, 4: 2.1}.items()}

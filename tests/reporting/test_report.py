@@ -13,7 +13,8 @@ from synthetic import LEVELS, condition, study
 
 import degeneracy as dg
 from degeneracy.analysis.measure import Estimate, Finding, Measured
-from degeneracy.analysis.statistics.jackknife import calibrate, contrast, interval, member_mean, pair_mean
+from degeneracy.analysis.statistics.contrasts import linear_contrast
+from degeneracy.analysis.statistics.jackknife import calibrate, interval, member_mean, pair_mean
 from degeneracy.core.errors import UserError
 from degeneracy.measuring.results import Result
 from degeneracy.reporting import drawing, figures, render, report, tables
@@ -230,9 +231,11 @@ def _two(a: list[float], b: list[float], scale: str = "linear") -> StudyResult:
 )
 def test_no_direction_is_stated_whose_interval_includes_none(b: list[float], scale: str, says: str) -> None:
     shown = _two([1.0, 1.1, 0.9, 1.05], b, scale)
-    first, last = (r.measured["own"].findings[0].value for r in shown.results)
-    found = contrast(last, first, *(r.measured_members for r in reversed(shown.results)), scale=scale)
-    settled = found.low > 0 or found.high < 0
+    values, members = zip(
+        *((r.measured["own"].findings[0].value, r.measured_members) for r in shown.results), strict=True
+    )
+    low, high = linear_contrast(values, members, [-1, 1], scale).interval()
+    settled = low > 0 or high < 0
     (level,) = report_summary.summary(shown)["levels"]
     assert says in level["trend"]
     assert settled == ("includes" not in level["trend"])

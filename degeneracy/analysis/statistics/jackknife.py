@@ -9,7 +9,6 @@ Source: Efron & Stein (1981), The jackknife estimate of variance, Annals of Stat
 pairs Arvesen (1969), Jackknifing U-statistics, Annals of Mathematical Statistics 40.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +18,7 @@ from scipy.special import betainc, stdtrit
 
 from degeneracy.analysis.measure import Estimate, Finding
 from degeneracy.analysis.recording import Array
-from degeneracy.analysis.scaling import common_exponent, near_one, norm
+from degeneracy.analysis.scaling import near_one, norm
 from degeneracy.core.errors import UserError
 from degeneracy.core.numeric import real_array
 
@@ -40,16 +39,6 @@ class Calibrated:
     low: float
     high: float
     note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contrast:
-    """How much two conditions differ; on the log scale `difference` is the logarithm of the ratio a/b."""
-
-    difference: float
-    low: float
-    high: float
-    scale: Scale = "linear"
 
 
 def checked_distances(distances: ArrayLike) -> Array:
@@ -222,54 +211,6 @@ def calibrated_estimate(finding: Finding) -> Estimate | str:
     return Estimate(value=above.value / span.value, leave_one_out=_ratio(above.leave_one_out, span.leave_one_out))
 
 
-def contrast(
-    a: Estimate,
-    b: Estimate,
-    labels_a: Sequence[str],
-    labels_b: Sequence[str],
-    scale: Scale = "linear",
-    confidence: float = 0.95,
-) -> Contrast:
-    """Difference a - b of two conditions, members with one label in both being left out together.
-
-    With influences u_k = sqrt((n-1)/n) (mean_j theta_(j) - theta_(k)), the variance is the sum of
-    (u_k^a - u_k^b)^2 over shared members and of u_k^2 over the others. Degrees of freedom by
-    Welch-Satterthwaite over the three groups (shared, only a, only b), each with its number of members - 1
-    (at least 1): n - 1 if all are shared, Welch's if none is.
-
-    Args:
-        a, b: the estimates of the two conditions.
-        labels_a, labels_b: one label a member, unique within a condition (seeds, say). Equal labels mean a
-            common source of variability; give disjoint labels to treat the conditions as independent.
-        scale: "log" for positive statistics such as a standard deviation: difference of natural logarithms.
-        confidence: of the interval.
-
-    Returns:
-        The difference in the unit of the estimates (log: of the logarithms), with its interval, NaN where
-        `interval` would be. 0 means no difference.
-
-    Raises:
-        UserError: labels that are not unique or not one a member.
-    """
-    for estimated, labels in ((a, labels_a), (b, labels_b)):
-        if len(set(labels)) != len(labels) or len(labels) != len(estimated.leave_one_out):
-            raise UserError(
-                f"contrast: {len(labels)} labels ({len(set(labels))} different) for "
-                f"{len(estimated.leave_one_out)} members; one unique label a member is needed"
-            )
-    influence_a = dict(zip(labels_a, influence(a, scale), strict=True))
-    influence_b = dict(zip(labels_b, influence(b, scale), strict=True))
-    shared = influence_a.keys() & influence_b.keys()
-    groups = (
-        [influence_a[k] - influence_b[k] for k in labels_a if k in shared],
-        [influence_a[k] for k in labels_a if k not in shared],
-        [influence_b[k] for k in labels_b if k not in shared],
-    )
-    difference = float(transformed(np.array(a.value), scale) - transformed(np.array(b.value), scale))
-    half = _half_width(groups, confidence, rounding(a, scale) + rounding(b, scale))
-    return Contrast(difference=difference, low=difference - half, high=difference + half, scale=scale)
-
-
 def width_against_n(estimate: Estimate, sizes: ArrayLike, scale: Scale = "linear", confidence: float = 0.95) -> Array:
     """Expected half-width of the interval with other numbers of members: "how many members do I need?".
 
@@ -290,18 +231,6 @@ def width_against_n(estimate: Estimate, sizes: ArrayLike, scale: Scale = "linear
     error = standard_error(estimate, scale) * np.sqrt(len(estimate.leave_one_out) / np.maximum(m, 1))
     quantile = stdtrit(np.maximum(m - 1, 1), 0.5 + confidence / 2)
     return np.where(m >= 3, quantile * error, np.nan)
-
-
-def _half_width(groups: Sequence[Sequence[float]], confidence: float, smallest: float) -> float:
-    """Half-width t(df) sqrt(sum of squares) of independent groups of influences."""
-    exponent = common_exponent(groups)
-    variances = np.array([np.sum(np.ldexp(group, -exponent) ** 2) for group in groups])
-    variance = variances.sum()
-    if not np.ldexp(np.sqrt(variance), exponent) > smallest:
-        return float("nan")
-    freedom = np.array([max(len(group) - 1, 1) for group in groups])
-    df = variance**2 / np.sum(variances**2 / freedom)
-    return t_quantile(confidence, df) * float(np.ldexp(np.sqrt(variance), exponent))
 
 
 def influence(estimate: Estimate, scale: Scale) -> Array:

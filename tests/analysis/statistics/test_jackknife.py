@@ -89,7 +89,6 @@ def test_quartiles_are_those_of_harrell_and_davis():
         (lambda: jackknife.member_sd([1.0]), "2 members or more"),
         (lambda: jackknife.member_mean(np.zeros((2, 2))), r"got shape \(2, 2\)"),
         (lambda: jackknife.interval(jackknife.member_mean([1.0, 2.0, 4.0]), confidence=95), "0 and 1"),
-        (lambda: contrast_of([1.0, 2.0], [1.0, 2.0], "aa", "ab"), "one unique label a member"),
     ],
 )
 def test_mistakes_are_said_in_one_line(call, message):
@@ -243,59 +242,6 @@ def test_calibrated_interval_covers(n):
         )
         hits += covers((found.low, found.high), (2.3 - 0.2) / (3.3 - 0.2))
     assert LOW <= hits / 1000 <= HIGH
-
-
-# --- contrasts ---
-
-
-def contrast_of(x, y, labels_x, labels_y, **options):
-    return jackknife.contrast(
-        jackknife.member_mean(x), jackknife.member_mean(y), list(labels_x), list(labels_y), **options
-    )
-
-
-def test_contrast_of_means_is_the_paired_or_the_welch_t_test():
-    rng = np.random.default_rng(4)
-    x, y = rng.normal(size=8), rng.normal(1.0, 3.0, size=8)
-    paired = contrast_of(x, y[::-1], "abcdefgh", "hgfedcba")  # matched by label, not by position
-    np.testing.assert_allclose((paired.low, paired.high), stats.ttest_rel(x, y).confidence_interval())
-    apart = contrast_of(x, y[:5], "abcdefgh", "stuvw")
-    welch = stats.ttest_ind(x, y[:5], equal_var=False).confidence_interval()
-    np.testing.assert_allclose((apart.low, apart.high), welch)
-    assert apart.difference == pytest.approx(x.mean() - y[:5].mean())
-
-
-def test_contrast_on_the_log_scale_is_of_logarithms():
-    rng = np.random.default_rng(5)
-    a, b = jackknife.member_sd(rng.normal(size=9)), jackknife.member_sd(rng.normal(size=9))
-    found = jackknife.contrast(a, b, list("abcdefghi"), list("jklmnopqr"), "log")
-    assert found.difference == pytest.approx(np.log(a.value / b.value))
-    assert found.low < found.difference < found.high
-
-
-def test_a_condition_against_itself_differs_by_nothing():
-    found = contrast_of([1.0, 2.0, 4.0], [1.0, 2.0, 4.0], "abc", "abc")
-    assert found.difference == 0
-    assert np.isnan(found.low)  # no member makes a difference: no spread to judge by
-
-
-@pytest.mark.parametrize("n_shared", [0, 6, 12])
-def test_contrast_covers_and_sharing_seeds_narrows_it(n_shared):
-    rng = np.random.default_rng(50 + n_shared)
-    n, hits, widths = 12, 0, []
-    labels_a, labels_b = [str(k) for k in range(n)], [str(k + n - n_shared) for k in range(n)]
-    for _ in range(1000):
-        seeds = rng.gamma(4.0, 0.25, size=2 * n)  # what a seed contributes in either condition
-        pair = [with_member_effects(rng, n) * 0.3 for _ in range(2)]
-        effects = seeds[:n], seeds[n - n_shared : 2 * n - n_shared]
-        a, b = (jackknife.pair_mean(p + e[:, None] + e) for p, e in zip(pair, effects, strict=True))
-        found = jackknife.contrast(a, b, labels_a, labels_b)
-        hits += covers((found.low, found.high), 0.0)
-        widths.append(found.high - found.low)
-    assert LOW <= hits / 1000 <= HIGH
-    # sd of an influence: 0.5 of the seed against 0.15 of the rest, so sharing all leaves about a third
-    expected = {0: 1.0, 6: 0.8, 12: 0.3}[n_shared]
-    assert np.mean(widths) / 1.77 == pytest.approx(expected, rel=0.2)
 
 
 # --- how many members ---
