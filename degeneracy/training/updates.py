@@ -111,7 +111,7 @@ _COMPILED: dict[type[Cell], str] = {
 def _kernels(cell: Cell) -> ModuleType | None:
     """The compiled functions of a cell, imported when first asked for; None where numba does not work."""
     try:
-        return import_module(f"degeneracy.training.{_COMPILED[type(cell)]}")
+        return import_module(f"degeneracy.training.backends.{_COMPILED[type(cell)]}")
     except ImportError:  # numba has no release for this Python or machine
         return None
 

@@ -11,7 +11,7 @@ from degeneracy.core.errors import UserError, one_line
 from degeneracy.core.registry import look_up
 from degeneracy.core.user_files import path_text, read_text, user_path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 WORDS = "# a “curly” quote, ünïcode, 神经\nx = 1\n"
 
 

@@ -332,7 +332,7 @@ def test_a_full_disk_leaves_the_finished_members(
 
 SHARE = """
 import json, sys
-from degeneracy.studies import running
+from degeneracy.runs import running
 from degeneracy.studies.study import Study
 n, real = 0, running.train_members
 def counted(*args, **rest):

@@ -80,7 +80,8 @@ WITHOUT_NUMBA = """
 import sys
 sys.modules["numba"] = None
 import numpy as np
-from degeneracy.analysis.weights import linear_assignment, pif
+from degeneracy.analysis.matching import linear_assignment
+from degeneracy.analysis.weights import pif
 from degeneracy.analysis.recording import Weights
 assert linear_assignment.compiling is None
 x, y = (Weights(recurrent=np.random.default_rng(s).normal(size=(1, 16, 16))) for s in (1, 2))

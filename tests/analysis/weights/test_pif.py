@@ -290,16 +290,16 @@ def test_the_search_keeps_its_own_books(signed, cell):
     """Value and gradient carried along the search are those recomputed at the point reached."""
     problem = problem_of(full(8, 1, **cell), full(8, 2, **cell), signed)
     prices = np.zeros(8, np.float32)
-    point = assignment._fresh_starts(problem, 2, np.random.default_rng(0), prices)[1]
+    point = frank_wolfe._fresh_starts(problem, 2, np.random.default_rng(0), prices)[1]
     books_agree(problem, point)
     start = point.value
-    assignment._ascend(problem, point, 5, prices)
+    frank_wolfe._ascend(problem, point, 5, prices)
     assert point.value > start
     books_agree(problem, point)
-    end = assignment._end(problem, point, prices)
+    end = frank_wolfe._end(problem, point, prices)
     assert end.value == pytest.approx(local_search.profit(problem, end.matching, end.signs), rel=SINGLE)
-    matching = assignment._random_matching(problem, np.random.default_rng(1))
-    away = assignment._away(problem, end, *matching, 0.4)
+    matching = frank_wolfe._random_matching(problem, np.random.default_rng(1))
+    away = frank_wolfe._away(problem, end, *matching, 0.4)
     books_agree(problem, away, start=False)
 
 
@@ -308,7 +308,7 @@ SINGLE = 1e-5  # sums of 500 terms in float32, each good to 6e-8
 
 def books_agree(problem, point, start=True):
     """The value and gradient that a point carries, against those of the matrices (Q, P) it stands for."""
-    z = assignment._position(problem, point).astype(float)
+    z = frank_wolfe._position(problem, point).astype(float)
     if start:  # the barycentre's share is what matchings have not taken
         z[int(problem.signed) :] += (1 - sum(share for share, _, _ in point.corners)) / 8
     q, p = z[0], z[-1]
