@@ -42,6 +42,13 @@ def test_help_and_version_do_not_wait_for_torch() -> None:
     assert last == "[0, 0] []"
 
 
+@pytest.mark.parametrize("what", ["tasks", "cells", "measures"])
+def test_lists_do_not_wait_for_matplotlib(what: str) -> None:
+    script = f"import sys; from degeneracy.cli import main; code = main(['{what}']); print(code, 'matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, encoding="utf-8")
+    assert done.stdout.splitlines()[-1] == "0 False"
+
+
 def test_every_public_name_is_there_and_is_written_once() -> None:
     stub = Path(degeneracy.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
     written = re.findall(r"^from \S+ import (\w+) as \1$", stub, re.MULTILINE)
