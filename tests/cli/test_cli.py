@@ -44,7 +44,9 @@ def test_help_and_version_do_not_wait_for_torch() -> None:
 
 @pytest.mark.parametrize("what", ["tasks", "cells", "measures"])
 def test_lists_do_not_wait_for_matplotlib(what: str) -> None:
-    script = f"import sys; from degeneracy.cli import main; code = main(['{what}']); print(code, 'matplotlib' in sys.modules)"
+    script = (
+        f"import sys; from degeneracy.cli import main; code = main(['{what}']);print(code, 'matplotlib' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, encoding="utf-8")
     assert done.stdout.splitlines()[-1] == "0 False"
 

@@ -204,6 +204,20 @@ def test_a_death_at_any_record_changes_nothing(
         assert path.read_bytes().startswith(data), "what is there is left as it is"
 
 
+def test_a_coupled_run_that_goes_on_trains_its_members_in_each_others_company(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their gradients are of distances to one another: alone, those that are missing would be other networks."""
+    changes = {"training": {**TINY["training"], "coupling": {"strength": 0.5}}, "vary": {}}
+    run(tmp_path / "whole", **changes)
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        patched.setattr(packs, "os", crashing_appends(1, "before"))
+        run(tmp_path / "run", **changes)
+    assert len(member_records(tmp_path / "run")) == 1
+    run(tmp_path / "run", **changes)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
 def test_the_deaths_above_are_at_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, crashing, n, last in (
         (files, crashing_os, N_WRITES, "renamed"),
