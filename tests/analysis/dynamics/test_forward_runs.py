@@ -210,15 +210,6 @@ def test_a_drift_is_no_rest_however_slow():
         assert (len(found), found.note) == (0, f"100% of forward runs {NEITHER}")
 
 
-def test_a_slow_passage_by_a_saddle_is_no_rest():
-    """Runs that leave 0 along its unstable direction, by 1.0004 in a step, are still near it at their end."""
-    rates = torch.tensor([1.0004, 0.5])
-    starts = torch.stack([torch.linspace(1, 2, 40), torch.zeros(40)], dim=-1)[None].double()
-    found = find_fixed_points(step_of(lambda h, _: rates.to(h) * h, starts))[0]
-    assert census(found) == {1: 1}
-    assert found.runs.n_restless == found.runs.n_runs == 20
-
-
 # --- Trained networks -------------------------------------------------------------------------------------------
 
 
