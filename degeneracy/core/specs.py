@@ -1,14 +1,13 @@
 """Specs: frozen, keyword-only descriptions that can be read from a study file.
 
 A spec refuses unknown keys and impossible values with one line (`UserError`) that names the field.
-Ground floor: any room may import it.
 """
 
 import inspect
 import textwrap
 from collections.abc import Iterator
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import pydantic
 from pydantic.fields import FieldInfo
@@ -16,8 +15,22 @@ from pydantic_core import PydanticUndefined
 
 from degeneracy.core.errors import UserError, unknown_name
 
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(pydantic.BaseModel)
 
-class Spec(pydantic.BaseModel):
+_OF_PYDANTIC = frozenset(dir(pydantic.BaseModel))
+
+
+class _SpecClass(ModelMetaclass):
+    """The class of specs: it lists what they offer themselves, so that `help` and completion show nothing else."""
+
+    def __dir__(cls) -> list[str]:
+        return [name for name in super().__dir__() if name not in _OF_PYDANTIC and not name.startswith("__")]
+
+
+class Spec(pydantic.BaseModel, metaclass=_SpecClass):
     """A frozen, keyword-only description whose fields are checked when it is made.
 
     Raises:
@@ -40,6 +53,9 @@ class Spec(pydantic.BaseModel):
             super().__init__(**fields)
         except pydantic.ValidationError as error:
             raise _first_mistake(type(self), error) from None
+
+    def __dir__(self) -> list[str]:
+        return [*dir(type(self)), *type(self).model_fields]
 
     def replace(self, **changes: Any) -> "Any":
         """The same spec with some fields changed, checked like a new one; what was not set stays so."""

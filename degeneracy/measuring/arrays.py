@@ -1,5 +1,7 @@
 """Networks trained elsewhere, given as arrays: the same table, distances and report for what is given."""
 
+from __future__ import annotations  # `help` shows annotations as they are written, not what numpy's stand for
+
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any

@@ -1,5 +1,7 @@
 """Specs and the user's mistakes in them: one line that says what, where and what would be right."""
 
+import inspect
+import pydoc
 from typing import Literal
 
 import pydantic
@@ -142,3 +144,26 @@ def test_who_writes_toml_is_told_of_lists_and_tables() -> None:
     assert line(lambda: dg.Training(checkpoints=0.5)) == "Training: checkpoints = 0.5 is wrong: a list is needed"
     assert line(lambda: dg.Training(regularisers=3)) == "Training: regularisers = 3 is wrong: a table is needed"
     assert line(lambda: dg.Training(coupling=3)) == ("Training: coupling = 3 is wrong: a table of its fields is needed")
+
+
+@pytest.mark.parametrize("kind", [dg.Network, dg.Training, dg.Study, *dg.CELLS.values(), *dg.MEASURES.values()])
+def test_help_of_a_spec_shows_what_it_offers_and_nothing_of_pydantic(kind: type[Spec]) -> None:
+    text = pydoc.render_doc(kind, renderer=pydoc.plaintext)
+    assert "replace(self" in text
+    assert "model_" not in text
+    assert "__pydantic" not in text
+    assert len(text.splitlines()) < 90
+
+
+def test_help_of_a_network_fits_on_a_screen() -> None:
+    assert len(pydoc.render_doc(dg.Network, renderer=pydoc.plaintext).splitlines()) < 60
+
+
+def test_completion_lists_fields_and_methods() -> None:
+    assert {"hidden_size", "build_cell", "replace"} <= set(dir(dg.Network()))
+    assert not [name for name in dir(dg.Network()) if name.startswith(("model_", "__pydantic"))]
+
+
+@pytest.mark.parametrize("name", [name for name in dg.__all__ if inspect.isfunction(getattr(dg, name))])
+def test_signatures_can_be_read(name: str) -> None:
+    assert len(str(inspect.signature(getattr(dg, name)))) < 1200
