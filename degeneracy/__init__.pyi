@@ -43,5 +43,11 @@ from degeneracy.tasks import TASKS as TASKS
 from degeneracy.tasks import Task as Task
 from degeneracy.tasks import Trials as Trials
 from degeneracy.tasks import Variant as Variant
+from degeneracy.training import OPTIMISERS as OPTIMISERS
+from degeneracy.training import REGULARISERS as REGULARISERS
+from degeneracy.training import SCHEDULES as SCHEDULES
+from degeneracy.training import Optimiser as Optimiser
+from degeneracy.training import Regulariser as Regulariser
+from degeneracy.training import Schedule as Schedule
 from degeneracy.training import Training as Training
 from degeneracy.tuning.tune import tune as tune

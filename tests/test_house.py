@@ -13,7 +13,7 @@ import pydantic
 import pytest
 
 import degeneracy as dg
-from degeneracy.training.optimisation import SCHEDULES
+from degeneracy.training.schedules import SCHEDULES
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "degeneracy"

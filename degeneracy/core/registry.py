@@ -109,6 +109,21 @@ def _check_encoding(file: str | None, module_name: str) -> None:
             read_text(Path(path))
 
 
+def named(kind: str, value: Any, table: Mapping[str, Any], base: type) -> Any:
+    """A spec that is given as itself, by its name, or as a table of its name and fields.
+
+    Raises:
+        UserError: anything else, an unknown name, or fields that it does not take.
+    """
+    if isinstance(value, base):
+        return value
+    if isinstance(value, str):
+        return look_up(kind, value, table, base)()
+    if not isinstance(value, Mapping):
+        raise UserError(f"{kind} = {value!r} is wrong: a name, or a table with a name and fields, is needed")
+    return build(kind, value, table, base)
+
+
 def describe(spec: Spec, table: Mapping[str, Any]) -> dict[str, Any]:
     """A spec as plain data with its name: the table's, or `module:Name` for the user's own."""
     kind = type(spec)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from degeneracy.networks.cells import Params
-from degeneracy.training.regularisers import REGULARISERS, Strengths, weights_gradient
+from degeneracy.training.regularisers import Strengths, regulariser, weights_gradient
 
 
 def _no_coupling(params: Params) -> Params:
@@ -28,7 +28,7 @@ class Costs:
             grads: gradients with a leading member axis, views that can be written to.
             params: the parameters.
         """
-        if any(REGULARISERS[name].on == "weights" for name in self.strengths):
+        if any(regulariser(name).on == "weights" for name in self.strengths):
             grads["W_rec"] += weights_gradient(self.strengths, params["W_rec"])
         for name, grad in self.coupling(params).items():
             grads[name] += grad

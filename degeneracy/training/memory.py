@@ -10,7 +10,7 @@ from degeneracy.tasks import Task
 from degeneracy.training.specification import Training
 
 NUMBER = 4  # bytes: float32
-COPIES = 5  # of a network's parameters: at the start, now, their gradient, and Adam's two means
+COPIES = 3  # of a network's parameters: at the start, now, and their gradient, beside what the optimiser keeps
 
 
 def check_training_memory(task: Task, network: Network, training: Training, n_members: int, *, device: str) -> None:
@@ -31,7 +31,7 @@ def check_training_memory(task: Task, network: Network, training: Training, n_me
     sources, units = task.input_size + task.output_size, network.hidden_size
     members = f"{n_members} networks at once of " if device != "cpu" or training.coupled else ""
     parts = {
-        f"{members}hidden_size = {units}": COPIES * n_parameters,
+        f"{members}hidden_size = {units}": (COPIES + training.optimiser.copies) * n_parameters,
         f"{members}batch_size = {training.batch_size} trials with n_steps = {task.n_steps} and hidden_size = {units}": (
             training.batch_size * task.n_steps * (sources + units)
         ),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from degeneracy.core.errors import UserError
+from degeneracy.core.registry import look_up
 
 COMPILED_TERMS = ("square", "change")  # of the states, in the order of the costs of `compiled_parts.penalise`
 
@@ -30,12 +31,21 @@ class Regulariser:
     source: str
     on: Literal["weights", "states"]
     penalty: Callable[..., Tensor]  # (member,)
-    gradient: Callable[..., Tensor]  # of the shape of the weights or states
+    # Of the shape of the weights or states; without one, the penalty is differentiated at every update.
+    gradient: Callable[..., Tensor] = None  # type: ignore[assignment]
     compiled: Literal["", "square", "change"] = ""  # of `COMPILED_TERMS`
 
     def __post_init__(self) -> None:
         if self.on not in ("weights", "states"):  # it would be added nowhere
             raise UserError(f"Regulariser: on = {self.on!r} is wrong: 'weights' or 'states' is needed")
+        if self.gradient is None:
+            object.__setattr__(self, "gradient", self._differentiated)
+
+    def _differentiated(self, x: Tensor, *others: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.penalty(leaf, *others).sum(), leaf)
+        return gradient
 
 
 def _nuclear(w: Tensor) -> Tensor:
@@ -134,12 +144,25 @@ REGULARISERS: dict[str, Regulariser] = {
     ),
 }
 
+
+def regulariser(name: str) -> Regulariser:
+    """An entry of `REGULARISERS`, or a `Regulariser` of the user's as `module:Name`.
+
+    Raises:
+        UserError: no such name, or something else of that name.
+    """
+    entry = look_up("regulariser", name, REGULARISERS)
+    if not isinstance(entry, Regulariser):
+        raise UserError(f"'{name}' is no regulariser: a degeneracy.Regulariser is needed, not a {type(entry).__name__}")
+    return entry
+
+
 Strengths = Mapping[str, Tensor]  # (member,) by regulariser
 
 
 def on_states(strengths: Strengths) -> dict[str, Tensor]:
     """The strengths of the regularisers on states."""
-    return {name: value for name, value in strengths.items() if REGULARISERS[name].on == "states"}
+    return {name: value for name, value in strengths.items() if regulariser(name).on == "states"}
 
 
 def weights_gradient(strengths: Strengths, w_rec: Tensor) -> Tensor:
@@ -156,20 +179,20 @@ def weights_gradient(strengths: Strengths, w_rec: Tensor) -> Tensor:
     by_gate = w_rec.unflatten(1, (-1, n))
     total = torch.zeros_like(by_gate)
     for name, strength in strengths.items():
-        if REGULARISERS[name].on == "weights":
-            total += strength[:, None, None, None] * REGULARISERS[name].gradient(by_gate)
+        if regulariser(name).on == "weights":
+            total += strength[:, None, None, None] * regulariser(name).gradient(by_gate)
     return total.flatten(1, 2)
 
 
 def states_penalty(strengths: Strengths, hidden: Tensor, valid: Tensor) -> Tensor | float:
     """The penalties on states, (member,), or 0 without any; arguments as of `Regulariser`."""
     valid = valid.to(hidden.dtype)
-    return sum((strength * REGULARISERS[name].penalty(hidden, valid) for name, strength in strengths.items()), 0.0)
+    return sum((strength * regulariser(name).penalty(hidden, valid) for name, strength in strengths.items()), 0.0)
 
 
 def states_gradient(strengths: Strengths, hidden: Tensor, valid: Tensor) -> Tensor:
     """d penalties / d hidden states, of the shape of `hidden`; arguments as of `Regulariser`."""
     valid, total = valid.to(hidden.dtype), torch.zeros_like(hidden)
     for name, strength in strengths.items():
-        total += strength[:, None, None, None] * REGULARISERS[name].gradient(hidden, valid)
+        total += strength[:, None, None, None] * regulariser(name).gradient(hidden, valid)
     return total

@@ -5,23 +5,27 @@ from typing import Any, Literal
 
 import pydantic
 
-from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.errors import UserError
+from degeneracy.core.registry import describe, named
 from degeneracy.core.specs import Spec
+from degeneracy.networks import Network
 from degeneracy.tasks import Task
 from degeneracy.training.coupling import Coupling
-from degeneracy.training.optimisation import SCHEDULES, Constant, Schedule
-from degeneracy.training.regularisers import REGULARISERS
+from degeneracy.training.optimisers import OPTIMISERS, Adam, Optimiser
+from degeneracy.training.regularisers import regulariser
+from degeneracy.training.schedules import SCHEDULES, Constant, Schedule
 
 Stream = Literal["initialisation", "data", "noise"]  # a member's named random streams
 
 
 class Training(Spec):
-    """How members are trained: Adam on fresh trials until the task's threshold.
+    """How members are trained: on fresh trials until the task's threshold.
 
     What is not set is taken from the task's `recipe` (see `for_task`), then from the defaults here. A member has
     converged when its epoch-mean loss was under the task's threshold in 1 + `patience` epochs running. `regularisers`
-    are nuclear, l1 and l2 of the recurrent weights, l2_activity and temporal_consistency of the states; `schedule` is
-    a name (constant, cosine_warm_restarts, reduce_on_plateau), or a table with it and its fields.
+    are nuclear, l1 and l2 of the recurrent weights, l2_activity and temporal_consistency of the states. `optimiser`
+    (adam, adamw, sgd) and `schedule` (constant, cosine_warm_restarts, reduce_on_plateau) are names, or tables with a
+    name and its fields. Your own of all three are named as `module:Name`.
     """
 
     learning_rate: float = pydantic.Field(1e-3, gt=0)
@@ -30,10 +34,11 @@ class Training(Spec):
     max_epochs: int = pydantic.Field(300, ge=1)
     patience: int = pydantic.Field(3, ge=0, description="epochs more under the threshold before a member stops")
     clip_norm: float = pydantic.Field(1.0, gt=0, description="largest norm of a member's gradient")
+    optimiser: pydantic.SerializeAsAny[Optimiser] = Adam()
     schedule: pydantic.SerializeAsAny[Schedule] = Constant()
     pool: int = pydantic.Field(0, ge=0, description="size of a fixed set of trials; 0 draws fresh ones")
     regularisers: Mapping[str, float] = pydantic.Field(
-        default_factory=dict, description="strengths by name in REGULARISERS"
+        default_factory=dict, description="strengths by name in REGULARISERS, or module:Name"
     )
     coupling: Coupling = Coupling()
     held: tuple[Stream, ...] = pydantic.Field(
@@ -48,8 +53,7 @@ class Training(Spec):
     @classmethod
     def _known_regularisers(cls, value: Mapping[str, float]) -> Mapping[str, float]:
         for name, strength in value.items():
-            if name not in REGULARISERS:
-                raise unknown_name("regulariser", name, REGULARISERS)
+            regulariser(name)
             if strength < 0:
                 raise ValueError(f"the strength of {name} is {strength:g}; it must be 0 or more")
         return dict(value)
@@ -75,22 +79,23 @@ class Training(Spec):
         """What each member's named stream is made from: its own seed, or the common one of a held stream."""
         return (self.held_seed,) * len(seeds) if stream in self.held else tuple(seeds)
 
+    @pydantic.field_validator("optimiser", mode="before")
+    @classmethod
+    def _named_optimiser(cls, value: Any) -> Any:
+        return named("optimiser", value, OPTIMISERS, Optimiser)
+
     @pydantic.field_validator("schedule", mode="before")
     @classmethod
     def _named_schedule(cls, value: Any) -> Any:
-        if isinstance(value, Schedule):
-            return value
-        if not isinstance(value, str | Mapping):
-            raise ValueError("a name, or a table with a name and fields, is needed")
-        fields = {"name": value} if isinstance(value, str) else dict(value)
-        name = fields.pop("name", None)
-        if not isinstance(name, str) or name not in SCHEDULES:
-            raise unknown_name("schedule", name, SCHEDULES)
-        return SCHEDULES[name](**fields)
+        return named("schedule", value, SCHEDULES, Schedule)
+
+    @pydantic.field_serializer("optimiser")
+    def _optimiser_with_name(self, optimiser: Optimiser) -> dict[str, Any]:
+        return describe(optimiser, OPTIMISERS)
 
     @pydantic.field_serializer("schedule")
-    def _with_name(self, schedule: Schedule) -> dict[str, Any]:
-        return {"name": schedule.name, **dict(schedule)}
+    def _schedule_with_name(self, schedule: Schedule) -> dict[str, Any]:
+        return describe(schedule, SCHEDULES)
 
     def for_task(self, task: Task) -> "Training":
         """The same training with what was not set taken from the task's recipe.
@@ -108,3 +113,17 @@ class Training(Spec):
             )
         resolved.coupling.sampler(task)
         return resolved
+
+
+def check_optimiser(network: Network, training: Training) -> None:
+    """Refuse an optimiser whose rates are not known for the network's parametrisation.
+
+    Raises:
+        UserError: such an optimiser.
+    """
+    optimiser = training.optimiser
+    if network.parametrisation == "mup" and not optimiser.mup:
+        raise UserError(
+            f"Training: optimiser '{describe(optimiser, OPTIMISERS)['name']}' has no rates for parametrisation 'mup';"
+            " adam and adamw have"
+        )

@@ -15,7 +15,8 @@ from degeneracy.networks.cells import Params
 from degeneracy.tasks import Task, Trials
 from degeneracy.training.backends.graphs import Replayed
 from degeneracy.training.costs import Costs
-from degeneracy.training.optimisation import Adam, Groups, flatten, views
+from degeneracy.training.flat_parameters import Groups, flatten, views
+from degeneracy.training.optimisers import OptimiserState
 from degeneracy.training.snapshots import Snapshots, nearest_kept
 from degeneracy.training.specification import Training
 from degeneracy.training.updates import updates_on
@@ -55,7 +56,7 @@ class Stack:
     places: tuple[int, ...]  # of the members among those that were started
     like: Params  # names and shapes, for views into `flat`
     flat: Tensor  # (member, parameter)
-    adam: Adam
+    optimiser: OptimiserState
     costs: Costs
     data: Streams
     noise: Streams
@@ -89,7 +90,7 @@ class Stack:
             places=tuple(range(len(seeds))),
             like=params,
             flat=flat,
-            adam=Adam.start(flat, groups),
+            optimiser=training.optimiser.start(flat, groups),
             costs=costs,
             data=data,
             noise=Streams(training.stream_seeds("noise", seeds), "noise", device),
@@ -132,7 +133,7 @@ class Stack:
     def _updates(self, task: Task, network: Network, training: Training, path: str) -> Callable[[], tuple[Tensor, ...]]:
         """One update on fresh trials: the losses and the norms of the gradients, (member,) each."""
         make = updates_on(path)
-        update = make(network.build_cell(), path, self.flat, self.like, self.adam, training.clip_norm, self.costs)
+        update = make(network.build_cell(), path, self.flat, self.like, self.optimiser, training.clip_norm, self.costs)
 
         def once() -> tuple[Tensor, ...]:
             trials = self._batch(task, training)
@@ -200,7 +201,7 @@ class Stack:
             places=tuple(self.places[k] for k in stay),
             like=self.like,
             flat=self.flat[index],
-            adam=self.adam.select(index),
+            optimiser=self.optimiser.select(index),
             costs=self.costs.select(index),
             data=self.data.select(stay),
             noise=self.noise.select(stay),

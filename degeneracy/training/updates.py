@@ -1,8 +1,8 @@
 """How members are updated: the paths by name, the fastest that serves, and one update with each.
 
 `PATHS` names the ways to take gradients: autograd (the reference, any cell), bptt (hand-written, torch, any
-device), compiled (the same by numba, on a CPU). An update is the gradient, what regularisers add to it, clipping and
-Adam, each member on its own.
+device), compiled (the same by numba, on a CPU). An update is the gradient, what regularisers add to it, clipping and a
+step of the optimiser, each member on its own.
 """
 
 from collections.abc import Collection, Mapping
@@ -26,8 +26,9 @@ from degeneracy.training.backends.backpropagation import (
     serves_bptt,
 )
 from degeneracy.training.costs import Costs
-from degeneracy.training.optimisation import NORM, Adam, clip_norms, flatten, views
-from degeneracy.training.regularisers import COMPILED_TERMS, REGULARISERS, Strengths, on_states
+from degeneracy.training.flat_parameters import NORM, clip_norms, flatten, views
+from degeneracy.training.optimisers import AdamState, OptimiserState
+from degeneracy.training.regularisers import COMPILED_TERMS, Strengths, on_states, regulariser
 
 
 def compiled_gradients(
@@ -73,7 +74,7 @@ def serves(path: str, cell: Cell, device: str = "cpu", strengths: Collection[str
         return True
     if path == "bptt":
         return serves_bptt(cell)
-    penalties = [REGULARISERS[name] for name in strengths if REGULARISERS[name].on == "states"]
+    penalties = [regulariser(name) for name in strengths if regulariser(name).on == "states"]
     if penalties and not (serves_bptt(cell) and all(penalty.compiled for penalty in penalties)):
         return False
     return torch.device(device).type == "cpu" and type(cell) in _COMPILED and _kernels(cell) is not None
@@ -120,13 +121,20 @@ class Updates:
     """Updates of stacked members by torch, in place."""
 
     def __init__(
-        self, cell: Cell, path: str, flat: Tensor, like: Params, adam: Adam, clip_norm: float, costs: Costs
+        self,
+        cell: Cell,
+        path: str,
+        flat: Tensor,
+        like: Params,
+        optimiser: OptimiserState,
+        clip_norm: float,
+        costs: Costs,
     ) -> None:
         self._cell, self._gradients, self._like = cell, PATHS[path], like
-        self._flat, self._adam, self._clip_norm, self._costs = flat, adam, clip_norm, costs
+        self._flat, self._optimiser, self._clip_norm, self._costs = flat, optimiser, clip_norm, costs
         self._states = on_states(costs.strengths)
         self._params = views(flat, like)
-        self._norm_factors = adam.groups.factors(NORM, flat)
+        self._norm_factors = optimiser.groups.factors(NORM, flat)
         self._buffers: Buffers = {}
 
     def __call__(self, trials: Trials, noise: Mapping[str, Tensor], rates: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +152,7 @@ class Updates:
         flat_grads = flatten({name: grads[name] for name in self._like})
         self._costs.add(views(flat_grads, self._like), self._params)
         norms = clip_norms(flat_grads, self._clip_norm, self._norm_factors)
-        self._adam.update(self._flat, flat_grads, rates)
+        self._optimiser.update(self._flat, flat_grads, rates)
         return loss, norms
 
 
@@ -152,27 +160,46 @@ class CompiledUpdates:
     """The same updates, compiled: members one after the other."""
 
     def __init__(
-        self, cell: Cell, path: str, flat: Tensor, like: Params, adam: Adam, clip_norm: float, costs: Costs
+        self,
+        cell: Cell,
+        path: str,
+        flat: Tensor,
+        like: Params,
+        optimiser: OptimiserState,
+        clip_norm: float,
+        costs: Costs,
     ) -> None:
         assert path == "compiled"
         grads = torch.empty_like(flat)
         self._members = _CompiledMembers(cell, like["W_rec"].shape[-1], on_states(costs.strengths))
-        self._adam, self._clip_norm, self._costs = adam, clip_norm, costs
+        self._optimiser, self._clip_norm, self._costs = optimiser, clip_norm, costs
+        self._flat, self._flat_grads = flat, grads
         self._params, self._grads = views(flat, like), views(grads, like)
-        self._rows = [tuple(x[k].numpy() for x in (flat, grads, adam.first, adam.second)) for k in range(len(flat))]
+        self._norm_factors = optimiser.groups.factors(NORM, flat)
+        self._rows = [(flat[k].numpy(), grads[k].numpy()) for k in range(len(flat))]
 
     def __call__(self, trials: Trials, noise: Mapping[str, Tensor], rates: Tensor) -> tuple[Tensor, Tensor]:
         """One update; see `Updates`."""
-        self._adam.step += 1
-        found = np.empty((2, len(self._rows)), np.float32)
-        for k, (params, grads, _, _) in enumerate(self._rows):
-            arguments = self._members.arguments(k, params, trials, noise)
-            found[0, k] = self._members.kernels.gradients(*arguments, grads)
+        losses = np.empty(len(self._rows), np.float32)
+        for k, (params, grads) in enumerate(self._rows):
+            losses[k] = self._members.kernels.gradients(*self._members.arguments(k, params, trials, noise), grads)
         self._costs.add(self._grads, self._params)
+        if isinstance(self._optimiser, AdamState):
+            return torch.from_numpy(losses), self._descend(self._optimiser, rates)
+        norms = clip_norms(self._flat_grads, self._clip_norm, self._norm_factors)
+        self._optimiser.update(self._flat, self._flat_grads, rates)
+        return torch.from_numpy(losses), norms
+
+    def _descend(self, adam: AdamState, rates: Tensor) -> Tensor:
+        """Clip and take Adam's step in one pass over the parameters; the norms before."""
+        adam.step += 1
+        adam.decay(self._flat, rates)
+        norms = np.empty(len(self._rows), np.float32)
         for k, row in enumerate(self._rows):
-            constants = np.array([*self._adam.corrected(float(rates[k])), self._clip_norm])
-            found[1, k] = self._members.descend(*row, constants, self._adam.groups.table)
-        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+            constants = np.array([*adam.corrected(float(rates[k])), self._clip_norm])
+            means = adam.first[k].numpy(), adam.second[k].numpy()
+            norms[k] = self._members.descend(*row, *means, constants, adam.groups.table)
+        return torch.from_numpy(norms)
 
 
 def updates_on(path: str) -> type[Updates] | type[CompiledUpdates]:
@@ -215,7 +242,7 @@ class _CompiledMembers:
         }
         costs = dict.fromkeys(counts, 0.0)
         for name, strength in self._strengths.items():
-            term = REGULARISERS[name].compiled
+            term = regulariser(name).compiled
             costs[term] += 2 * float(strength[k]) / max(counts[term] * self._n_units, 1)
         return [valid.astype(np.float32), np.array([costs[term] for term in COMPILED_TERMS], np.float32)]
 

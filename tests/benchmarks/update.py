@@ -29,7 +29,8 @@ from degeneracy.networks import Network, initial_params
 from degeneracy.networks.cells import Params
 from degeneracy.tasks import FlipFlop, Trials
 from degeneracy.training.costs import Costs
-from degeneracy.training.optimisation import Adam, Groups, flatten
+from degeneracy.training.flat_parameters import Groups, flatten
+from degeneracy.training.optimisers import Adam
 from degeneracy.training.updates import path_for, updates_on
 from tests.benchmarks.timing import Row, interleaved, report, versus
 
@@ -68,7 +69,7 @@ def make_ours(cell: str, members: int, n: int, trials: Trials) -> Callable[[], N
     params: Params = initial_params(network, CHANNELS, CHANNELS, range(members))
     flat, built = flatten(params), network.build_cell()
     path = path_for(built)
-    update = updates_on(path)(built, path, flat, params, Adam.start(flat, Groups.plain(flat.shape[1])), 1.0, Costs())
+    update = updates_on(path)(built, path, flat, params, Adam().start(flat, Groups.plain(flat.shape[1])), 1.0, Costs())
     rates = torch.full((members,), RATE)
     return lambda: update(trials, {}, rates)
 

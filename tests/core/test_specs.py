@@ -10,7 +10,7 @@ import pytest
 import degeneracy as dg
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.core.specs import Spec, choices_of
-from degeneracy.training.optimisation import CosineWarmRestarts
+from degeneracy.training.schedules import CosineWarmRestarts
 
 
 class Inner(Spec):

@@ -12,7 +12,8 @@ from degeneracy.networks.parametrisation import mup
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import Training, train_stack
 from degeneracy.training.costs import Costs
-from degeneracy.training.optimisation import Adam, Groups, clip_norms, flatten
+from degeneracy.training.flat_parameters import Groups, clip_norms, flatten
+from degeneracy.training.optimisers import Adam
 from degeneracy.training.updates import CompiledUpdates, Updates
 
 TASK = FlipFlop(channels=2, n_steps=20)
@@ -55,8 +56,7 @@ def test_the_update_is_adams_in_the_tables_own_parameters() -> None:
     sizes |= {"W_out": 1 / (gamma * n), "b_out": 1.0}
     eps = 0.1  # large, so that its scale shows
     flat = flatten(params)
-    adam = Adam.start(flat, Groups.of(scales(network, 2, 2), params))
-    adam.eps = eps
+    adam = Adam(eps=eps).start(flat, Groups.of(scales(network, 2, 2), params))
     table = {name: (to_table[name] * value).requires_grad_() for name, value in params.items()}
     peer = torch.optim.Adam(
         [{"params": [table[name]], "lr": rate * rates[name], "eps": eps * sizes[name]} for name in table]
@@ -78,7 +78,7 @@ def test_compiled_and_torch_updates_agree() -> None:
     done = []
     for path, make in (("bptt", Updates), ("compiled", CompiledUpdates)):
         flat = flatten(params).clone()
-        adam = Adam.start(flat, Groups.of(scales(network, 2, 2), params))
+        adam = Adam().start(flat, Groups.of(scales(network, 2, 2), params))
         update = make(network.build_cell(), path, flat, params, adam, 0.05, Costs())
         norms = [update(trials, {}, torch.tensor([0.02, 0.05]))[1] for _ in range(3)]
         done.append((flat, torch.stack(norms)))

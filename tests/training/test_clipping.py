@@ -7,7 +7,8 @@ from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, initial_params
 from degeneracy.tasks import FlipFlop
 from degeneracy.training.costs import Costs
-from degeneracy.training.optimisation import Adam, Groups, flatten
+from degeneracy.training.flat_parameters import Groups, flatten
+from degeneracy.training.optimisers import Adam
 from degeneracy.training.updates import autograd_gradients, updates_on
 
 
@@ -29,7 +30,7 @@ def test_regularisers_are_clipped_with_the_task(cell: str, path: str) -> None:
     assert norms[0] > 2 * clip_norm > clip_norm > norms[1]
 
     flat = flatten(params).clone()
-    adam = Adam.start(flat, Groups.plain(flat.shape[1]))
+    adam = Adam().start(flat, Groups.plain(flat.shape[1]))
     costs = Costs(strengths={"l2": strengths})
     update = updates_on(path)(network.build_cell(), path, flat, params, adam, clip_norm, costs)
     _, found = update(trials, {}, torch.tensor([1e-3, 1e-3]))

@@ -13,7 +13,8 @@ from degeneracy.tasks import FlipFlop, Trials
 from degeneracy.training import Training, train_stack
 from degeneracy.training.backends.tiles import LEAST_ROWS, WIDTH, product
 from degeneracy.training.costs import Costs
-from degeneracy.training.optimisation import Adam, Groups, flatten
+from degeneracy.training.flat_parameters import Groups, flatten
+from degeneracy.training.optimisers import Adam
 from degeneracy.training.updates import (
     CompiledUpdates,
     Updates,
@@ -119,7 +120,7 @@ def test_updates_are_those_of_torch(cell: str, clip_norm: float) -> None:
     done = {}
     for path, make in (("autograd", Updates), ("compiled", CompiledUpdates)):
         flat = flatten(params).clone()
-        adam = Adam.start(flat, Groups.plain(flat.shape[1]))
+        adam = Adam().start(flat, Groups.plain(flat.shape[1]))
         update = make(network.build_cell(), path, flat, params, adam, clip_norm, Costs())
         found = [update(some_trials(2, trials, 7, 3, 2), {}, rates) for trials in (8, 8, 11)]  # the last is larger
         done[path] = (
@@ -144,7 +145,7 @@ def test_a_diverged_member_leaves_its_neighbours_bits_alone(name: str, noisy: bo
     results = []
     for given in (params, poisoned):
         flat = flatten(given).clone()
-        adam = Adam.start(flat, Groups.plain(flat.shape[1]))
+        adam = Adam().start(flat, Groups.plain(flat.shape[1]))
         update = CompiledUpdates(cell, "compiled", flat, given, adam, 1.0, Costs())
         for _ in range(3):
             loss, norm = update(trials, noise, torch.full((3,), 1e-2))

@@ -17,7 +17,8 @@ from degeneracy.networks.cells import GRUCell, LeakyTanhCell, Params, TanhCell
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import REGULARISERS, Training, train_stack
 from degeneracy.training.costs import Costs
-from degeneracy.training.optimisation import Adam, Groups, flatten
+from degeneracy.training.flat_parameters import Groups, flatten
+from degeneracy.training.optimisers import Adam
 from degeneracy.training.regularisers import Regulariser
 from degeneracy.training.updates import PATHS, CompiledUpdates, path_for, serves
 
@@ -163,7 +164,7 @@ def test_another_penalty_under_a_known_name_is_another_penalty(monkeypatch: pyte
 def test_the_compiled_gradients_refuse_a_term_that_they_lack() -> None:
     params = initial_params(Network(hidden_size=6), 2, 2, [0])
     flat = flatten(params)
-    adam = Adam.start(flat, Groups.plain(flat.shape[1]))
+    adam = Adam().start(flat, Groups.plain(flat.shape[1]))
     with pytest.raises(UserError, match="path 'compiled' does not serve cell 'tanh' with fourth_power"):
         CompiledUpdates(
             TanhCell(), "compiled", flat, params, adam, 1.0, Costs(strengths={"fourth_power": torch.ones(1)})

@@ -16,7 +16,7 @@ from degeneracy.networks.cells import CELLS
 from degeneracy.tasks import DelayedDiscrimination, FlipFlop, PathIntegration, Task, Trials
 from degeneracy.training.costs import Costs
 from degeneracy.training.members import resolve_device, train_members, train_stack
-from degeneracy.training.optimisation import CosineWarmRestarts, ReduceOnPlateau
+from degeneracy.training.schedules import CosineWarmRestarts, ReduceOnPlateau
 from degeneracy.training.specification import Training
 from degeneracy.training.stack import Member, Stack
 

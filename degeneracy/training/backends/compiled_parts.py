@@ -138,13 +138,13 @@ def penalise(grads, states, t, valid, costs, n):  # type: ignore[no-untyped-def]
 
 @compiled(**FUSED)
 def descend(params, grads, first, second, constants, groups):  # type: ignore[no-untyped-def]
-    """Clip a member's gradient and take Adam's step, in place; `optimisation.Adam` and `clip_norms` say how.
+    """Clip a member's gradient and take Adam's step, in place; `optimisers.AdamState` and `clip_norms` say how.
 
     Args:
         params, grads: (parameter,).
         first, second: (parameter,), Adam's moments.
-        constants: what `Adam.corrected` gives, and the largest norm of the gradient.
-        groups: (group, 4), `optimisation.Groups.table`.
+        constants: what `AdamState.corrected` gives, and the largest norm of the gradient.
+        groups: (group, 4), `flat_parameters.Groups.table`.
 
     Returns:
         The gradient's norm before clipping.
