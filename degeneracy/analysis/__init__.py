@@ -1,7 +1,7 @@
 """The measures: arrays and plain functions in, numbers with intervals out. Knows no task and no network.
 
-`MEASURES` is the table of what is here, the primary measures of each level first; a measure's options are the
-fields of its class.
+`MEASURES` is the table of what is here; a measure's options are the fields of its class, and all that is said of it
+are the class's variables. Of the primary measures of a level, the first in the table stands for it.
 """
 
 from degeneracy.analysis.as_measure import as_measure
@@ -52,6 +52,12 @@ MEASURES: dict[str, type[Measure]] = {
     )
 }
 
+
+def primary_measures(level: str) -> list[type[Measure]]:
+    """The measures that may stand for a level, in order of preference."""
+    return [kind for kind in MEASURES.values() if kind.primary and kind.level == level]
+
+
 __all__ = [
     "MEASURES",
     "Estimate",
@@ -64,4 +70,5 @@ __all__ = [
     "Variant",
     "Weights",
     "as_measure",
+    "primary_measures",
 ]

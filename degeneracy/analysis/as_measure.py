@@ -8,11 +8,14 @@ import numpy as np
 import pydantic
 
 from degeneracy.analysis.dynamics import shape
-from degeneracy.analysis.measure import Finding, Level, Measure, Measured
+from degeneracy.analysis.measure import LEVELS, Finding, Level, Measure, Measured
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.analysis.statistics import jackknife
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.core.numeric import real_array
+
+# What a function may say of itself, by attributes of these names; see `Measure`.
+CARD = ("level", "title", "unit", "meaning", "zero", "source", "floor", "reference", "methods")
 
 
 class _Own(Measure):
@@ -100,7 +103,8 @@ def as_measure(name: str, thing: Any) -> type[Measure]:
     Args:
         name: how the user called it (`module:Name` or a metric's class); its last part names the measure.
         thing: a subclass of `Measure`; a function `(recording, **options)` that returns (member, member) or
-            (member,), with an attribute `level` if it is not of dynamics; or an object with `fit_score`.
+            (member,); or an object with `fit_score`. Its attributes that are named in `CARD` (`level`, if it is not
+            of dynamics, `title`, `unit`, ...) are those of the measure.
 
     Raises:
         UserError: none of these, or a `Measure` that needs what no recording has.
@@ -116,13 +120,15 @@ def as_measure(name: str, thing: Any) -> type[Measure]:
         )
     call: Callable[..., Any] | Any = staticmethod(thing) if not hasattr(thing, "fit_score") else thing
     short = name.rpartition(":")[2]
-    level = getattr(thing, "level", "dynamics")
+    card = {field: text for field in CARD if isinstance(text := getattr(thing, field, None), str)}
+    if card.get("level", LEVELS[0]) not in LEVELS:
+        raise unknown_name("level", card["level"], LEVELS, where=f"measure '{name}'")
     return type(
         short,
         (_Own,),
-        {
+        card
+        | {
             "name": short,
-            "level": level,
             "thing": call,
             "__doc__": thing.__doc__ or short,
             "__annotations__": {},

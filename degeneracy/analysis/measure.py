@@ -1,25 +1,31 @@
-"""What a measure is: a spec with options that turns a recording into findings.
+"""What a measure is: a spec with options that turns a recording into findings, and its card: all that is said of it.
 
 Each finding carries its value with the delete-one-member values of it, its floor and its reference, so that
 intervals and calibration are computed in one place (`statistics`) for all measures.
 """
 
+import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from degeneracy.analysis.recording import Array, Recording
+from degeneracy.core.errors import one_line
 from degeneracy.core.specs import Spec
 
 Level = Literal["behavior", "dynamics", "weights", "learning"]
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 # What a pairwise measure may ignore.
 ROTATION, TRANSLATION, SCALE = "rotation of the states", "translation of the states", "scaling of the states"
 PERMUTATION, SIGNS = "permutation of units", "sign flips of units"
+
+IN_DISTRIBUTION = "in_distribution"  # the variant of measures of behavior on the trained trials
+UNTRAINED = "/untrained"  # ends the name of a variant that sets the value of another against untrained members
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,11 @@ class Finding:
     note: str = ""
 
 
+def in_words(name: str) -> str:
+    """A name in words, on one line: `length_2x` is "length ×2"."""
+    return one_line(re.sub(r"_(\d+)x\b", r" ×\1", name).replace("_", " "))
+
+
 def nan_finding(variant: str, n_members: int, note: str) -> Finding:
     """A row that says why there is no number."""
     nan = Estimate(value=float("nan"), leave_one_out=np.full(n_members, np.nan))
@@ -59,11 +70,27 @@ class Measured:
     diagnostics: Mapping[str, float] = field(default_factory=dict)  # restarts, spread, converged share
 
 
-class Measure(Spec):
-    """Base of all measures: the fields are its options, the class variables say what it claims.
+# In what a check of robustness differs from the primary measure of its level.
+Difference = Literal["publication", "symmetry", "input", "statistic", "quantity"]
 
-    `needs` names the fields of a `Recording` without which it says nothing; `ignores` names the transformations
-    of a network under which a pairwise measure stays 0, `is_metric` whether the triangle inequality holds.
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A question that a measure answers of an effect on the primary measure of its level (`contrasts`)."""
+
+    name: str  # of the check; measures of several levels may share one
+    asks: str
+    differs_in: Difference
+    variant: str = ""  # "": the first one that is known beforehand, or the one that the level is judged by
+
+
+class Measure(Spec):
+    """Base of all measures: the fields are its options, the class variables are its card.
+
+    The card says all that tables, figures and reports say of the measure; nothing else knows it by name. Of its
+    first lines, `needs` names the fields of a `Recording` without which it says nothing; `ignores` names the
+    transformations of a network under which a pairwise measure stays 0, `is_metric` whether the triangle inequality
+    holds.
     """
 
     name: ClassVar[str]
@@ -78,6 +105,51 @@ class Measure(Spec):
     ignores: ClassVar[tuple[str, ...]] = ()
     reads_outputs: ClassVar[bool] = True  # of behavior, beside the errors
     revision: ClassVar[int] = 0  # raised where the same options give another number: what is stored is taken anew
+
+    title: ClassVar[str] = ""  # what readers call it; made of the name where empty
+    floor: ClassVar[str] = ""  # one line: what its floor is; "" where it has none
+    reference: ClassVar[str] = ""  # one line: what its reference is; "" where it has none
+    methods: ClassVar[str] = ""  # a sentence for a methods section; options stand in it as {field}
+    primary: ClassVar[bool] = False  # may stand for its level: of several, the first in the table of measures
+    shown: ClassVar[bool] = True  # drawn and printed; if not, it is in degeneracy.csv alone
+    cost: ClassVar[int] = 0  # how long it takes beside others: the longest is started first; 0: next to no time
+    # The variants that do not depend on the task, with their titles, the one that stands for the measure first.
+    variant_titles: ClassVar[Mapping[str, str]] = {}
+    # Of variants that are the task's, those that stand for the measure, in order of preference.
+    preferred: ClassVar[tuple[str, ...]] = ("length_2x", "delay_2x")
+    averages: ClassVar[tuple[str, ...]] = ("mean",)  # variants that do not say how members differ
+    checks: ClassVar[tuple[Check, ...]] = ()  # the questions of robustness that it answers
+
+    @classmethod
+    def readable_name(cls) -> str:
+        """Its title, or its name in words."""
+        return cls.title or in_words(cls.name)
+
+    @classmethod
+    def variant_title(cls, variant: str) -> str:
+        """A variant's title: that of the card, or its name in words."""
+        return cls.variant_titles.get(variant) or in_words(variant)
+
+    @classmethod
+    def known_variants(cls, of_task: Iterable[str]) -> tuple[str, ...]:
+        """The variants known before anything is measured, `of_task` being those of behavior; () where none are."""
+        return tuple(of_task if "behavior" in cls.needs else cls.variant_titles)
+
+    @classmethod
+    def chosen_variant(cls, variants: Iterable[str]) -> str:
+        """The variant that stands for the measure, among those that it has, in their order; "" where it has none.
+
+        The first that is preferred, else the first of the card, else the first that is not of the training
+        distribution, else the first; never by what was found.
+        """
+        there = list(variants)
+        by_card = [name for name in (*cls.preferred, *cls.variant_titles) if name in there]
+        elsewhere = [name for name in there if name != IN_DISTRIBUTION]
+        return next(iter([*by_card, *elsewhere, *there]), "")
+
+    def methods_sentence(self) -> str:
+        """The card's sentence with the measure's options; "" where it has none."""
+        return self.methods.format_map(self.model_dump(mode="json"))
 
     def check(self, *, n_units: int, n_steps: int, n_trials: int) -> None:
         """Refuse options that recordings of this size cannot serve, before anything is trained.

@@ -8,15 +8,16 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from degeneracy.analysis import MEASURES
+from degeneracy.analysis import MEASURES, primary_measures
+from degeneracy.analysis.measure import LEVELS
 from degeneracy.core.errors import one_line
 from degeneracy.core.specs import Spec, choices_of
-from degeneracy.measuring.results import Result
 from degeneracy.networks.cells import CELLS
+from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import TASKS
 from degeneracy.wording import numbers
-from degeneracy.wording.names import IN_CSV_ONLY, LEVELS, primary
+from degeneracy.wording.names import card
 
 WIDTH = 110
 HEADINGS = ("condition", "measure", "variant", "value [95% interval]", "calibrated [95% interval]", "members")
@@ -26,7 +27,7 @@ def table_text(study: StudyResult, csv: Path) -> str:
     """The table in brief: one variant of each measure, a row a condition, and what could not be measured."""
     rows, reasons = [], _Reasons()
     table = study.table
-    for measure, variant in _shown(study.results):
+    for measure, variant in _shown(study):
         found = table[(table["measure"] == measure) & (table["variant"] == variant)]
         rows += [_row(row, reasons) for row in found.to_dict("records")]
     for result in study.results:
@@ -48,18 +49,17 @@ def table_text(study: StudyResult, csv: Path) -> str:
     return "\n".join(parts)
 
 
-def _shown(results: Sequence[Result]) -> list[tuple[str, str]]:
+def _shown(study: StudyResult) -> list[tuple[str, str]]:
     """The measures with the variant to show, level by level, each level's primary one first."""
     chosen: dict[str, str] = {}
+    first = primaries(study, measured=True)
     for level in LEVELS:
-        first = primary(results, level)
-        chosen |= dict([first]) if first else {}
-        for result in results:
+        chosen |= dict([first[level]]) if level in first else {}
+        for result in study.results:
             for measure, found in result.measured.items():
-                if result.levels[measure] == level and found.findings and measure not in IN_CSV_ONLY:
+                if result.levels[measure] == level and found.findings and card(measure).shown:
                     variants = [finding.variant for finding in found.findings]
-                    elsewhere = [variant for variant in variants if variant != "in_distribution"]
-                    chosen.setdefault(measure, (elsewhere or variants)[0])
+                    chosen.setdefault(measure, card(measure).chosen_variant(variants))
     return list(chosen.items())
 
 
@@ -135,7 +135,13 @@ def measures_text() -> str:
     for name, measure in MEASURES.items():
         about = [
             f"0 means: {measure.zero}",
-            f"level: {measure.level}" + (f", unit: {measure.unit}" if measure.unit else ""),
+            f"{measure.level}: {measure.readable_name()}" + (f", in {measure.unit}" if measure.unit else ""),
+            "stands for its level, unless a study claims another"
+            if measure in primary_measures(measure.level)[:1]
+            else "",
+            f"variants: {', '.join(measure.variant_titles) or 'those of the task'}",
+            f"floor: {measure.floor}" if measure.floor else "",
+            f"reference: {measure.reference}" if measure.reference else "",
             f"ignores: {', '.join(measure.ignores)}" if measure.ignores else "",
             f"needs: {', '.join(need.replace('_', ' ') for need in measure.needs)}" if measure.needs else "",
             f"source: {measure.source}",

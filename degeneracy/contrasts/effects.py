@@ -22,14 +22,14 @@ from degeneracy.contrasts.factor_grid import (
     FactorGrid,
     calibrated_of,
     final_losses,
-    finding_of,
     matched,
     take,
     value_of,
 )
 from degeneracy.core.ambient import ordinary_state
-from degeneracy.measuring.results import Result
+from degeneracy.measuring.results import Result, finding_of
 from degeneracy.studies.claims import Claim, Claims
+from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.factors import factor_name
 
@@ -127,19 +127,12 @@ def effects(study: StudyResult) -> pd.DataFrame:
     return pd.DataFrame([_row(*one) for one in zip(cells, corrected, strict=True)], columns=list(COLUMNS))
 
 
-def primaries(study: StudyResult) -> dict[str, tuple[str, str]]:
-    """Measure and variant that each level is judged by, of the levels whose measure the study asked for."""
-    chosen = {}
-    for level, claim in study.claims.by_level.items():
-        if any(result.levels.get(claim.measure) == level for result in study.results):
-            variants = dict.fromkeys(
-                finding.variant
-                for result in study.results
-                if claim.measure in result.measured
-                for finding in result.measured[claim.measure].findings
-            )
-            chosen[level] = claim.measure, claim.chosen_variant(variants)
-    return chosen
+def judged(study: StudyResult) -> dict[str, tuple[str, str]]:
+    """The primary measure and variant of the levels that are judged: those whose claimed measure was asked for."""
+    claims = study.claims.by_level
+    return {
+        level: name for level, name in primaries(study).items() if level in claims and name[0] == claims[level].measure
+    }
 
 
 @ordinary_state()
@@ -157,7 +150,7 @@ def convergence(study: StudyResult) -> pd.DataFrame:
     for result in study.results:
         table, losses = result.table, np.array(list(final_losses(result).values()))
         known = losses if len(losses) else np.array([np.nan])
-        for level, (measure, variant) in primaries(study).items():
+        for level, (measure, variant) in judged(study).items():
             found = table[(table["measure"] == measure) & (table["variant"] == variant)].head(1)
             value = found[["value", "ci_low", "ci_high"]].to_numpy().ravel()
             rows.append(
@@ -187,7 +180,7 @@ def _of_factor(study: StudyResult, factor: str) -> Iterator[Cell]:
     grid = FactorGrid.of(study.results, factor)
     if len(grid.levels) < 2:
         return
-    chosen = primaries(study)
+    chosen = judged(study)
     names = {(level, *name): None for level, name in chosen.items()} | {
         (result.levels[measure], measure, finding.variant): None
         for result in study.results
@@ -195,8 +188,8 @@ def _of_factor(study: StudyResult, factor: str) -> Iterator[Cell]:
         for finding in found.findings
     }
     for level, measure, variant in names:
-        judged = factor in (study.claims.factors or study.factors)
-        primary = judged and chosen.get(level) == (measure, variant)
+        asked = factor in (study.claims.factors or study.factors)
+        primary = asked and chosen.get(level) == (measure, variant)
         yield from _of_finding(grid, study.claims, (level, measure, variant), primary=primary)
 
 

@@ -11,10 +11,10 @@ from numbers import Real
 
 import numpy as np
 
-from degeneracy.analysis.measure import Estimate, Finding
+from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.statistics.jackknife import Scale, calibrated_estimate, transformed
 from degeneracy.analysis.statistics.subsets import among
-from degeneracy.measuring.results import Result
+from degeneracy.measuring.results import Result, finding_of
 from degeneracy.wording.factors import factor_name, level_text
 
 MIN_MATCHED = 4  # members a condition whose final losses overlap with the other levels'
@@ -151,12 +151,6 @@ def _common(results: Sequence[Result]) -> list[list[int]] | str:
             f" {results[fewest].condition} lie in the common range; {MIN_MATCHED} are needed"
         )
     return chosen
-
-
-def finding_of(result: Result, measure: str, variant: str) -> Finding | None:
-    """A finding by its measure and variant; None where the condition lacks it."""
-    found = result.measured.get(measure)
-    return next((f for f in found.findings if f.variant == variant), None) if found else None
 
 
 def final_losses(result: Result) -> dict[str, float]:

@@ -1,74 +1,71 @@
 """Checks of a published effect on the same stored networks: does its sign survive another measure?
 
-`CHECKS` is the table of questions, each naming for some levels the measure, variant and scale that answer it. Those
-that need other networks (another start, another cell) are studies of their own, put beside these by `combine_effects`.
+Each question is answered, level by level, by a measure, a variant and a scale. Three put the primary measures on other
+scales; the others are what measures say of themselves (`Measure.checks`). Those that need other networks (another
+start, another cell) are studies of their own, put beside these by `combine_effects`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import get_args
 
 import pandas as pd
 
-from degeneracy.contrasts.effects import CALIBRATED, MATCHED, VALUE, agreement, effects, primaries
+from degeneracy.analysis import MEASURES, Measure, primary_measures
+from degeneracy.analysis.measure import Difference
+from degeneracy.contrasts.effects import CALIBRATED, MATCHED, VALUE, agreement, effects, judged
 from degeneracy.core.ambient import ordinary_state
+from degeneracy.studies.claims import SHOWN_LEVELS
 from degeneracy.studies.study_result import StudyResult
-
-VARIANT = ""  # stands for the variant of the level's primary measure
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
-    """One question: by level, the measure, its variant and the scale on which it is judged."""
+class Question:
+    """One question: by level, the measure, its variant ("" for the one that the level is judged by) and the scale."""
 
     asks: str
-    cells: Mapping[str, tuple[str, str, str]]
+    cells: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
 
 
-CHECKS: dict[str, Check] = {
-    "primary measures": Check(
-        asks="as named before the study was run",
-        cells={
-            "dynamics": ("dsa", "driven", VALUE),
-            "weights": ("signed_pif", "recurrent", VALUE),
-            "behavior": ("ood_log_error_sd", VARIANT, VALUE),
-        },
-    ),
-    "as published": Check(
-        asks="permutations without signs; sd of errors without the logarithm",
-        cells={"weights": ("pif", "recurrent", VALUE), "behavior": ("ood_error_sd", VARIANT, VALUE)},
-    ),
-    "calibrated": Check(
-        asks="between the same networks' own floor and untrained or shuffled ones",
-        cells={
-            "dynamics": ("dsa", "driven", CALIBRATED),
-            "weights": ("signed_pif", "recurrent", CALIBRATED),
-            "behavior": ("output_distance", VARIANT, CALIBRATED),
-        },
-    ),
-    "orthogonal": Check(
-        asks="weights up to any rotation of the units' space",
-        cells={"weights": ("orthogonal", "recurrent", VALUE)},
-    ),
-    "without input": Check(asks="states that move by themselves", cells={"dynamics": ("dsa", "autonomous", VALUE)}),
-    "CV": Check(asks="sd of errors over their mean", cells={"behavior": ("ood_error_cv", VARIANT, VALUE)}),
-    "IQR / median": Check(
-        asks="a spread that single networks do not move",
-        cells={"behavior": ("ood_error_iqr", VARIANT, VALUE)},
-    ),
-    "Procrustes": Check(
-        asks="shape of states instead of their dynamics", cells={"dynamics": ("procrustes", "driven", VALUE)}
-    ),
-    "SVCCA": Check(asks="as Procrustes", cells={"dynamics": ("svcca", "driven", VALUE)}),
-    "CKA": Check(asks="as Procrustes", cells={"dynamics": ("cka", "driven", VALUE)}),
-    "matched loss": Check(
-        asks="networks that learned equally well",
-        cells={
-            "dynamics": ("dsa", "driven", MATCHED),
-            "weights": ("signed_pif", "recurrent", MATCHED),
-            "behavior": ("ood_log_error_sd", VARIANT, MATCHED),
-        },
-    ),
-}
+def questions() -> dict[str, Question]:
+    """All questions by name, in the order of the table."""
+    differences = {kind: _by_card(kind) for kind in get_args(Difference)}
+    return {
+        "primary measures": _of_primaries("as named before the study was run", VALUE),
+        **differences.pop("publication"),
+        "calibrated": _of_primaries("between the same networks' own floor and untrained or shuffled ones", CALIBRATED),
+        **{name: one for some in differences.values() for name, one in some.items()},
+        "matched loss": _of_primaries("networks that learned equally well", MATCHED),
+    }
+
+
+def _of_primaries(asks: str, scale: str) -> Question:
+    """The first primary measure of each level, on the calibrated scale the first that has floor and reference."""
+    cells: dict[str, tuple[str, str, str]] = {}
+    for level in SHOWN_LEVELS:
+        for kind in primary_measures(level):
+            if scale != CALIBRATED or (kind.floor and kind.reference):
+                cells.setdefault(level, _cell(kind, "", scale))
+    return Question(asks=asks, cells=cells)
+
+
+def _by_card(differs_in: str) -> dict[str, Question]:
+    """The questions that measures say they answer, those that differ from the primary measure in one respect."""
+    found: dict[str, Question] = {}
+    for level in SHOWN_LEVELS:
+        for kind in MEASURES.values():
+            for check in kind.checks if kind.level == level else ():
+                if check.differs_in == differs_in:
+                    before = found.get(check.name, Question(asks=""))
+                    found[check.name] = Question(
+                        asks="; ".join(filter(None, (before.asks, check.asks))),
+                        cells={**before.cells, level: _cell(kind, check.variant, VALUE)},
+                    )
+    return found
+
+
+def _cell(kind: type[Measure], variant: str, scale: str) -> tuple[str, str, str]:
+    return kind.name, variant or next(iter(kind.variant_titles), ""), scale
 
 
 @ordinary_state()
@@ -83,10 +80,10 @@ def robustness_checks(study: StudyResult) -> pd.DataFrame:
         the level's claim. A check that the study did not measure has no row.
     """
     table, claims = effects(study), study.claims.by_level
-    variants = {level: variant for level, (_, variant) in primaries(study).items()}
+    variants = {level: variant for level, (_, variant) in judged(study).items()}
     rows = []
-    for name, check in CHECKS.items():
-        for level, (measure, variant, scale) in check.cells.items():
+    for name, question in questions().items():
+        for level, (measure, variant, scale) in question.cells.items():
             wanted = variant or variants.get(level, "")
             found = table[
                 (table["level"] == level)

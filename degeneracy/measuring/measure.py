@@ -21,8 +21,6 @@ from degeneracy.measuring.results import COLUMNS_AFTER_FACTORS, Examples, Member
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Member, one_thread
 
-# The measures that take longest, the longest first.
-LONG = ("dsa", "fixed_points", "orthogonal", "signed_pif", "pif", "kernel_alignment")
 N_EXAMPLE_MEMBERS, N_EXAMPLE_TRIALS = 4, 16
 _NOT_DONE = object()  # stands for a part that is not back yet
 
@@ -47,11 +45,10 @@ def build_measures(
     if isinstance(measures, str):
         raise UserError(f"measures = '{measures}' is wrong: a list of names is needed, such as ['{measures}']")
     if not isinstance(measures, Iterable):
-        raise UserError(f"measures = {measures!r} is wrong: a list of names is needed, such as ['dsa', 'pif']")
+        raise UserError(f"measures = {measures!r} is wrong: a list of names is needed, such as {[*MEASURES][:2]}")
     if options is not None and not isinstance(options, Mapping):
-        raise UserError(
-            f"options = {options!r} is wrong: a table of fields by measure is needed, such as {{'dsa': {{'rank': 10}}}}"
-        )
+        example = next({name: {"seed": 1}} for name, kind in MEASURES.items() if "seed" in kind.model_fields)
+        raise UserError(f"options = {options!r} is wrong: a table of fields by measure is needed, such as {example}")
     given = dict(options or {})
     built: dict[str, Measure] = {}
     for wanted in measures:
@@ -123,7 +120,7 @@ def measure_recording(
         else:
             asked.append(name)
     # The long ones first, so that no process is left with one at the end.
-    asked.sort(key=lambda name: LONG.index(name) if name in LONG else len(LONG))
+    asked.sort(key=lambda name: -measures[name].cost)
     calls: list[Call] = []
     in_parts: dict[str, list[Any]] = {}
     for name in asked:

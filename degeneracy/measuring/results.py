@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from degeneracy.analysis import MEASURES
+from degeneracy.analysis.dynamics.measures import FixedPointCensus
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.contrasts import linear_contrast
@@ -135,11 +136,12 @@ class Result:
             numbers each member's cycles; the points of a cycle follow in the order of the steps.
 
         Raises:
-            UserError: the measure `fixed_points` was not taken, or members of different sizes have no common array.
+            UserError: fixed points were not searched, or members of different sizes have no common array.
         """
-        if "fixed_points" not in self.measured or not self.measured["fixed_points"].arrays:
-            raise UserError("fixed points were not exported: measure 'fixed_points' on members of one size")
-        return self.measured["fixed_points"].arrays
+        name = FixedPointCensus.name
+        if name not in self.measured or not self.measured[name].arrays:
+            raise UserError(f"fixed points were not exported: measure '{name}' on members of one size")
+        return self.measured[name].arrays
 
     @property
     @ordinary_state()
@@ -178,6 +180,12 @@ class Result:
             "calibrated_high": calibrated.high,
             "note": "; ".join(notes),
         }
+
+
+def finding_of(result: Result, measure: str, variant: str) -> Finding | None:
+    """A finding by its measure and variant; None where the condition lacks it."""
+    found = result.measured.get(measure)
+    return next((f for f in found.findings if f.variant == variant), None) if found else None
 
 
 @ordinary_state()

@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 from degeneracy.contrasts.effects import VALUE
 from degeneracy.core.errors import UserError
 from degeneracy.plots.style import COLOURS, GREY, PALE, panels, styled
-from degeneracy.plots.verdicts import LEVELS
+from degeneracy.studies.claims import SHOWN_LEVELS
 
 # Colour and letter, so that neither is needed to tell them apart.
 LOOKS = {
@@ -35,7 +35,7 @@ def agreement(table: pd.DataFrame) -> Figure:
     if missing or table.empty:
         raise UserError(f"agreement: the table has no {min(missing) if missing else 'rows'}")
     studies = list(dict.fromkeys(table["study"]))
-    levels = [level for level in LEVELS if level in set(table["level"])]
+    levels = [level for level in SHOWN_LEVELS if level in set(table["level"])]
     measured = table[(table["scale"] == VALUE) & table["effect"].notna()]
     least = measured.groupby("study")["n_members"].min().reindex(studies, fill_value=0)
     names = [f"{study} (n={least[study]})" for study in studies]

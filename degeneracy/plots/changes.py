@@ -3,21 +3,16 @@
 import numpy as np
 import pandas as pd
 
-from degeneracy.wording.names import IN_CSV_ONLY
-
-# Variants that count or average what networks do alike.
-NO_DIFFERENCE = ("n_stable", "n_total", "n_cycles", "mean")
+from degeneracy.analysis.measure import UNTRAINED
+from degeneracy.wording.names import card
 
 
 def rows_of_spread(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table with level, measure and variant that say how networks differ, each thing once."""
-    keep = (
-        ~table["measure"].isin(IN_CSV_ONLY)
-        & ~table["variant"].isin(NO_DIFFERENCE)
-        & ~table["variant"].str.endswith("/untrained")
-        & (table["level"] != "learning")
-    )
-    return table[keep]
+    says = [card(measure).shown and variant not in card(measure).averages for measure, variant in finding_names(table)]
+    return table[
+        np.array(says, dtype=bool) & ~table["variant"].str.endswith(UNTRAINED) & (table["level"] != "learning")
+    ]
 
 
 def in_percent(table: pd.DataFrame) -> pd.DataFrame:

@@ -35,9 +35,9 @@ from degeneracy.wording.conditions import brief_names, short
 from degeneracy.wording.names import (
     distance_unit,
     distances_of_level,
-    finding_of,
     full_name,
     joined,
+    named_finding,
     short_unit,
     split,
     stacked_name,
@@ -327,8 +327,7 @@ def _pairs(axes: Axes, place: int, result: Result, name: str, colour: str) -> No
         place + spread(len(upper), 0.5), upper, marker(place), color=colour, ms=2.5, alpha=0.35, mew=0,
         rasterized=True,
     )  # fmt: skip
-    measure, variant = split(name)
-    finding = finding_of(result, measure, variant)
+    finding = named_finding(result, name)
     if finding is None:
         return
     low, high = interval(finding.value, finding.scale)

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from degeneracy.analysis.measure import LEVELS
 from degeneracy.contrasts.effects import effects as effects_of
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.plots.changes import finding_names, in_percent, rows_of_spread
@@ -12,7 +13,7 @@ from degeneracy.plots.style import COLOURS, GREY, PALE, legend_below, marker, ro
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.conditions import n_text
 from degeneracy.wording.factors import factor_name
-from degeneracy.wording.names import LEVELS, full_name
+from degeneracy.wording.names import full_name
 
 ROW_HEIGHT = 0.21  # inches
 

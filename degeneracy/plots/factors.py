@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from degeneracy.analysis.measure import Finding
+from degeneracy.analysis.measure import LEVELS, Finding
 from degeneracy.analysis.statistics.jackknife import calibrate, interval, width_against_n
 from degeneracy.core.errors import UserError
-from degeneracy.measuring.results import Result
+from degeneracy.measuring.results import Result, finding_of
 from degeneracy.plots.style import (
     COLOURS,
     GREY,
@@ -22,16 +22,15 @@ from degeneracy.plots.style import (
     results_of,
     styled,
 )
+from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.conditions import brief_name, brief_names, n_text, short
 from degeneracy.wording.factors import factor_name, level_text
 from degeneracy.wording.names import (
-    LEVELS,
-    finding_of,
     findings_of_level,
     full_name,
     joined,
-    primaries,
+    named_finding,
     split,
     stacked_name,
     with_unit,
@@ -63,9 +62,9 @@ def against_factor(
     if factor and factor not in study.factors:
         raise UserError(f"against factor: '{factor}' is not varied (varied: {', '.join(study.factors)})")
     along = factor or max(study.factors, key=lambda name: len(_values(study, name)))
-    names = names or [joined(*name) for name in primaries(study.results).values()]
+    names = names or [joined(*name) for name in primaries(study, measured=True).values()]
     for name in names:
-        if all(finding_of(result, *split(name)) is None for result in study.results):
+        if all(named_finding(result, name) is None for result in study.results):
             raise UserError(f"against factor: no measure '{name}' was taken")
     if calibrated:
         figure, axes = panels(2 * len(names), 2, height=1.8, extra=0.65)
@@ -127,7 +126,8 @@ def interval_width(study: StudyResult | Result, max_members: int = 0) -> Figure:
         UserError: no primary measure has an interval.
     """
     results = results_of(study)
-    chosen = [name for name in primaries(results).values() if any(_has_interval(finding_of(r, *name)) for r in results)]
+    levels = primaries(study, measured=True)
+    chosen = [name for name in levels.values() if any(_has_interval(finding_of(r, *name)) for r in results)]
     if not chosen:
         raise UserError("interval width: no measure has an interval (3 converged networks or more are needed)")
     most = max_members or max(64, 2 * max(r.n_converged for r in results))
@@ -202,7 +202,7 @@ def _raw_panels(
 ) -> None:
     """Values as measured."""
     for ax, name in zip(axes, names, strict=True):
-        findings = {result.condition: finding_of(result, *split(name)) for result in study.results}
+        findings = {result.condition: named_finding(result, name) for result in study.results}
         _against(ax, study, along, {c: _raw(f) for c, f in findings.items()}, findings)
         unit = next((finding.unit for finding in findings.values() if finding is not None), "")
         ax.set_ylabel(with_unit("value", unit))
@@ -211,7 +211,7 @@ def _raw_panels(
 
 def _scaled_panel(axes: Axes, study: StudyResult, along: str, name: str) -> None:
     """Values between floor and reference."""
-    bars = {result.condition: _calibrated(finding_of(result, *split(name))) for result in study.results}
+    bars = {result.condition: _calibrated(named_finding(result, name)) for result in study.results}
     if not any(np.isfinite(value) for value, _, _ in bars.values()):
         axes.set_axis_off()
         axes.text(0.5, 0.5, "not calibrated: see the table", transform=axes.transAxes, ha="center", color=GREY)

@@ -6,10 +6,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from degeneracy.analysis import MEASURES
+from degeneracy.analysis.dynamics.dsa_measure import DSA
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.plots.style import condition_colours, label_outer, legend_below, marker, panels, styled
-from degeneracy.wording.names import full_name, split, with_unit
+from degeneracy.studies.claims import SHOWN_LEVELS, first_measure
+from degeneracy.wording.names import full_name, joined, split, with_unit
 
+# Measure and variant of the levels whose first measure has variants that do not depend on the task.
+KNOWN_BEFOREHAND = tuple(
+    (name, next(iter(MEASURES[name].variant_titles)))
+    for name in map(first_measure, SHOWN_LEVELS)
+    if MEASURES[name].variant_titles
+)
 AXES = {"fraction": "fraction of training", "training_loss": "training loss (MSE)"}
 
 
@@ -50,7 +58,8 @@ def dsa_sensitivity(table: pd.DataFrame, variant: str = "driven", *, calibrated:
             )
         panel.set_title(f"{n_delays} delays (n={int(rows['n_converged'].min())})")
         panel.set_xticks(range(len(conditions)), conditions, rotation=30, ha="right")
-    axes[0].set_ylabel(f"DSA, {variant}, calibrated" if calibrated else f"DSA, {variant} (rad)")
+    name = full_name(DSA.name, variant)
+    axes[0].set_ylabel(f"{name}, calibrated" if calibrated else with_unit(name, DSA.unit))
     label_outer(axes, 3, same_y=True)
     legend_below(figure, axes)
     return figure
@@ -59,7 +68,7 @@ def dsa_sensitivity(table: pd.DataFrame, variant: str = "driven", *, calibrated:
 @styled
 def during_training(
     table: pd.DataFrame,
-    names: Sequence[str] = ("dsa/driven", "signed_pif/recurrent"),
+    names: Sequence[str] = tuple(joined(*name) for name in KNOWN_BEFOREHAND),
     *,
     against: str = "fraction",
 ) -> Figure:
@@ -67,7 +76,8 @@ def during_training(
 
     Args:
         table: what `dg.during_training` gave.
-        names: of measures with their variants, such as "dsa/driven".
+        names: of measures with their variants, such as "dsa/driven"; by default those that levels are judged by whose
+            variants do not depend on the task.
         against: "fraction" of each network's training, or "training_loss", so that conditions can be compared where
             their networks are equally good.
 

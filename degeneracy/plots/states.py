@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from degeneracy.analysis.dynamics.measures import FixedPointCensus
 from degeneracy.analysis.recording import Array
 from degeneracy.core.errors import UserError
 from degeneracy.measuring.results import Result
@@ -29,9 +30,9 @@ def fixed_points(result: Result, members: Sequence[int] = (0, 1, 2)) -> Figure:
     Raises:
         UserError: no fixed points or no example states.
     """
-    if result.examples is None or "fixed_points" not in result.measured:
+    if result.examples is None or FixedPointCensus.name not in result.measured:
         raise UserError(f"fixed points: condition '{result.condition}' has no fixed points or no example states")
-    arrays = result.measured["fixed_points"].arrays
+    arrays = result.measured[FixedPointCensus.name].arrays
     if "position" not in arrays or "member" not in arrays:
         raise UserError(f"fixed points: condition '{result.condition}' holds no positions of fixed points")
     labels = result.examples.members

@@ -10,9 +10,10 @@ from degeneracy.analysis.statistics.jackknife import interval
 from degeneracy.core.errors import UserError
 from degeneracy.measuring.results import Result
 from degeneracy.plots.style import condition_colours, legend_below, marker, panels, results_of, styled
+from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.conditions import condition_title
-from degeneracy.wording.names import distance_unit, full_name, primaries, with_unit
+from degeneracy.wording.names import distance_unit, full_name, with_unit
 
 
 def shares_differ(results: Sequence[Result]) -> bool:
@@ -47,7 +48,7 @@ def distance_against_updates(study: StudyResult | Result) -> Figure:
         UserError: no level has a pairwise distance of members whose updates are known.
     """
     results = results_of(study)
-    chosen = [(m, v) for m, v in primaries(results).values() if any(m in r.distances for r in results)]
+    chosen = [(m, v) for m, v in primaries(study, measured=True).values() if any(m in r.distances for r in results)]
     if not chosen or not any(len(_updates(r)) for r in results):
         raise UserError("distance against updates: no pairwise distance of networks with a known number of updates")
     figure, axes = panels(len(chosen), 2, height=2.3, extra=0.35)

@@ -26,9 +26,10 @@ from degeneracy.plots.style import (
     styled,
 )
 from degeneracy.plots.survivorship import draw_against_convergence, shares_differ
+from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.conditions import brief_names, condition_name
-from degeneracy.wording.names import full_name, primaries
+from degeneracy.wording.names import full_name
 
 STATUS_COLOURS = {"converged": COLOURS[0], "not converged": COLOURS[4], "diverged": COLOURS[1], "given": PALE}
 _ROOM = 36  # characters below a panel, two in a row
@@ -168,7 +169,7 @@ def convergence(study: StudyResult | Result) -> Figure:
     networks that never converge are left out, so a condition in which few do is one of survivors.
     """
     results = results_of(study)
-    levels = primaries(results) if shares_differ(results) else {}
+    levels = primaries(study, measured=True) if shares_differ(results) else {}
     figure, axes = panels(2 + len(levels), 2, height=1.85 + 0.06 * max(0, len(results) - 6), extra=0.35)
     _counts(axes[0], results)
     _updates(axes[1], results)

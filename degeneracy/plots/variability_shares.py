@@ -4,10 +4,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from degeneracy.analysis.measure import LEVELS
 from degeneracy.core.errors import UserError
 from degeneracy.plots.changes import finding_names, rows_of_spread
 from degeneracy.plots.style import COLOURS, GREY, legend_below, marker, row_panels, styled
-from degeneracy.wording.names import LEVELS, full_name
+from degeneracy.wording.names import full_name
 
 ROW_HEIGHT = 0.26  # inches
 

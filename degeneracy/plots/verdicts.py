@@ -15,8 +15,8 @@ from matplotlib.transforms import Affine2D
 from degeneracy.core.errors import UserError
 from degeneracy.plots.changes import in_percent
 from degeneracy.plots.style import COLOURS, GREY, panels, styled
+from degeneracy.studies.claims import SHOWN_LEVELS
 
-LEVELS = ("dynamics", "weights", "behavior")
 LIMIT = 150.0  # percent: what lies beyond is drawn at the edge, as a triangle
 ARROWS = {"up": "↑", "down": "↓", "flat": "–", "": ""}
 # Colour and marker, so that neither is needed to tell them apart; "" where nothing was expected.
@@ -47,7 +47,7 @@ def verdicts(table: pd.DataFrame, by: str = "study") -> Figure:
     if missing or table.empty:
         raise UserError(f"verdicts: the table has no {min(missing) if missing else 'rows'}")
     names = list(dict.fromkeys(table[by]))
-    levels = [level for level in LEVELS if level in set(table["level"])]
+    levels = [level for level in SHOWN_LEVELS if level in set(table["level"])]
     figure, axes = panels(len(levels), len(levels), height=0.9 + 0.27 * len(names), extra=0.35)
     for panel, level in zip(axes, levels, strict=True):
         _panel(panel, table[table["level"] == level], names, by)

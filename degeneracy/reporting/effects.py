@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from degeneracy.analysis.measure import LEVELS
 from degeneracy.contrasts.effects import CALIBRATED, MATCHED, VALUE, convergence
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording import numbers
 from degeneracy.wording.factors import factor_name
-from degeneracy.wording.names import LEVELS, full_name, variant_name
+from degeneracy.wording.names import full_name, variant_name
 
 Fields = Mapping[Any, Any]  # a row of `contrasts.effects`
 
@@ -98,7 +99,8 @@ def _on(table: pd.DataFrame, row: Fields, scale: str) -> Fields:
 
 def _sentence(table: pd.DataFrame, row: Fields) -> str:
     """The verdict on the value in words, then those on the other scales."""
-    subject = full_name(row["measure"]) + (f" ({variant_name(row['variant'])})" if row["variant"] else "")
+    variant = variant_name(row["variant"], row["measure"])
+    subject = full_name(row["measure"]) + (f" ({variant})" if row["variant"] else "")
     span = f"from {factor_name(row['factor'])} = {row['lowest']} to {row['highest']}"
     if not np.isfinite(row["effect"]):
         return f"{subject}: nothing can be said {span} ({row['note']})."

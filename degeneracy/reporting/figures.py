@@ -8,22 +8,23 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from degeneracy import plots
+from degeneracy.analysis.dynamics.measures import FixedPointCensus
+from degeneracy.analysis.measure import LEVELS, UNTRAINED
 from degeneracy.contrasts.effects import CALIBRATED, VALUE, effects
 from degeneracy.measuring.results import Result
 from degeneracy.plots.style import WIDTH
 from degeneracy.plots.survivorship import shares_differ
 from degeneracy.reporting.drawing import Drawn, drawn_figures
+from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.conditions import condition_name
 from degeneracy.wording.factors import factor_name
 from degeneracy.wording.names import (
-    IN_CSV_ONLY,
-    LEVELS,
+    card,
     distances_of_level,
     findings_of_level,
     full_name,
     joined,
-    primaries,
     split,
 )
 
@@ -266,10 +267,10 @@ def _of_distances(study: StudyResult, level: str) -> Iterator[_Wanted]:
 
 def _of_fixed_points(study: StudyResult) -> Iterator[_Wanted]:
     for result in _shown(study):
-        if "fixed_points" in result.measured:
+        if FixedPointCensus.name in result.measured:
             yield _Wanted(
                 section="dynamics",
-                name=f"fixed_points{_suffix(study, result)}",
+                name=f"{FixedPointCensus.name}{_suffix(study, result)}",
                 title=f"Fixed points, {condition_name(result)}",
                 caption=(
                     "Fixed points of the first networks on the first two principal components of their own states "
@@ -285,11 +286,11 @@ def _against_factor(study: StudyResult, level: str) -> Iterator[_Wanted]:
     """All measures of a level against the factor, without the level's primary one, which stands above."""
     if not study.factors or len(study.results) < 2:
         return
-    chosen = primaries(study.results).get(level)
+    chosen = primaries(study, measured=True).get(level)
     names = [
         joined(measure, variant)
         for measure, variant in findings_of_level(study.results, level)
-        if measure not in IN_CSV_ONLY and (measure, variant) != chosen and not variant.endswith("/untrained")
+        if card(measure).shown and (measure, variant) != chosen and not variant.endswith(UNTRAINED)
     ]
     for k in range(0, len(names), PANELS_A_PAGE):
         some = names[k : k + PANELS_A_PAGE]

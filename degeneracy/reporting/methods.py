@@ -4,47 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from degeneracy.analysis import MEASURES
+from degeneracy.analysis import MEASURES, Measure
 from degeneracy.studies.settings import dotted
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import TASKS
 from degeneracy.wording import numbers
 from degeneracy.wording.conditions import condition_name
 from degeneracy.wording.names import measure_name, variant_name
-
-SHAPE_ANCHORS = (
-    "0, or two noisy draws of the same network",
-    "the same networks before training; where they were not given, the trained ones with their trials shuffled",
-)
-# What the floor and the reference of each measure are.
-ANCHORS = {
-    "ood_log_error_sd": ("the spread that a finite number of trials alone would make", ""),
-    "ood_error_sd": ("the spread that a finite number of trials alone would make", ""),
-    "valid_prediction_time": ("of the sd: the spread that a finite number of trials alone would make", ""),
-    "output_distance": ("what trial noise alone would make", "the same networks before training"),
-    "dsa": (
-        "each network against itself, on two halves of the trials, as is an exact copy; none with halves = false",
-        "the same networks before training",
-    ),
-    "procrustes": SHAPE_ANCHORS,
-    "svcca": SHAPE_ANCHORS,
-    "cka": SHAPE_ANCHORS,
-    "pif": (
-        "what the alignment leaves of a copy with its units reordered",
-        "the trained weights, entries shuffled",
-    ),
-    "signed_pif": (
-        "what the alignment leaves of a copy with its units reordered and flipped",
-        "the trained weights, entries shuffled",
-    ),
-    "orthogonal": (
-        "what the search leaves of a copy in another basis",
-        "the trained weights, entries shuffled",
-    ),
-    "effective_rank": ("", "the same networks before training"),
-    "participation_ratio": ("", "the same networks before training"),
-    "fixed_points": ("a second search of the same network", ""),
-}
 
 
 def settings(study: StudyResult) -> dict[str, Any]:
@@ -82,23 +48,29 @@ def _tasks(study: StudyResult) -> list[str]:
 
 
 def methods(study: StudyResult) -> list[dict[str, str]]:
-    """What each measure says, what 0 means, its floor, reference and source."""
+    """What each measure says, how it was taken, what 0 means, its floor, reference and source."""
     names = dict.fromkeys(name for result in study.results for name in (*result.measured, *result.missing))
     rows = []
     for name in names:
         kind = MEASURES.get(name)
-        floor, reference = ANCHORS.get(name, ("", ""))
         rows.append(
             {
                 "measure": measure_name(name),
                 "meaning": kind.meaning if kind else "a measure of this study's own",
+                "methods": " / ".join(_sentences(study, kind)) if kind else "",
                 "zero": kind.zero if kind else "",
-                "floor": floor,
-                "reference": reference,
+                "floor": kind.floor if kind else "",
+                "reference": kind.reference if kind else "",
                 "source": kind.source if kind else "",
             }
         )
     return rows
+
+
+def _sentences(study: StudyResult, kind: type[Measure]) -> list[str]:
+    """The sentence of a measure's card with the options it was taken by; several where conditions differ in them."""
+    options = [result.spec.get("measures", {}).get(kind.name, {}) for result in study.results]
+    return list(dict.fromkeys(kind(**given).methods_sentence() for given in options))
 
 
 def diagnostics(study: StudyResult) -> list[tuple[str, str, str, str]]:

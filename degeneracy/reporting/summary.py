@@ -13,29 +13,26 @@ from degeneracy.analysis import MEASURES
 from degeneracy.analysis.statistics.contrasts import linear_contrast
 from degeneracy.analysis.statistics.jackknife import calibrate
 from degeneracy.contrasts.effects import effects as effects_of
-from degeneracy.contrasts.effects import primaries as judged
-from degeneracy.measuring.results import Result
+from degeneracy.measuring.results import Result, finding_of
 from degeneracy.reporting import effects as report_effects
-from degeneracy.reporting.methods import ANCHORS
 from degeneracy.reporting.tables import missing, with_interval
+from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording import numbers
 from degeneracy.wording.conditions import condition_name
-from degeneracy.wording.names import LEVELS, finding_of, full_name, primaries
+from degeneracy.wording.names import card, full_name
 
 SHOWN_IN_SENTENCES = 4  # conditions; of more, the first and the last
 
 
 def summary(study: StudyResult) -> dict[str, Any]:
     """What the report says first: who converged, and each level's primary measure in words."""
-    chosen = primaries(study.results) | judged(study)
     table = effects_of(study)
     return {
         "convergence": _convergence(study),
         "levels": [
-            _level(study, level, *chosen[level], report_effects.sentences(table, level))
-            for level in LEVELS
-            if level in chosen
+            _level(study, level, *name, report_effects.sentences(table, level))
+            for level, name in primaries(study).items()
         ],
         "missing": len({measure for measure, _, _ in missing(study)}),
     }
@@ -65,8 +62,8 @@ def _level(study: StudyResult, level: str, measure: str, variant: str, effects: 
         "values": [_value_line(result, measure, variant) for result in _few(study.results)],
         "more": _and_more(study.results),
         "trend": "\n".join(effects) or _trend(study, measure, variant),  # a line a factor
-        "floor": ANCHORS.get(measure, ("", ""))[0],
-        "reference": ANCHORS.get(measure, ("", ""))[1],
+        "floor": card(measure).floor,
+        "reference": card(measure).reference,
     }
 
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from degeneracy.analysis import MEASURES
-from degeneracy.analysis.measure import Finding
+from degeneracy.analysis.measure import LEVELS, Finding
 from degeneracy.analysis.statistics.jackknife import Calibrated, calibrate, interval
 from degeneracy.contrasts.effects import final_losses
-from degeneracy.measuring.results import Result
+from degeneracy.measuring.results import Result, finding_of
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording import numbers
 from degeneracy.wording.conditions import condition_name
-from degeneracy.wording.names import LEVELS, finding_of, measure_name, variant_name
+from degeneracy.wording.names import measure_name, variant_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,26 +94,21 @@ def _block(study: StudyResult, measure: str, marks: dict[str, str]) -> Block:
     rows, units = [], set()
     for variant in variants:
         for result in study.results:
-            finding = finding_of(result, measure, variant) if variant else _unnamed(result, measure)
+            finding = finding_of(result, measure, variant)
             if finding is not None:
-                rows.append(_row(result, finding, marks))
+                rows.append(_row(result, measure, finding, marks))
                 units.add(finding.unit)
     unit = f" ({next(iter(units))})" if len(units) == 1 and "" not in units else ""
     return Block(title=measure_name(measure) + unit, meaning=kind.meaning if kind else "", rows=rows)
 
 
-def _unnamed(result: Result, measure: str) -> Finding | None:
-    found = result.measured.get(measure)
-    return next((f for f in found.findings if not f.variant), None) if found else None
-
-
-def _row(result: Result, finding: Finding, marks: dict[str, str]) -> Row:
+def _row(result: Result, measure: str, finding: Finding, marks: dict[str, str]) -> Row:
     scaled: Calibrated = calibrate(finding)
     notes = "; ".join(note for note in (finding.note, scaled.note, _why_no_interval(result, finding)) if note)
     mark = marks.setdefault(notes, _mark(len(marks))) if notes else ""
     return Row(
         condition=condition_name(result),
-        variant=variant_name(finding.variant),
+        variant=variant_name(finding.variant, measure),
         value=with_interval(finding),
         floor=numbers.number(finding.floor.value) if finding.floor else numbers.DASH,
         reference=numbers.number(finding.reference.value) if finding.reference else numbers.DASH,

@@ -31,6 +31,7 @@ from degeneracy.measuring.results import Result
 from degeneracy.runs.loading import load_run, repair_advice
 from degeneracy.runs.measured_records import MEASURE, load_measured, save_measured
 from degeneracy.runs.run_directory import RunDirectory
+from degeneracy.studies.claims import SHOWN_LEVELS, first_measure
 from degeneracy.studies.conditions import Condition
 from degeneracy.studies.keys import measured_key
 from degeneracy.studies.study import Study
@@ -75,11 +76,11 @@ def dsa_sensitivity(
     Raises:
         UserError: no finished run, or a combination that its recordings cannot serve.
     """
-    given = Study(**RunDirectory.at(user_path(path)).study).options.get("dsa", {})
+    given = Study(**RunDirectory.at(user_path(path)).study).options.get(DSA.name, {})
     ways = [
         Way(
             columns={"rank": rank, "n_delays": delays},
-            measures={"dsa": DSA(**{**given, "rank": rank, "n_delays": delays})},
+            measures={DSA.name: DSA(**{**given, "rank": rank, "n_delays": delays})},
         )
         for rank, delays in itertools.product(ranks, n_delays)
     ]
@@ -89,7 +90,7 @@ def dsa_sensitivity(
 @ordinary_state()
 def during_training(
     path: str | Path,
-    measures: Sequence[str] = ("dsa", "signed_pif", "ood_log_error_sd"),
+    measures: Sequence[str] = tuple(map(first_measure, SHOWN_LEVELS)),
     *,
     jobs: int = -1,
     progress: bool = True,
@@ -100,7 +101,8 @@ def during_training(
 
     Args:
         path: the run directory of a study with `training.checkpoints`; `during_training.csv` is kept in it.
-        measures: names; their options are the study's.
+        measures: names, by default the measures that levels are judged by where a study names no other; their options
+            are the study's.
         jobs: processes, -1 for one a core.
         progress: show a progress bar on standard error.
 

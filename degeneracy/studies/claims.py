@@ -18,40 +18,27 @@ from typing import Any
 
 import pydantic
 
-from degeneracy.analysis.measure import Measure
+from degeneracy.analysis import MEASURES, Measure, primary_measures
 from degeneracy.analysis.statistics.verdicts import Direction
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.core.specs import Spec
 from degeneracy.measuring.measure import not_taken
 from degeneracy.studies.settings import dotted
 
-# The measure that each level is judged by where a study names no other.
-PRIMARY = {"behavior": "ood_log_error_sd", "dynamics": "dsa", "weights": "signed_pif"}
-# Of several variants the first that a measure has, where a study names none.
-PREFERRED_VARIANTS = ("length_2x", "delay_2x", "driven", "recurrent")
+JUDGED = ("behavior", "dynamics", "weights")  # the levels that are judged
+SHOWN_LEVELS = ("dynamics", "weights", "behavior")  # in the order of tables and figures of what was judged
 
-# The variants of measures that have the same ones whatever the task; of others they are seen when measured.
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "dsa": ("driven", "autonomous"),
-    "procrustes": ("driven",),
-    "svcca": ("driven",),
-    "cka": ("driven",),
-    "signed_pif": ("recurrent", "joint", "recurrent/untrained", "joint/untrained"),
-    "pif": ("recurrent", "joint", "recurrent/untrained", "joint/untrained"),
-    "orthogonal": ("recurrent", "recurrent/untrained"),
-    "effective_rank": ("mean", "sd"),
-    "participation_ratio": ("mean", "sd"),
-    "weight_change": ("absolute", "relative"),
-}
+
+def first_measure(level: str) -> str:
+    """The measure that a level is judged by where a study names no other."""
+    return primary_measures(level)[0].name
 
 
 class Claim(Spec):
     """What is said of one level before anything is trained."""
 
     measure: str = pydantic.Field(description="the one measure that the level is judged by")
-    variant: str = pydantic.Field(
-        "", description=f"of the measure; by default the first of {', '.join(PREFERRED_VARIANTS)}"
-    )
+    variant: str = pydantic.Field("", description="of the measure; by default the one that its card puts first")
     margin: float = pydantic.Field(
         0.0, ge=0, description="smallest change that matters, as a share of the value at the lowest level"
     )
@@ -66,39 +53,31 @@ class Claim(Spec):
         return dotted(value) if isinstance(value, Mapping) else value
 
     def chosen_variant(self, variants: Iterable[str]) -> str:
-        """The variant that is meant, among those a measure has, in their order.
-
-        Without one named: the first of `PREFERRED_VARIANTS`, else the first that is not of the training
-        distribution, else the first; never by what was found.
-        """
-        there = list(variants)
-        if self.variant or not there:
-            return self.variant
-        preferred = [name for name in PREFERRED_VARIANTS if name in there]
-        return (preferred or [name for name in there if name != "in_distribution"] or there)[0]
+        """The variant that is meant, of those a measure has: the one named, else the one that its card puts first."""
+        return self.variant or MEASURES.get(self.measure, Measure).chosen_variant(variants)
 
 
 class Claims(Spec):
     """The claims of a study, a level each."""
 
     factors: tuple[str, ...] = pydantic.Field((), description="whose effects are judged; () for all")
-    behavior: Claim = Claim(measure=PRIMARY["behavior"])
-    dynamics: Claim = Claim(measure=PRIMARY["dynamics"])
-    weights: Claim = Claim(measure=PRIMARY["weights"])
+    behavior: Claim = Claim(measure=first_measure("behavior"))
+    dynamics: Claim = Claim(measure=first_measure("dynamics"))
+    weights: Claim = Claim(measure=first_measure("weights"))
 
-    @pydantic.field_validator(*PRIMARY, mode="before")
+    @pydantic.field_validator(*JUDGED, mode="before")
     @classmethod
     def _of_the_levels_measure(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        return {"measure": PRIMARY[str(info.field_name)], **value} if isinstance(value, Mapping) else value
+        return {"measure": first_measure(str(info.field_name)), **value} if isinstance(value, Mapping) else value
 
     @property
     def by_level(self) -> dict[str, Claim]:
         """The claim of each level."""
-        return {level: getattr(self, level) for level in PRIMARY}
+        return {level: getattr(self, level) for level in JUDGED}
 
     def stated(self) -> dict[str, Claim]:
         """The claims that say anything beyond the level's own measure."""
-        return {level: c for level, c in self.by_level.items() if c != Claim(measure=PRIMARY[level])}
+        return {level: c for level, c in self.by_level.items() if c != Claim(measure=first_measure(level))}
 
     def check(self, factors: Collection[str], measures: Mapping[str, Measure], of_behavior: Collection[str]) -> None:
         """Refuse names that a study does not have.
@@ -121,7 +100,7 @@ class Claims(Spec):
             measure = measures[claim.measure]
             if measure.level != level:
                 raise UserError(f"{where}: '{claim.measure}' is a measure of {measure.level}")
-            known = of_behavior if "behavior" in measure.needs else VARIANTS.get(claim.measure, ())
+            known = measure.known_variants(of_behavior)
             if claim.variant and known and claim.variant not in known:
                 raise unknown_name("variant", claim.variant, known, where=where)
             for factor in claim.expected:

@@ -10,7 +10,6 @@ from degeneracy.analysis import MEASURES, Measure
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.probe import probe_descriptions
-from degeneracy.studies.claims import VARIANTS
 from degeneracy.studies.settings import key_parts, set_field
 from degeneracy.studies.study import PARTS, Study
 from degeneracy.tuning.knob_search import Span
@@ -159,7 +158,7 @@ def _checked_variant(plan: Study, measure: Measure, variant: str) -> str:
     """The variant, where it is known beforehand which ones there are."""
     task = plan.conditions()[0].task
     of_behavior = tuple(probe_descriptions(task, plan.probe))
-    known = of_behavior if "behavior" in measure.needs else VARIANTS.get(measure.name, ())
+    known = measure.known_variants(of_behavior)
     if variant and known and variant not in known:
         raise unknown_name("variant", variant, known, where=f"tune: {measure.name}")
     return variant

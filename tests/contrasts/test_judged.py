@@ -80,7 +80,8 @@ def test_the_variant_of_a_measure_is_chosen_by_name_alone() -> None:
     chosen = Claim(measure="m").chosen_variant
     assert chosen(["in_distribution", "input_noise", "length_2x"]) == "length_2x"
     assert chosen(["in_distribution", "input_noise", "lesion"]) == "input_noise"
-    assert chosen(["joint", "recurrent"]) == "recurrent"
+    assert chosen(["joint", "recurrent"]) == "joint", "of a measure that nobody knows, the order is all there is"
+    assert Claim(measure="signed_pif").chosen_variant(["joint", "recurrent"]) == "recurrent", "by its card"
     assert chosen(["in_distribution"]) == "in_distribution"
     assert chosen([]) == ""
 

@@ -19,7 +19,7 @@ from degeneracy.plots import style
 from degeneracy.plots.distances import tree_order
 from degeneracy.plots.states import principal_axes
 from degeneracy.wording import conditions, factors
-from degeneracy.wording.names import primaries
+from degeneracy.studies.primary import primaries
 
 STUDY = study(8)
 RESULT = STUDY.results[1]
@@ -289,10 +289,10 @@ def test_networks_trained_elsewhere_have_no_curves() -> None:
 
 
 def test_primary_measure_is_out_of_distribution_and_falls_back_to_the_users_own() -> None:
-    assert primaries(STUDY.results)["behavior"] == ("ood_log_error_sd", "length_2x")
+    assert primaries(STUDY)["behavior"] == ("ood_log_error_sd", "length_2x")
     own = Measured(findings=(Finding(variant="", value=member_mean([1.0, 2.0, 3.0])),))
     result = replace(RESULT, measured={"tortuosity": own}, levels={"tortuosity": "dynamics"})
-    assert primaries([result]) == {"dynamics": ("tortuosity", "")}
+    assert primaries(result) == {"dynamics": ("tortuosity", "")}
 
 
 def test_a_notebook_shows_a_figure_without_pyplot() -> None:

@@ -1,10 +1,17 @@
 """Claims: read as they are written, named after what measures report, and the same measures as figures show first."""
 
 import tomllib
+from dataclasses import replace
+
+import numpy as np
 
 import degeneracy as dg
-from degeneracy.studies.claims import PREFERRED_VARIANTS, PRIMARY, VARIANTS, Claims
-from degeneracy.wording import names
+from degeneracy.analysis import MEASURES, Finding, Measured, primary_measures
+from degeneracy.analysis.statistics.jackknife import member_mean
+from degeneracy.measuring.results import Result
+from degeneracy.studies.claims import JUDGED, Claims
+from degeneracy.studies.primary import primaries
+from degeneracy.studies.study_result import StudyResult
 
 
 def test_claims_are_read_from_a_study_file() -> None:
@@ -43,25 +50,57 @@ def test_a_variant_that_is_seen_only_when_measured_is_taken_as_written() -> None
 
 
 def test_no_claims_name_the_measures_of_the_levels() -> None:
-    assert {level: claim.measure for level, claim in Claims().by_level.items()} == PRIMARY
+    judged = {level: claim.measure for level, claim in Claims().by_level.items()}
+    assert judged == {"behavior": "ood_log_error_sd", "dynamics": "dsa", "weights": "signed_pif"}
+    assert judged == {level: primary_measures(level)[0].name for level in JUDGED}
     assert Claims().stated() == {}
     # A study that does not take them is none the worse for it.
     dg.Study(name="s", seeds=[0, 1], task={"name": "flip_flop"}, measures=["cka"])
 
 
 def test_figures_show_first_what_is_judged() -> None:
-    for level, measure in PRIMARY.items():
-        first, variants = names.PRIMARY[level][0]
-        assert first == measure
-        assert dg.MEASURES[measure].level == level
-        assert set(variants) <= set(PREFERRED_VARIANTS)
+    """A claimed measure and variant stand for the level; one without a number leaves its place in figures."""
+    results = (dsa_and_cka(),)
+    assert primaries(results[0]) == {"dynamics": ("dsa", "driven")}
+    claims = Claims(dynamics={"measure": "dsa", "variant": "autonomous"})
+    assert primaries(StudyResult(name="s", results=results, claims=claims)) == {"dynamics": ("dsa", "autonomous")}
+    study = StudyResult(name="s", results=results, claims=Claims(dynamics={"measure": "procrustes"}))
+    assert primaries(study) == {"dynamics": ("procrustes", "")}, "asked for, and without a number"
+    assert primaries(study, measured=True) == {"dynamics": ("dsa", "driven")}
+    without = replace(results[0], levels={"dsa": "dynamics", "cka": "dynamics"})
+    study = StudyResult(name="s", results=(without,), claims=Claims(dynamics={"measure": "procrustes"}))
+    assert primaries(study) == {"dynamics": ("dsa", "driven")}, "never asked for"
+
+
+def dsa_and_cka() -> Result:
+    """A condition with two of three measures of dynamics."""
+    x = np.array([1.0, 2.0, 4.0])
+    rows = {"dsa": ("autonomous", "driven"), "cka": ("driven",)}
+    return Result(
+        condition="c",
+        members=(),
+        measured_members=("0", "1", "2"),
+        levels=dict.fromkeys(("dsa", "cka", "procrustes"), "dynamics"),
+        measured={
+            name: Measured(findings=tuple(Finding(variant=v, value=member_mean(x)) for v in variants))
+            for name, variants in rows.items()
+        },
+        missing={"procrustes": "a reason"},
+    )
 
 
 def test_the_variants_that_are_known_beforehand_are_those_that_are_measured() -> None:
     task = dg.tasks.FlipFlop(channels=1, n_steps=12, threshold=9.0)
     training = dg.Training(batch_size=4, steps_per_epoch=1, max_epochs=1, patience=0)
     ensemble = dg.train(task, dg.Network(hidden_size=5), training, seeds=range(2), jobs=1, progress=False)
-    options = {"dsa": {"rank": 2, "n_delays": 2, "n_starts": 2}}
-    found = dg.measure(ensemble, task, measures=list(VARIANTS), options=options, probe=dg.Probe(n_trials=6)).measured
-    for name, known in VARIANTS.items():
-        assert tuple(sorted(f.variant for f in found[name].findings)) == tuple(sorted(known)), name
+    options = {"dsa": {"rank": 2, "n_delays": 2, "n_starts": 2}, "fixed_points": {"n_starts": 4}}
+    of_closed_loops = [name for name, kind in MEASURES.items() if "prediction_times" in kind.needs]
+    known = {
+        name: kind.variant_titles
+        for name, kind in MEASURES.items()
+        if kind.variant_titles and name not in of_closed_loops
+    }
+    assert len(known) > 10
+    found = dg.measure(ensemble, task, measures=list(known), options=options, probe=dg.Probe(n_trials=6)).measured
+    for name, variants in known.items():
+        assert sorted(f.variant for f in found[name].findings) == sorted(variants), name

@@ -9,7 +9,7 @@ from stored import member_arrays, member_records, without
 
 import degeneracy as dg
 from degeneracy.core.errors import UserError
-from degeneracy.studies.claims import PRIMARY
+from degeneracy.studies.claims import JUDGED, first_measure
 
 FOLDER = Path(__file__).parents[2] / "figures" / "studies"
 STUDIES = sorted(path.stem for path in FOLDER.glob("*.toml"))
@@ -37,7 +37,7 @@ def test_a_study_says_beforehand_what_it_expects(name: str) -> None:
         plan = dg.load_study(FOLDER / f"{name}.toml", scale=scale)
         assert (plan.name, plan.scale) == (name, scale)
         [factor] = plan.vary
-        for level, measure in PRIMARY.items():
+        for level, measure in zip(JUDGED, map(first_measure, JUDGED), strict=True):
             claim = plan.claims.by_level[level]
             assert claim.measure == measure
             assert claim.margin > 0

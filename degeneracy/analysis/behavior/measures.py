@@ -1,6 +1,7 @@
 """Measures of behavior: how members err out of distribution, and how their outputs differ."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from degeneracy.analysis.measure import (
     PERMUTATION,
     ROTATION,
     SIGNS,
+    Check,
     Estimate,
     Finding,
     Level,
@@ -59,9 +61,16 @@ class _OODError(Measure):
 
 
 class OODLogErrorSD(_OODError):
-    """sd over members of the logarithm of the error: the primary measure of behavior."""
+    """sd over members of the logarithm of the error."""
 
     name: ClassVar[str] = "ood_log_error_sd"
+    title: ClassVar[str] = "SD of log error"
+    floor: ClassVar[str] = "the spread that a finite number of trials alone would make"
+    methods: ClassVar[str] = (
+        "Degeneracy of behavior was the standard deviation over networks of the natural logarithm of each network's "
+        "mean error on trials of a task variant."
+    )
+    primary: ClassVar[bool] = True
     unit: ClassVar[str] = "natural-log units"
     scale: ClassVar[Literal["linear", "log"]] = "log"
     meaning: ClassVar[str] = "how differently members err: sd over members of the natural log of their error"
@@ -80,6 +89,15 @@ class OODErrorSD(_OODError):
     """sd over members of the error, as published."""
 
     name: ClassVar[str] = "ood_error_sd"
+    title: ClassVar[str] = "SD of error"
+    floor: ClassVar[str] = "the spread that a finite number of trials alone would make"
+    methods: ClassVar[str] = (
+        "The standard deviation over networks of each network's mean error on trials of a task variant is given as "
+        "published."
+    )
+    checks: ClassVar[tuple[Check, ...]] = (
+        Check(name="as published", asks="sd of errors without the logarithm", differs_in="publication"),
+    )
     scale: ClassVar[Literal["linear", "log"]] = "log"
     meaning: ClassVar[str] = "sd over members of their error, as published; grows with the errors themselves"
     zero: ClassVar[str] = "all members err equally"
@@ -97,6 +115,9 @@ class OODErrorMean(_OODError):
     """Mean over members of the error."""
 
     name: ClassVar[str] = "ood_error_mean"
+    title: ClassVar[str] = "Mean error"
+    methods: ClassVar[str] = "The mean over networks of each network's error is given for each task variant."
+    shown: ClassVar[bool] = False
     meaning: ClassVar[str] = "mean over members of their error"
     zero: ClassVar[str] = "every member does the task exactly"
 
@@ -109,6 +130,14 @@ class OODErrorCV(_OODError):
     """Coefficient of variation of the error."""
 
     name: ClassVar[str] = "ood_error_cv"
+    title: ClassVar[str] = "CV of error"
+    methods: ClassVar[str] = (
+        "The coefficient of variation is the standard deviation over networks of each network's error, over the mean."
+    )
+    shown: ClassVar[bool] = False  # another scaling of what the primary measure shows
+    checks: ClassVar[tuple[Check, ...]] = (
+        Check(name="CV", asks="sd of errors over their mean", differs_in="statistic"),
+    )
     unit: ClassVar[str] = ""
     meaning: ClassVar[str] = "sd of members' errors over their mean"
     zero: ClassVar[str] = "all members err equally"
@@ -122,6 +151,15 @@ class OODErrorIQR(_OODError):
     """Interquartile range of the error over its median."""
 
     name: ClassVar[str] = "ood_error_iqr"
+    title: ClassVar[str] = "IQR/median of error"
+    methods: ClassVar[str] = (
+        "The interquartile range over networks of each network's error was divided by the median, with quantiles of "
+        "Harrell & Davis (1982)."
+    )
+    shown: ClassVar[bool] = False  # another scaling of what the primary measure shows
+    checks: ClassVar[tuple[Check, ...]] = (
+        Check(name="IQR / median", asks="a spread that single networks do not move", differs_in="statistic"),
+    )
     revision: ClassVar[int] = 1  # quantiles of Harrell & Davis
     scale: ClassVar[Literal["linear", "log"]] = "log"
     unit: ClassVar[str] = ""
@@ -137,6 +175,13 @@ class ValidPredictionTime(Measure):
     """How long members predict a chaotic system from their own predictions."""
 
     name: ClassVar[str] = "valid_prediction_time"
+    title: ClassVar[str] = "Valid prediction time"
+    floor: ClassVar[str] = "of the sd: the spread that a finite number of trials alone would make"
+    methods: ClassVar[str] = (
+        "Each network was run on its own outputs; its valid prediction time is how long these stay near the truth, "
+        "averaged over trials."
+    )
+    variant_titles: ClassVar[Mapping[str, str]] = {"mean": "mean", "sd": "sd"}
     level: ClassVar[Level] = "behavior"
     needs: ClassVar[tuple[str, ...]] = ("prediction_times",)
     unit: ClassVar[str] = "time units of the task"
@@ -160,6 +205,14 @@ class OutputDistance(Measure):
     """RMS difference of outputs on the scored steps."""
 
     name: ClassVar[str] = "output_distance"
+    title: ClassVar[str] = "Output distance"
+    floor: ClassVar[str] = "what trial noise alone would make"
+    reference: ClassVar[str] = "the same networks before training"
+    methods: ClassVar[str] = (
+        "The output distance of two networks is the root mean squared difference of their outputs on the scored steps "
+        "of the same trials."
+    )
+    primary: ClassVar[bool] = True  # where errors have no logarithm, and between floor and reference
     level: ClassVar[Level] = "behavior"
     needs: ClassVar[tuple[str, ...]] = ("behavior",)
     unit: ClassVar[str] = "output unit"

@@ -1,6 +1,6 @@
 """The measure DSA: operators of the members' states compared, on halves of the trials or on all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -16,6 +16,7 @@ from degeneracy.analysis.measure import (
     ROTATION,
     SCALE,
     SIGNS,
+    Check,
     Estimate,
     Finding,
     Level,
@@ -49,6 +50,21 @@ class DSA(Measure):
     """Dynamical similarity analysis on two halves of the probe trials."""
 
     name: ClassVar[str] = "dsa"
+    title: ClassVar[str] = "DSA"
+    floor: ClassVar[str] = (
+        "each network against itself, on two halves of the trials, as is an exact copy; none with halves = false"
+    )
+    reference: ClassVar[str] = "the same networks before training"
+    methods: ClassVar[str] = (
+        "Dynamics were compared by dynamical similarity analysis (Ostrow et al. 2023): operators of rank {rank} of "
+        "states with {n_delays} delays, the {score} distance, the best of {n_starts} starts."
+    )
+    primary: ClassVar[bool] = True
+    cost: ClassVar[int] = 6
+    variant_titles: ClassVar[Mapping[str, str]] = {"driven": "driven", "autonomous": "autonomous"}
+    checks: ClassVar[tuple[Check, ...]] = (
+        Check(name="without input", asks="states that move by themselves", differs_in="input", variant="autonomous"),
+    )
     level: ClassVar[Level] = "dynamics"
     needs: ClassVar[tuple[str, ...]] = ("states",)
     unit: ClassVar[str] = "rad"

@@ -1,6 +1,6 @@
 """Measures of dynamics: how states are laid out (shape), where they rest (fixed points); for DSA see `dsa_measure`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +16,7 @@ from degeneracy.analysis.measure import (
     SCALE,
     SIGNS,
     TRANSLATION,
+    Check,
     Estimate,
     Finding,
     Level,
@@ -36,6 +37,11 @@ class _Shape(Measure):
     pairwise: ClassVar[bool] = True
     is_metric: ClassVar[bool] = False  # estimates across trials break the triangle inequality by chance
     ignores: ClassVar[tuple[str, ...]] = (ROTATION, TRANSLATION, SCALE, PERMUTATION, SIGNS)
+    floor: ClassVar[str] = "0, or two noisy draws of the same network"
+    reference: ClassVar[str] = (
+        "the same networks before training; where they were not given, the trained ones with their trials shuffled"
+    )
+    variant_titles: ClassVar[Mapping[str, str]] = {"driven": "driven"}
 
     estimator: Literal["cross_validated", "plain"] = pydantic.Field(
         "cross_validated",
@@ -100,6 +106,15 @@ class Procrustes(_Shape):
     """Angle between states after the best rotation (alpha = 1) or linear map (alpha = 0)."""
 
     name: ClassVar[str] = "procrustes"
+    title: ClassVar[str] = "Procrustes"
+    primary: ClassVar[bool] = True
+    methods: ClassVar[str] = (
+        "The layout of states was compared by the Procrustes angle (Williams et al. 2021), alpha = {alpha:g}, by the "
+        "{estimator} estimator."
+    )
+    checks: ClassVar[tuple[Check, ...]] = (
+        Check(name="Procrustes", asks="shape of states instead of their dynamics", differs_in="quantity"),
+    )
     unit: ClassVar[str] = "rad"
     meaning: ClassVar[str] = (
         "how differently states are laid out: angle after the best rotation; unrelated: pi/2 on average"
@@ -114,6 +129,12 @@ class SVCCA(_Shape):
     """1 - mean canonical correlation of the leading principal components."""
 
     name: ClassVar[str] = "svcca"
+    title: ClassVar[str] = "SVCCA"
+    methods: ClassVar[str] = (
+        "States were compared by SVCCA (Raghu et al. 2017) on the principal components with {variance:g} of the "
+        "variance, by the {estimator} estimator."
+    )
+    checks: ClassVar[tuple[Check, ...]] = (Check(name="SVCCA", asks="as Procrustes", differs_in="quantity"),)
     meaning: ClassVar[str] = (
         "1 - mean canonical correlation of the states' leading principal components; unrelated: 1 on average"
     )
@@ -127,6 +148,11 @@ class CKA(_Shape):
     """1 - linear centred kernel alignment."""
 
     name: ClassVar[str] = "cka"
+    title: ClassVar[str] = "CKA"
+    methods: ClassVar[str] = (
+        "States were compared by linear centred kernel alignment (Kornblith et al. 2019), by the {estimator} estimator."
+    )
+    checks: ClassVar[tuple[Check, ...]] = (Check(name="CKA", asks="as Procrustes", differs_in="quantity"),)
     meaning: ClassVar[str] = "1 - linear centred kernel alignment of the states; unrelated: 1 on average"
     zero: ClassVar[str] = "the same trajectories up to rotation, translation and scale"
     source: ClassVar[str] = "Kornblith, Norouzi, Lee & Hinton (2019), ICML, arXiv 1905.00414"
@@ -140,6 +166,23 @@ class FixedPointCensus(MeasureInParts):
     """How many fixed points members have, of which kinds, and with which spectra."""
 
     name: ClassVar[str] = "fixed_points"
+    title: ClassVar[str] = "Fixed points"
+    floor: ClassVar[str] = "a second search of the same network"
+    methods: ClassVar[str] = (
+        "Fixed points under a constant input ({input}) were searched from {n_starts} visited states per network "
+        "(Sussillo & Barak 2013); their Jacobians were compared by {n_eigenvalues} eigenvalues each."
+    )
+    cost: ClassVar[int] = 5
+    variant_titles: ClassVar[Mapping[str, str]] = {
+        "n_stable": "number stable",
+        "n_stable_sd": "number stable, SD",
+        "n_total": "number",
+        "n_total_sd": "number, SD",
+        "n_cycles": "number of cycles",
+        "census_distance": "census",
+        "spectrum_distance": "spectrum",
+    }
+    averages: ClassVar[tuple[str, ...]] = ("n_stable", "n_total", "n_cycles")
     level: ClassVar[Level] = "dynamics"
     needs: ClassVar[tuple[str, ...]] = ("step",)
     pairwise: ClassVar[bool] = True

@@ -4,7 +4,7 @@ The number of untrained members stands beside as reference where it can differ; 
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -32,6 +32,7 @@ class OfMembers(Measure):
     """
 
     undefined: ClassVar[str] = "no such number"
+    variant_titles: ClassVar[Mapping[str, str]] = {"mean": "mean", "sd": "sd"}
 
     @abstractmethod
     def numbers(self, recording: Recording) -> Array | None:
@@ -68,6 +69,12 @@ class EffectiveRank(OfMembers):
     """Effective rank of the recurrent weights."""
 
     name: ClassVar[str] = "effective_rank"
+    title: ClassVar[str] = "Effective rank"
+    reference: ClassVar[str] = "the same networks before training"
+    methods: ClassVar[str] = (
+        "The effective rank of a network's recurrent weights is the exponential of the entropy of their normalised "
+        "singular values (Roy & Vetterli 2007)."
+    )
     level: ClassVar[Level] = "weights"
     needs: ClassVar[tuple[str, ...]] = ("weights",)
     meaning: ClassVar[str] = (
@@ -88,6 +95,12 @@ class ParticipationRatio(OfMembers):
     """Dimension of the hidden states on probe trials."""
 
     name: ClassVar[str] = "participation_ratio"
+    title: ClassVar[str] = "Participation ratio"
+    reference: ClassVar[str] = "the same networks before training"
+    methods: ClassVar[str] = (
+        "The dimension of a network's hidden states on probe trials is the participation ratio of their covariance "
+        "(Gao et al. 2017)."
+    )
     level: ClassVar[Level] = "dynamics"
     needs: ClassVar[tuple[str, ...]] = ("states",)
     meaning: ClassVar[str] = (
@@ -110,6 +123,11 @@ class RepresentationAlignment(OfMembers):
     """Alignment of the hidden states' kernel before and after training."""
 
     name: ClassVar[str] = "representation_alignment"
+    title: ClassVar[str] = "Representation alignment"
+    methods: ClassVar[str] = (
+        "How lazily a network learned is the cosine of the inner products of its states on the same trials before and "
+        "after training (Liu et al. 2024)."
+    )
     level: ClassVar[Level] = "learning"
     needs: ClassVar[tuple[str, ...]] = ("states", "untrained")
     meaning: ClassVar[str] = (
@@ -137,6 +155,12 @@ class KernelAlignment(OfMembers):
     """Alignment of the empirical tangent kernel before and after training."""
 
     name: ClassVar[str] = "kernel_alignment"
+    title: ClassVar[str] = "Kernel alignment"
+    methods: ClassVar[str] = (
+        "How lazily a network learned is the cosine of its tangent kernels before and after training, on {n_trials} "
+        "probe trials and {n_steps} steps of each (Liu et al. 2024)."
+    )
+    cost: ClassVar[int] = 1
     level: ClassVar[Level] = "learning"
     needs: ClassVar[tuple[str, ...]] = ("tangent_kernel", "untrained")
     meaning: ClassVar[str] = (

@@ -1,6 +1,6 @@
 """Measures of weights: how units are wired, past what only relabels them, and how far training moved them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -10,6 +10,8 @@ from degeneracy.analysis.measure import (
     PERMUTATION,
     ROTATION,
     SIGNS,
+    UNTRAINED,
+    Check,
     Finding,
     Level,
     Measure,
@@ -28,6 +30,24 @@ class PIF(Measure):
     """Frobenius distance of weights after the best permutation of units."""
 
     name: ClassVar[str] = "pif"
+    title: ClassVar[str] = "PIF"
+    floor: ClassVar[str] = "what the alignment leaves of a copy with its units reordered"
+    reference: ClassVar[str] = "the trained weights, entries shuffled"
+    methods: ClassVar[str] = (
+        "The distance of two networks' weights is their Frobenius distance after the best permutation of units, the "
+        "best of {n_restarts} starts."
+    )
+    primary: ClassVar[bool] = True
+    cost: ClassVar[int] = 2
+    variant_titles: ClassVar[Mapping[str, str]] = {
+        "recurrent": "recurrent",
+        "joint": "joint",
+        f"recurrent{UNTRAINED}": "recurrent, against untrained",
+        f"joint{UNTRAINED}": "joint, against untrained",
+    }
+    checks: ClassVar[tuple[Check, ...]] = (
+        Check(name="as published", asks="permutations without signs", differs_in="publication"),
+    )
     level: ClassVar[Level] = "weights"
     needs: ClassVar[tuple[str, ...]] = ("weights",)
     pairwise: ClassVar[bool] = True
@@ -86,7 +106,7 @@ class PIF(Measure):
             before, note = self._reference("untrained", list(untrained.weights), scales)
             note = note or "reference: untrained members"
             findings.append(
-                Finding(variant=f"{variant}/untrained", value=value, floor=floor, reference=before, note=note)
+                Finding(variant=f"{variant}{UNTRAINED}", value=value, floor=floor, reference=before, note=note)
             )
         return findings, matrix, fit
 
@@ -123,6 +143,14 @@ class SignedPIF(PIF):
     """Frobenius distance of weights after the best permutation and sign flips of units."""
 
     name: ClassVar[str] = "signed_pif"
+    title: ClassVar[str] = "Signed PIF"
+    floor: ClassVar[str] = "what the alignment leaves of a copy with its units reordered and flipped"
+    methods: ClassVar[str] = (
+        "The distance of two networks' weights is their Frobenius distance after the best permutation and signs of "
+        "units, the best of {n_restarts} starts."
+    )
+    cost: ClassVar[int] = 3
+    checks: ClassVar[tuple[Check, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ("weights", "symmetry")
     ignores: ClassVar[tuple[str, ...]] = (PERMUTATION, SIGNS)
     signed: ClassVar[bool] = True
@@ -137,6 +165,21 @@ class Orthogonal(Measure):
     """Frobenius distance of recurrent weights after the best orthogonal change of basis."""
 
     name: ClassVar[str] = "orthogonal"
+    title: ClassVar[str] = "Orthogonal distance"
+    floor: ClassVar[str] = "what the search leaves of a copy in another basis"
+    reference: ClassVar[str] = "the trained weights, entries shuffled"
+    methods: ClassVar[str] = (
+        "Recurrent weights were compared as linear maps by their Frobenius distance after the best orthogonal change "
+        "of basis, the best of {n_starts} starts."
+    )
+    cost: ClassVar[int] = 4
+    variant_titles: ClassVar[Mapping[str, str]] = {
+        "recurrent": "recurrent",
+        f"recurrent{UNTRAINED}": "recurrent, against untrained",
+    }
+    checks: ClassVar[tuple[Check, ...]] = (
+        Check(name="orthogonal", asks="weights up to any rotation of the units' space", differs_in="symmetry"),
+    )
     level: ClassVar[Level] = "weights"
     needs: ClassVar[tuple[str, ...]] = ("weights", "symmetry")
     pairwise: ClassVar[bool] = True
@@ -176,7 +219,7 @@ class Orthogonal(Measure):
             untrained = None if reason else self._ring([orthogonal.compared_matrix(w) for w in before])
             note = f"untrained members: {reason}" if reason else "reference: untrained members"
             findings.append(
-                Finding(variant="recurrent/untrained", value=value, floor=floor, reference=untrained, note=note)
+                Finding(variant=f"recurrent{UNTRAINED}", value=value, floor=floor, reference=untrained, note=note)
             )
         diagnostics = fit_diagnostics(fit.spread, fit.converged)
         return Measured(findings=tuple(findings), distances={"recurrent": distances}, diagnostics=diagnostics)
@@ -202,6 +245,14 @@ class WeightChange(Measure):
     """How far training moved the recurrent weights."""
 
     name: ClassVar[str] = "weight_change"
+    title: ClassVar[str] = "Weight change"
+    methods: ClassVar[str] = (
+        "How far training moved a network is the Frobenius norm of the change of its recurrent weights, averaged over "
+        "networks."
+    )
+    primary: ClassVar[bool] = True
+    variant_titles: ClassVar[Mapping[str, str]] = {"absolute": "absolute", "relative": "relative"}
+    averages: ClassVar[tuple[str, ...]] = ("absolute", "relative")
     level: ClassVar[Level] = "learning"
     needs: ClassVar[tuple[str, ...]] = ("weights", "initial_weights")
     meaning: ClassVar[str] = "Frobenius norm of the change of the recurrent weights, also over the initial norm"
