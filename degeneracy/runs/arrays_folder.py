@@ -2,6 +2,7 @@
 
 arrays.json                the name of the file measured, its networks' cell, measures, options and versions, and the
                            SHA-256 of table and distances; written before them, with those that they replace
+lock                       held while one of the files is written
 degeneracy.csv             the table
 distances.npz              members (labels), and each pairwise distance as MEASURE/VARIANT, (member, member)
 report.html, figures/      the report
@@ -16,7 +17,8 @@ import numpy as np
 
 from degeneracy.analysis import MEASURES
 from degeneracy.core.errors import UserError
-from degeneracy.core.files import advising, exists, read_json, sha256, write_bytes, write_json
+from degeneracy.core.files import advising
+from degeneracy.core.owned_folder import MOVE_AWAY, TABLES, OwnedFolder, Sealed
 from degeneracy.core.user_files import path_text, user_path
 from degeneracy.core.version import __version__
 from degeneracy.measuring.array_files import load_arrays
@@ -24,12 +26,10 @@ from degeneracy.measuring.arrays import measure_arrays
 from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.results import Result
 from degeneracy.reporting import report
-from degeneracy.runs.results_file import check_replaceable
 from degeneracy.studies.settings import key_parts, override
 from degeneracy.studies.study_result import StudyResult
 
-FORMAT = 2
-ADVICE = "move it away, or choose another folder with --out"
+ABOUT = Sealed(name="arrays.json", kind="arrays", format=2, holds=TABLES)
 
 
 def measure_to_folder(
@@ -58,7 +58,8 @@ def measure_to_folder(
         UserError: damaged arrays, unknown measures or options, a folder that holds something else.
     """
     source, out, name = user_path(source), user_path(out), path_text(source.stem)
-    before = _written_before(out)
+    folder = OwnedFolder(root=out, index=ABOUT, ledger=ABOUT)
+    _check_folder(folder)
     fields = _fields(measures, settings)
     built = build_measures(fields["measures"], fields["options"])
     arguments = load_arrays(source) | ({"cell": cell} if cell else {})
@@ -66,16 +67,16 @@ def measure_to_folder(
     result = measure_arrays(**arguments, **fields, jobs=jobs, condition=name)
     study = StudyResult(name=name, results=(result,), provenance={"degeneracy": __version__})
     about = {
-        "kind": "arrays",
-        "format": FORMAT,
         "source": path_text(source.name),
         "cell": result.spec["cell"],
         "measures": {name: measure.model_dump(mode="json") for name, measure in built.items()},
         "degeneracy": __version__,
     }
     tables = {"degeneracy.csv": study.table.to_csv(index=False).encode(), "distances.npz": _distances(result)}
-    _write(out, about, tables, before)
-    return study, report(study, out / "report.html")
+    with folder.take(lambda: _check_folder(folder), "figures"):
+        with advising(MOVE_AWAY):
+            folder.write_tables(about, tables)
+        return study, report(study, out / "report.html")
 
 
 def _fields(measures: Sequence[str], settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -94,30 +95,11 @@ def _fields(measures: Sequence[str], settings: Iterable[tuple[str, Any]]) -> dic
     return fields
 
 
-def _write(out: Path, about: Mapping[str, Any], tables: Mapping[str, bytes], before: Mapping[str, Any]) -> None:
-    """Write arrays.json with the digests of the tables, then these, in place of none but our own."""
-    with advising(ADVICE):
-        replaced = check_replaceable(out, before, tables, repair=False)
-    digests = {name: sha256(data) for name, data in tables.items()}
-    write_json(out / "arrays.json", {**about, "tables": digests, "replaced": replaced})
-    for name, data in tables.items():
-        write_bytes(out / name, data)
-
-
-def _written_before(out: Path) -> dict[str, Any]:
-    """What arrays.json of an earlier call holds; nothing in a new or empty folder.
-
-    Raises:
-        UserError: the folder holds something else, or a table that was changed since.
-    """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return {}
-    if not exists(out / "arrays.json"):
-        raise UserError(f"{out} holds something else (it has no arrays.json); choose another folder with --out")
-    with advising(ADVICE):
-        before = read_json(out / "arrays.json", kind="arrays", format=FORMAT)
-        check_replaceable(out, before, repair=False)
-    return before
+def _check_folder(folder: OwnedFolder) -> None:
+    """Refuse a folder that holds something else, or a table that was changed since it was written."""
+    with advising(MOVE_AWAY):
+        if folder.begun():
+            folder.check_tables()
 
 
 def _distances(result: Result) -> bytes:

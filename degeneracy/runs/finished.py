@@ -14,23 +14,15 @@ from typing import Any
 from degeneracy.analysis import Measure
 from degeneracy.contrasts.effects import convergence, effects
 from degeneracy.core.errors import UserError
-from degeneracy.core.files import (
-    DamagedFile,
-    digest,
-    exists,
-    json_bytes,
-    lock,
-    sha256,
-    write_bytes,
-    write_json,
-)
+from degeneracy.core.files import DamagedFile, digest, exists, json_bytes
+from degeneracy.core.owned_folder import LACKS
 from degeneracy.core.records import Record, combined_digest
 from degeneracy.core.version import __version__
 from degeneracy.ensembles.ensemble import CONVERGED, Ensemble
 from degeneracy.measuring.measure import measures_of, member_summaries, result_spec, split_outcome
 from degeneracy.measuring.results import Result
 from degeneracy.runs.measured_records import EXAMPLES, MEASURE, load_examples, load_measured
-from degeneracy.runs.results_file import FORMAT, check_replaceable
+from degeneracy.runs.results_file import PROVENANCE, RESULTS, SPEC
 from degeneracy.runs.run_directory import NOT_THE_ONE, RunDirectory
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition, Place
@@ -53,14 +45,9 @@ def finish(run: RunDirectory, plan: Study, *, seconds: float, repair: bool = Fal
     if result.factors:
         for name, table in (("effects", effects(result)), ("convergence", convergence(result))):
             tables[f"{name}.csv"] = table.to_csv(index=False).encode()
-    tables["provenance.json"] = json_bytes({"kind": "provenance", "format": FORMAT, "provenance": result.provenance})
-    with lock(run.root / "lock", wait=True):
-        replaced = check_replaceable(run.root, run.results, tables, repair=repair)
-        written = {name: sha256(data) for name, data in tables.items()}
-        write_json(run.root / "results.json", {**index, "tables": written, "replaced": replaced})
-        for name, data in tables.items():
-            if replaced.get(name) != written[name]:
-                write_bytes(run.root / name, data)
+    tables[PROVENANCE.name] = json_bytes(PROVENANCE.content({"provenance": result.provenance}))
+    with run.owned.hold():
+        run.owned.write_tables(index, tables, repair=repair)
     return result
 
 
@@ -97,8 +84,6 @@ def _described(run: RunDirectory, plan: Study) -> dict[str, Any]:
     """The finished run as plain data; what it needs of the study's code is asked here, once."""
     measures = plan.build_measures()
     return {
-        "kind": "results",
-        "format": FORMAT,
         "run": run.identity,
         "study": digest(run.study),
         "name": plan.name,
@@ -172,12 +157,12 @@ def results_of(run: RunDirectory, index: Mapping[str, Any]) -> StudyResult:
             claims=Claims(**index["claims"]),
         )
     except (KeyError, TypeError) as error:
-        raise DamagedFile(run.root / "results.json", f"it lacks what such a file has ({error})") from error
+        raise DamagedFile(run.root / RESULTS.name, f"{LACKS} ({error})") from error
 
 
 def _result_of(run: RunDirectory, index: Mapping[str, Any]) -> Result:
     place = Place(name=index["name"], label=index["label"], spec=index["spec"])
-    if exists(run.folder(place) / "spec.json"):
+    if exists(run.folder(place) / SPEC.name):
         run.check_spec(place)
     seeds = [seed for seed, _ in index["members"]]
     check_trained(run, place, seeds)
@@ -187,7 +172,7 @@ def _result_of(run: RunDirectory, index: Mapping[str, Any]) -> Result:
     members = run.load_members(place, seeds)
     pack, made_from, outcome = run.measured(place), index["made_from"], {}
     if combined_digest([records[seed] for seed in measured_seeds(records)]) != made_from:
-        raise DamagedFile(run.root / "results.json", f"{place.label} was measured of other networks")
+        raise DamagedFile(run.root / RESULTS.name, f"{place.label} was measured of other networks")
     for name, taken in index["measures"].items():
         record = _needed(run, place, pack.find(MEASURE, name, taken["key"], made_from), f"'{name}' is")
         _check_same(record, taken["fingerprint"])

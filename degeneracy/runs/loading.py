@@ -11,7 +11,7 @@ from degeneracy.core.files import advising, digest, exists
 from degeneracy.core.user_files import user_path
 from degeneracy.measuring.measure import build_measures
 from degeneracy.runs.finished import check_trained, results_of, unfinished
-from degeneracy.runs.results_file import check_tables, stored_provenance
+from degeneracy.runs.results_file import PROVENANCE, STUDY, check_finished
 from degeneracy.runs.run_directory import RunDirectory
 from degeneracy.studies.settings import key_parts, override
 from degeneracy.studies.study import Study
@@ -28,11 +28,11 @@ def load_run(path: str | Path) -> StudyResult:
     root = user_path(path)
     with advising(repair_advice(root)):
         run = RunDirectory.at(root)
-        index = run.results
+        index = run.owned.read_ledger()
         if not index or index["study"] != digest(run.study):
             raise unfinished(run)
-        check_tables(root, index)
-        return replace(results_of(run, index), provenance=stored_provenance(root))
+        check_finished(run.owned, index)
+        return replace(results_of(run, index), provenance=PROVENANCE.read(root)["provenance"])
 
 
 def repair_advice(root: Path) -> str:
@@ -60,7 +60,7 @@ def load_runs(folder: str | Path, names: Iterable[str] = (), *, scale: str = "")
         raise UserError(f"{place} is no folder with run directories")
     found = {}
     for path in sorted(place.iterdir()):
-        if exists(path / "study.json") and exists(path / "provenance.json"):
+        if exists(path / STUDY.name) and exists(path / PROVENANCE.name):
             with advising(repair_advice(path)):
                 run = RunDirectory.at(path)
             if not scale or run.study.get("scale", "") == scale:

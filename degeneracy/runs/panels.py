@@ -20,7 +20,8 @@ from degeneracy.analysis import Measure, Measured
 from degeneracy.analysis.dynamics.dsa_measure import DSA
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
-from degeneracy.core.files import advising, write_bytes
+from degeneracy.core.files import advising
+from degeneracy.core.owned_folder import TABLES, Sealed
 from degeneracy.core.records import combined_digest
 from degeneracy.core.user_files import user_path
 from degeneracy.core.workers import resolve_jobs
@@ -30,6 +31,7 @@ from degeneracy.measuring.record import record
 from degeneracy.measuring.results import Result
 from degeneracy.runs.loading import load_run, repair_advice
 from degeneracy.runs.measured_records import MEASURE, load_measured, save_measured
+from degeneracy.runs.results_file import FORMAT, run_folder
 from degeneracy.runs.run_directory import RunDirectory
 from degeneracy.studies.claims import SHOWN_LEVELS, first_measure
 from degeneracy.studies.conditions import Condition
@@ -37,6 +39,8 @@ from degeneracy.studies.keys import measured_key
 from degeneracy.studies.study import Study
 from degeneracy.training import nearest_kept
 
+PANELS = Sealed(name="panels.json", kind="panels", format=FORMAT, holds=TABLES)  # the ledger of the tables made here
+MOVE_TABLE = "move it away, and ask again"
 LOSSES = 16  # batches whose mean is the training loss at a moment
 
 
@@ -135,6 +139,9 @@ def _taken(path: str | Path, name: str, ways: Sequence[Way], *, jobs: int, progr
     """The rows of all conditions measured in all ways, taken over from the run's packs where they are there."""
     results = {result.condition: result for result in load_run(path).results}
     root, n_jobs = user_path(path), resolve_jobs(jobs)
+    folder = replace(run_folder(root), ledger=PANELS, telling=())
+    with advising(MOVE_TABLE):
+        folder.check_tables()
     with advising(repair_advice(root)):
         run = RunDirectory.at(root)
         plan = Study(**run.study)
@@ -150,7 +157,8 @@ def _taken(path: str | Path, name: str, ways: Sequence[Way], *, jobs: int, progr
                 outcome = _outcome(run, ensemble, condition, plan, way, n_jobs)
             tables.append(_rows(outcome, ensemble, way, results[condition.label]))
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    write_bytes(root / name, table.to_csv(index=False).encode())
+    with advising(MOVE_TABLE), folder.hold():
+        folder.write_tables({}, {name: table.to_csv(index=False).encode()})
     return table
 
 

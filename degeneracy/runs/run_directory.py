@@ -7,6 +7,7 @@ degeneracy.csv                  the table
 effects.csv, convergence.csv    what the factors do, and who converged, where something is varied
 provenance.json                 versions, device, numeric path, times
 report.html, figures/           the report
+panels.json                     the SHA-256 of what `panels.py` adds: dsa_sensitivity.csv, during_training.csv
 lock                            held while one of the files above is written
 conditions/NAME-HASH/
     spec.json                   the resolved task, network and training
@@ -38,20 +39,17 @@ from degeneracy.core.files import (
     clean,
     digest,
     exists,
-    is_part,
     lock,
-    read_json,
-    set_aside,
-    write_json,
 )
 from degeneracy.core.mending import mend
+from degeneracy.core.owned_folder import LACKS, OwnedFolder, put_aside, put_aside_if_damaged
 from degeneracy.core.packs import Pack
 from degeneracy.core.records import Record
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.ensembles.member_files import load_member, member_pack, member_records, save_member
 from degeneracy.reporting import report
 from degeneracy.runs.measured_records import measured_pack
-from degeneracy.runs.results_file import FORMAT, members_of_results, read_results, set_aside_if_damaged
+from degeneracy.runs.results_file import RESULTS, SPEC, STUDY, members_of_results, run_folder
 from degeneracy.studies.conditions import Condition, Place
 from degeneracy.studies.settings import dotted
 from degeneracy.studies.study_result import StudyResult
@@ -92,23 +90,17 @@ class RunDirectory:
             UserError: the folder holds something else, or conditions that the study does not have.
         """
         places = tuple(condition.place for condition in conditions)
-        _check_folder(root, conditions, repair)
-        with lock(root / "lock", wait=True):
+        with run_folder(root).take(lambda: _check_folder(root, conditions, repair)):
             if repair:
                 _mend_top(root)
-            # Again: another process may have started a run here since.
-            _check_folder(root, conditions, repair)
-            clean(root)
             claims, identity = _claims_at_training(root, study), _identity(root)
             index = {
-                "kind": "run",
-                "format": FORMAT,
                 "run": identity,
                 "study": study,
                 "conditions": [vars(place) for place in places],
                 "claims_at_training": claims,
             }
-            write_json(root / "study.json", index)
+            STUDY.write(root, index)
             made_of = members_of_results(root)
         return cls(
             root=root,
@@ -127,10 +119,10 @@ class RunDirectory:
             DamagedFile: study.json is not what was written.
             UserError: the folder is no run directory, or one of another version.
         """
-        if not exists(root / "study.json"):
+        if not exists(root / STUDY.name):
             repair = "; its study with --repair makes that again" if _folders(root) else ""
             raise UserError(f"{root} is no run directory (it has no study.json){repair}")
-        index = read_json(root / "study.json", kind="run", format=FORMAT)
+        index = STUDY.read(root)
         try:
             run = cls(
                 root=root,
@@ -140,25 +132,21 @@ class RunDirectory:
                 claims_at_training=index["claims_at_training"],
             )
         except (KeyError, TypeError) as error:
-            raise DamagedFile(root / "study.json", f"it lacks what such a file has ({error})") from error
+            raise DamagedFile(root / STUDY.name, f"{LACKS} ({error})") from error
         lying, names = _folders(root), {place.name for place in run.places}
         if lying and not names & set(lying):
-            raise DamagedFile(root / "study.json", f"it is another run's: {lying[0]} is none of its conditions")
+            raise DamagedFile(root / STUDY.name, f"it is another run's: {lying[0]} is none of its conditions")
         results: dict[str, Any] = {}
         with contextlib.suppress(DamagedFile):  # which is said where they are read
-            results = read_results(root)
+            results = run.owned.read_ledger()
         if results.get("run", run.identity) != run.identity:
-            raise DamagedFile(root / "study.json", "it is another run's (results.json names another)")
+            raise DamagedFile(root / STUDY.name, "it is another run's (results.json names another)")
         return run
 
     @property
-    def results(self) -> dict[str, Any]:
-        """What results.json holds; nothing before the run is finished.
-
-        Raises:
-            DamagedFile: it is not what was written.
-        """
-        return read_results(self.root)
+    def owned(self) -> OwnedFolder:
+        """Its folder as what the program owns."""
+        return run_folder(self.root)
 
     @property
     def claims_changed(self) -> bool:
@@ -206,11 +194,10 @@ class RunDirectory:
                     self._mend(condition.place)
                 for record in self.members(condition.place).records().values():
                     self._check_member(condition.place, record)
-                if exists(folder / "spec.json"):
+                if exists(folder / SPEC.name):
                     self.check_spec(condition.place)
                 else:
-                    spec = {"kind": "condition", "format": FORMAT, "spec": condition.spec}
-                    write_json(folder / "spec.json", spec)
+                    SPEC.write(folder, {"spec": condition.spec})
             yield held
 
     def check_spec(self, place: Place) -> None:
@@ -219,16 +206,14 @@ class RunDirectory:
         Raises:
             DamagedFile: it is another condition's, or not what was written.
         """
-        file = self.folder(place) / "spec.json"
-        if digest(_read_spec(file), sort=True) != place.spec:
-            raise DamagedFile(file, f"it is not the spec of {place.name}")
+        folder = self.folder(place)
+        if digest(SPEC.read(folder).get("spec"), sort=True) != place.spec:
+            raise DamagedFile(folder / SPEC.name, f"it is not the spec of {place.name}")
 
     def _mend(self, place: Place) -> None:
         for line in mend(self.members(place), partial(self._check_member, place)) + mend(self.measured(place)):
             log.info(line)
-        spec = self.folder(place) / "spec.json"
-        if exists(spec):
-            set_aside_if_damaged(spec, lambda: self.check_spec(place))
+        put_aside_if_damaged(self.folder(place) / SPEC.name, lambda: self.check_spec(place))
 
     def _check_member(self, place: Place, record: Record) -> None:
         """Refuse a member that is another one than that of the run's results.
@@ -272,24 +257,14 @@ class RunDirectory:
 
     def report(self, result: StudyResult, *, jobs: int = 1) -> Path:
         """Write report.html and its figures, drawn by `jobs` processes; returns the report's path."""
-        with lock(self.root / "lock", wait=True):
-            clean(self.root / "figures")
+        with self.owned.hold("figures"):
             return report(result, self.root / "report.html", jobs=jobs)
-
-
-def _read_spec(file: Path) -> Any:
-    return read_json(file, kind="condition", format=FORMAT).get("spec")
 
 
 def _check_folder(root: Path, conditions: Sequence[Condition], repair: bool) -> None:
     """Refuse a folder that holds anything but a run of these conditions or of some of them."""
-    if not exists(root):
+    if not _folders(root) and not run_folder(root).begun():
         return
-    if root.is_dir() and not exists(root / "study.json"):
-        # What a run leaves that was killed before its first file was there.
-        strangers = [p for p in root.iterdir() if p.name != "lock" and not is_part(p, "study.json")]
-        if not strangers:
-            return
     known = _lying_conditions(root) if repair else [place.name for place in RunDirectory.at(root).places]
     names = {condition.name for condition in conditions}
     lost = [name for name in known if name not in names]
@@ -303,12 +278,9 @@ def _check_folder(root: Path, conditions: Sequence[Condition], repair: bool) -> 
 def _lying_conditions(root: Path) -> list[str]:
     """The conditions of a run of which study.json may be damaged or lost: by their folders then."""
     with contextlib.suppress(DamagedFile):
-        if exists(root / "study.json"):
+        if exists(root / STUDY.name):
             return [place.name for place in RunDirectory.at(root).places]
-    folders = _folders(root)
-    if not folders and not exists(root / "study.json"):
-        raise UserError(f"{root} is no run directory (it has no study.json and no conditions)")
-    return folders
+    return _folders(root)
 
 
 def _folders(root: Path) -> list[str]:
@@ -319,8 +291,8 @@ def _folders(root: Path) -> list[str]:
 def _what_differs(folder: Path, conditions: Sequence[Condition]) -> str:
     """In words, the settings of a stored condition that the most similar one of the study has not."""
     try:
-        there = dotted(_read_spec(folder / "spec.json"))
-    except (UserError, AttributeError):  # lost or damaged, and not what this is about
+        there = dotted(SPEC.read(folder)["spec"])
+    except (UserError, AttributeError, KeyError):  # lost or damaged, and not what this is about
         return ""
     here = [dotted(condition.spec) for condition in conditions]
     keys = min(([k for k in {**there, **one} if there.get(k) != one.get(k)] for one in here), key=len)
@@ -332,27 +304,26 @@ def _claims_at_training(root: Path, study: Mapping[str, Any]) -> Any:
     packs = root.glob(f"{CONDITIONS}/*/members-*.pack*")
     if not any(path.stat().st_size for path in packs if path.is_file()):
         return study["claims"]
-    if exists(root / "study.json"):
+    if exists(root / STUDY.name):
         return RunDirectory.at(root).claims_at_training
-    return read_results(root).get("claims_at_training")
+    return run_folder(root).read_ledger().get("claims_at_training")
 
 
 def _identity(root: Path) -> str:
     """What the run in a folder is called; a new name where none has begun there."""
-    if exists(root / "study.json"):
+    if exists(root / STUDY.name):
         return RunDirectory.at(root).identity
-    return str(read_results(root).get("run", "")) or secrets.token_hex(16)
+    return str(run_folder(root).read_ledger().get("run", "")) or secrets.token_hex(16)
 
 
 def _mend_top(root: Path) -> None:
     """Set a damaged study.json or results.json aside."""
-    if exists(root / "study.json"):
-        set_aside_if_damaged(root / "study.json", lambda: RunDirectory.at(root))
-    set_aside_if_damaged(root / "results.json", lambda: read_results(root))
+    put_aside_if_damaged(root / STUDY.name, lambda: RunDirectory.at(root))
+    put_aside_if_damaged(root / RESULTS.name, run_folder(root).read_ledger)
 
 
 def _mend_folder(folder: Path) -> None:
     """Set aside what lies where a condition's folder has to be."""
     for path in (folder.parent, folder):
         if exists(path) and not path.is_dir():
-            log.info("set %s aside as %s: it is no folder", path, set_aside(path).name)
+            put_aside(path, "it is no folder")

@@ -21,7 +21,6 @@ from degeneracy.measuring.record import record
 from degeneracy.runs.finished import finish
 from degeneracy.runs.measured_records import EXAMPLES, MEASURE, save_examples, save_measured
 from degeneracy.runs.progress import Progress
-from degeneracy.runs.results_file import check_replaceable
 from degeneracy.runs.run_directory import RunDirectory
 from degeneracy.studies.conditions import Condition
 from degeneracy.studies.keys import examples_key, measured_key
@@ -85,7 +84,7 @@ def _run(
     repair: bool,
 ) -> StudyResult:
     run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions, repair=repair)
-    check_replaceable(root, run.results, repair=repair)
+    run.owned.check_tables(repair=repair)
     started = time.perf_counter()
     measures = plan.build_measures()
     n_steps = sum(len(plan.seeds) + len(measures_of(one.task, measures)) for one in conditions)

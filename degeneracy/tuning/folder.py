@@ -1,41 +1,28 @@
 """The folder that `tune` writes.
 
-tuning.json               the study and the knob, and every question asked of them with its answer so far
+tuning.json               the study and the knob, every question asked of them with its answer so far, and the SHA-256
+                          of the two files below
 tuning.csv, tuning.png    the evaluations of the last question, in their order, and their curve
+lock                      held while one of the files above is written
 evaluations/KNOB=VALUE/   an ordinary run directory each, of the study with the knob set
 
 What an evaluation has trained is kept and loaded: a tune that was stopped goes on with the same command, and another
 question (target, bounds, measure, more seeds) in the same folder trains only what it needs besides.
 """
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from degeneracy.core.errors import UserError
-from degeneracy.core.files import (
-    DamagedFile,
-    advising,
-    clean,
-    exists,
-    lock,
-    read_json,
-    set_aside,
-    write_bytes,
-    write_json,
-)
+from degeneracy.core.files import DamagedFile, advising, exists
+from degeneracy.core.owned_folder import TABLES, OwnedFolder, Sealed, put_aside_if_damaged
 from degeneracy.tuning.question import Question, plain_name
 
-FORMAT = 2
+ABOUT = Sealed(name="tuning.json", kind="tune", format=3, holds={"about": dict, "questions": list, **TABLES})
 REPAIR = "the same command with --repair (tune(..., repair=True)) sets it aside"
-COLUMNS = ("knob", "value", "ci_low", "ci_high", "n_members", "n_converged", "run", "note")
-Row = Mapping[str, Any]  # of the table of evaluations
-
-log = logging.getLogger("degeneracy")
+LEFTOVERS = ("evaluations", "tuning.csv", "tuning.png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,99 +31,58 @@ class TuningFolder:
 
     root: Path
     question: Question  # the one that is asked now
+    repair: bool = False  # set damaged files aside; answers in a damaged tuning.json are lost, the runs are not
 
-    @classmethod
-    def open(cls, root: Path, question: Question, *, repair: bool = False) -> "TuningFolder":
+    @property
+    def owned(self) -> OwnedFolder:
+        """The folder as what the program owns."""
+        return OwnedFolder(root=self.root, index=ABOUT, ledger=ABOUT)
+
+    def begin(self) -> None:
         """Begin in a new or empty folder, or go on in that of the same study and knob.
 
-        Args:
-            root: the folder.
-            question: what is asked.
-            repair: set a damaged tuning.json aside; the answers that it held are lost, the runs are not.
-
         Raises:
-            DamagedFile: tuning.json is not what was written.
+            DamagedFile: tuning.json is not what was written, or tuning.csv or tuning.png is not.
             UserError: the folder holds something else.
         """
-        _check_folder(root, question, repair)
-        folder = cls(root=root, question=question)
-        with lock(root / "lock", wait=True):
-            _check_folder(root, question, repair)  # again: another process may have begun here since
-            if repair:
-                _mend(root)
-            clean(root)
-            folder._keep({"status": "not finished"})
-        return folder
+        with advising(REPAIR), self.owned.take(self._check):
+            if self.repair:
+                put_aside_if_damaged(self.root / ABOUT.name, self.owned.read_ledger)
+            self._write({"status": "not finished"}, {})
 
     def run(self, strength: float) -> str:
         """The run directory of an evaluation, below the folder."""
         return f"evaluations/{plain_name(self.question.knob)}={strength!r}"
 
-    def keep_table(self, rows: Sequence[Row]) -> pd.DataFrame:
-        """Write the table of the evaluations so far; returns it."""
-        table = pd.DataFrame(rows, columns=list(COLUMNS))
-        with lock(self.root / "lock", wait=True):
-            write_bytes(self.root / "tuning.csv", table.to_csv(index=False).encode())
-        return table
+    def keep(self, answer: Mapping[str, Any], tables: Mapping[str, bytes]) -> None:
+        """Write the answer so far, and tables by the names of their files."""
+        with advising(REPAIR), self.owned.hold():
+            self._write(answer, tables)
 
-    def keep_answer(self, answer: Row, figure: bytes) -> None:
-        """Write the answer and the curve."""
-        with lock(self.root / "lock", wait=True):
-            self._keep(answer)
-            write_bytes(self.root / "tuning.png", figure)
-
-    def _keep(self, answer: Row) -> None:
+    def _write(self, answer: Mapping[str, Any], tables: Mapping[str, bytes]) -> None:
         """Write the question with its answer beside those that were asked before."""
-        file, question = self.root / "tuning.json", self.question
-        before = _stored(self.root)["questions"] if exists(file) else []
-        others = [one for one in before if one["asked"] != question.asked]
-        questions = [*others, {"asked": question.asked, **answer}]
-        about = {"kind": "tune", "format": FORMAT, "about": question.about}
-        write_json(file, {**about, "questions": questions})
+        before = self.owned.read_ledger().get("questions", [])
+        others = [question for question in before if question["asked"] != self.question.asked]
+        questions = [*others, {"asked": self.question.asked, **answer}]
+        about = {"about": self.question.about, "questions": questions}
+        self.owned.write_tables(about, tables, repair=self.repair)
 
-
-def _stored(root: Path) -> dict[str, Any]:
-    """What tuning.json holds."""
-    with advising(REPAIR):
-        stored = read_json(root / "tuning.json", kind="tune", format=FORMAT)
-        if not isinstance(stored.get("about"), dict) or not isinstance(stored.get("questions"), list):
-            raise DamagedFile(root / "tuning.json", "it lacks what such a file has")
-    return stored
-
-
-def _check_folder(root: Path, question: Question, repair: bool) -> None:
-    if exists(root / "tuning.json"):
+    def _check(self) -> None:
+        """Refuse what is not the folder of this study and knob."""
+        lost = self.repair and exists(self.root / "evaluations")  # tuning.json was lost or set aside
+        aside = [path.name for path in self.root.glob("tuning.*.damaged-*")] if lost else []
+        if not self.owned.begun(leftovers=(*LEFTOVERS, *aside) if lost else ()):
+            return
         try:
-            _same_networks(root, _stored(root)["about"], question.about)
+            before, now = self.owned.read_ledger()["about"], self.question.about
         except DamagedFile:
-            if not repair:
+            if not self.repair:
                 raise
-    elif exists(root):
-        names = [path.name for path in root.iterdir()] if root.is_dir() else [root.name]
-        ours = {"lock"}
-        if repair and "evaluations" in names:  # tuning.json was lost or set aside
-            ours |= {"evaluations", "tuning.csv", "tuning.png"}
-            names = [name for name in names if not name.startswith("tuning.json.damaged-")]
-        if any(name not in ours and not name.startswith(".tuning.") for name in names):
-            raise UserError(f"{root} holds something else (it has no tuning.json); choose another folder with --out")
-
-
-def _mend(root: Path) -> None:
-    """Set a damaged tuning.json aside."""
-    if exists(root / "tuning.json"):
-        try:
-            _stored(root)
-        except DamagedFile as error:
-            aside = set_aside(root / "tuning.json")
-            log.info("set %s aside as %s: %s", error.path, aside.name, error.reason)
-
-
-def _same_networks(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    differ = [key for key in now if before.get(key) != now[key]]
-    if not differ:
-        return
-    what = {
-        "knob": f"of another knob, {before.get('knob')}",
-        "companions": "of coupled members with other seeds",
-    }.get(differ[0], f"with another {differ[0]}")
-    raise UserError(f"{root} holds a tune {what}; choose another folder with --out")
+            return
+        differ = [key for key in now if before.get(key) != now[key]]
+        if differ:
+            what = {
+                "knob": f"of another knob, {before.get('knob')}",
+                "companions": "of coupled members with other seeds",
+            }.get(differ[0], f"with another {differ[0]}")
+            raise UserError(f"{self.root} holds a tune {what}; choose another folder with --out")

@@ -6,9 +6,11 @@ The search is in `knob_search.py`, what can be asked in `question.py`, the files
 import io
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import pandas as pd
 
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError, unknown_name
@@ -21,9 +23,12 @@ from degeneracy.studies.claims import Claim
 from degeneracy.studies.study import Study, load_study
 from degeneracy.studies.tuning import Tuning
 from degeneracy.training import resolve_device
-from degeneracy.tuning.folder import Row, TuningFolder
+from degeneracy.tuning.folder import TuningFolder
 from degeneracy.tuning.knob_search import Outcome, Seen, narrowest_bracket, search
 from degeneracy.tuning.question import MAX_EVALUATIONS, Question, checked_question, plain_name
+
+COLUMNS = ("knob", "value", "ci_low", "ci_high", "n_members", "n_converged", "run", "note")
+Row = Mapping[str, Any]  # of the table of evaluations
 
 log = logging.getLogger("degeneracy")
 
@@ -102,12 +107,13 @@ def tune(
         for condition in end.conditions():
             condition.check_memory(built, end.probe, len(end.seeds), device=place)
     root = user_path(out) if out else default_folder(plan, knob)
-    folder = TuningFolder.open(root, question, repair=repair)
+    folder = TuningFolder(root=root, question=question, repair=repair)
+    folder.begin()
     rows: list[Row] = []
 
     def evaluate(strength: float) -> Seen:
         rows.append(_evaluated(folder, strength, place, n_jobs, progress, repair))
-        folder.keep_table(rows)
+        folder.keep({"status": "not finished"}, {"tuning.csv": _csv(_table(rows))})
         return Seen(knob=strength, value=rows[-1]["value"], low=rows[-1]["ci_low"], high=rows[-1]["ci_high"])
 
     outcome = search(evaluate, question.span, target=target, tolerance=tolerance, max_evaluations=max_evaluations)
@@ -226,15 +232,24 @@ def _finish(folder: TuningFolder, outcome: Outcome, rows: Sequence[Row]) -> Tuni
         log=question.span.log,
         at=best.get("knob", math.nan),
         **numbers,
-        evaluations=folder.keep_table(rows),
+        evaluations=_table(rows),
     )
     drawn = io.BytesIO()
     tuning_curve(tuning).savefig(drawn, dpi=200)
     answer: dict[str, Any] = {"status": tuning.status, "message": tuning.message}
     for name, number in {"at": tuning.at, **numbers}.items():
         answer[name] = number if math.isfinite(number) else None  # JSON knows no NaN
-    folder.keep_answer(answer | {"evaluations": [row["knob"] for row in rows]}, drawn.getvalue())
+    tables = {"tuning.csv": _csv(tuning.evaluations), "tuning.png": drawn.getvalue()}
+    folder.keep(answer | {"evaluations": [row["knob"] for row in rows]}, tables)
     return tuning
+
+
+def _table(rows: Sequence[Row]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False).encode()
 
 
 def _message(question: Question, outcome: Outcome, rows: Sequence[Row], best: Row) -> str:

@@ -296,6 +296,7 @@ def test_measure_arrays(here: Path, no_figures: list[Path], capsys: pytest.Captu
         "arrays.json",
         "degeneracy.csv",
         "distances.npz",
+        "lock",
         "report.html",
     ]
     expected = degeneracy.measure_arrays(states=STATES, measures=["procrustes"], options={"procrustes": {"alpha": 0.5}})

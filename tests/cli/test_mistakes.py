@@ -401,7 +401,7 @@ MISTAKES = {
     "foreign folder": Mistake(
         command=f"{RUN} --out mine",
         prepare=lambda folder: (study()(folder), a_file("mine/thesis.txt", "dear")(folder)),
-        says=r"mine is no run directory \(it has no study.json\)",
+        says=r"mine holds something else \(it has no study.json\); choose another folder with --out",
     ),
     "foreign study.json": Mistake(
         command=f"{RUN} --out mine",
@@ -411,7 +411,7 @@ MISTAKES = {
     "file for a folder": Mistake(
         command=f"{RUN} --out mine",
         prepare=lambda folder: (study()(folder), a_file("mine", "dear")(folder)),
-        says=r"mine is no run directory",
+        says=r"mine holds something else \(it has no study.json\); choose another",
     ),
     "below a file": Mistake(
         command=f"{RUN} --out mine/deeper",

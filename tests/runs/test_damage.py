@@ -13,10 +13,11 @@ import pytest
 from stored import member_arrays, records, without
 
 from degeneracy import UserError, dsa_sensitivity, load_run, run_study
+from degeneracy.core import owned_folder
 from degeneracy.core.files import DamagedFile, read_json
 from degeneracy.core.records import read_arrays
 from degeneracy.ensembles.member_files import member_pack
-from degeneracy.runs import finished, running
+from degeneracy.runs import running
 from degeneracy.runs.loading import remeasured
 from degeneracy.runs.measured_records import measured_pack
 from degeneracy.studies.conditions import Place
@@ -273,7 +274,7 @@ def test_repair_of_a_run_that_is_whole_changes_nothing(out: Path) -> None:
 
 def test_repair_takes_no_folder_of_somebody_else(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("dear", encoding="utf-8")
-    with pytest.raises(UserError, match="is no run directory"):
+    with pytest.raises(UserError, match="holds something else"):
         run(tmp_path, repair=True)
     assert snapshot(tmp_path) == {"thesis.txt": b"dear"}
 
@@ -381,7 +382,7 @@ def test_a_run_measured_again_and_killed_among_its_tables_goes_on(
 ) -> None:
     """Of the tables some are still those that were there before, which are the run's own."""
     options = {"procrustes": {"estimator": "plain"}}
-    write, left = finished.write_bytes, [None] * written
+    write, left = owned_folder.write_bytes, [None] * written
 
     def killed(path: Path, data: bytes) -> None:
         if not left:
@@ -389,7 +390,7 @@ def test_a_run_measured_again_and_killed_among_its_tables_goes_on(
         left.pop()
         write(path, data)
 
-    monkeypatch.setattr(finished, "write_bytes", killed)
+    monkeypatch.setattr(owned_folder, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         run(out, options=options)
     monkeypatch.undo()

@@ -15,9 +15,9 @@ from stored import member_arrays
 
 import degeneracy as dg
 from degeneracy import UserError, load_run, tune
+from degeneracy.core import owned_folder
 from degeneracy.core.files import DamagedFile, read_json, write_json
 from degeneracy.runs import running
-from degeneracy.tuning import folder
 from degeneracy.tuning import tune as tuning
 from degeneracy.tuning.tune import default_folder
 
@@ -378,7 +378,7 @@ def test_another_process_may_begin_in_the_same_folder(
     tmp_path: Path, alone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look into the folder and the lock on it."""
-    real = folder.lock
+    real = owned_folder.lock
 
     def late(path: Path, *, wait: bool) -> Any:
         if not path.parent.exists():
@@ -388,7 +388,7 @@ def test_another_process_may_begin_in_the_same_folder(
             write_json(path.parent / "tuning.json", other)
         return real(path, wait=wait)
 
-    monkeypatch.setattr(folder, "lock", late)
+    monkeypatch.setattr(owned_folder, "lock", late)
     with pytest.raises(UserError, match="holds a tune with another network"):
         tuned(tmp_path / "out", target=0.1)
     assert not (tmp_path / "out" / "evaluations").exists()
