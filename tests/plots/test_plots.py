@@ -18,8 +18,8 @@ from degeneracy.core.errors import UserError
 from degeneracy.plots import style
 from degeneracy.plots.distances import tree_order
 from degeneracy.plots.states import principal_axes
-from degeneracy.wording import conditions, factors
 from degeneracy.studies.primary import primaries
+from degeneracy.wording import conditions, factors
 
 STUDY = study(8)
 RESULT = STUDY.results[1]

@@ -34,6 +34,7 @@ OTHERS: dict[str, dict[str, Any]] = {
         "max_epochs": 21,
         "patience": 2,
         "clip_norm": 0.5,
+        "optimiser": {"name": "adamw"},
         "schedule": {"name": "cosine_warm_restarts"},
         "pool": 9,
         "regularisers": {"l1": 1e-3},

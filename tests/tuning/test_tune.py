@@ -399,10 +399,14 @@ def test_what_can_only_be_seen_when_measured_is_said_after_the_first_evaluation(
         tuned(tmp_path / "a", target=0.1, calibrated=True)
     with pytest.raises(UserError, match="valid_prediction_time says nothing here: needs prediction times"):
         tuned(tmp_path / "b", target=0.1, measure="valid_prediction_time")
+    for name in "ab":
+        assert len(list((tmp_path / name / "evaluations").iterdir())) == 1
+
+
+def test_a_variant_that_its_measure_never_has_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"fixed_points: unknown variant 'stable'.* \(known: .*n_stable"):
         tuned(tmp_path / "c", target=0.1, measure="fixed_points", variant="stable")
-    for name in "abc":
-        assert len(list((tmp_path / name / "evaluations").iterdir())) == 1
+    assert not (tmp_path / "c").exists()
 
 
 def test_the_default_folder_names_study_and_knob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
