@@ -19,21 +19,21 @@ ROW_HEIGHT = 0.21  # inches
 
 
 @styled
-def effects(study: StudyResult, scale: str = "value") -> Figure:
+def effects(study: StudyResult | pd.DataFrame, scale: str = "value") -> Figure:
     """What each factor does to each measure, from its lowest to its highest level, with 95% intervals; a panel a level.
 
     Filled: the measure that the level is judged by; its verdict stands beside it. Open: exploratory, each by itself.
-    A grey bar is the margin within which a change is none, where the study wrote one. See `StudyResult.effects`.
+    A grey bar is the margin within which a change is none, where the study wrote one. See `dg.effects`.
 
     Args:
-        study: two conditions or more with a varied factor.
+        study: two conditions or more with a varied factor, or what `dg.effects` says of them.
         scale: "value" or "value, matched loss", in percent of the value at the factor's lowest level, so that all
             measures have one axis; or "calibrated", in percent of the way from floor to reference.
 
     Raises:
         UserError: nothing is varied, an unknown scale, or no effect on it.
     """
-    table = effects_of(study)
+    table = study if isinstance(study, pd.DataFrame) else effects_of(study)
     if table.empty:
         raise UserError("effects: this study varies nothing")
     if scale not in set(table["scale"]):
@@ -46,7 +46,7 @@ def effects(study: StudyResult, scale: str = "value") -> Figure:
     rows = {level: list(dict.fromkeys(finding_names(shown[shown["level"] == level]))) for level in levels}
     figure, axes = row_panels([len(rows[level]) for level in levels], ROW_HEIGHT)
     for ax, level in zip(axes, levels, strict=True):
-        _panel(ax, shown[shown["level"] == level], rows[level], study.factors)
+        _panel(ax, shown[shown["level"] == level], rows[level], tuple(table["factor"].unique()))
         ax.set_title(level)
     n = n_text(shown["n_members"])
     whole = "floor to reference" if scale == "calibrated" else "the value at the lowest level"

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from degeneracy.analysis.measure import LEVELS
-from degeneracy.contrasts.effects import CALIBRATED, MATCHED, VALUE, convergence
-from degeneracy.studies.study_result import StudyResult
+from degeneracy.contrasts.effects import CALIBRATED, MATCHED, VALUE
+from degeneracy.reporting.data import ReportData
 from degeneracy.wording import numbers
 from degeneracy.wording.factors import factor_name
 from degeneracy.wording.names import full_name, variant_name
@@ -65,10 +65,10 @@ def tables(table: pd.DataFrame) -> list[EffectTable]:
     return found
 
 
-def survivors(study: StudyResult) -> str:
+def survivors(data: ReportData) -> str:
     """How far who converged and how well differs between conditions; "" where nothing is varied or known."""
-    table = convergence(study)
-    if table.empty or not study.factors:
+    table = data.convergence
+    if table.empty or not data.study.factors:
         return ""
     each = table.drop_duplicates("condition")
     share, loss = 100 * each["converged_share"], each["final_loss"]

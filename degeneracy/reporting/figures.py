@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from degeneracy import plots
 from degeneracy.analysis.dynamics.measures import FixedPointCensus
 from degeneracy.analysis.measure import LEVELS, UNTRAINED
-from degeneracy.contrasts.effects import CALIBRATED, VALUE, effects
+from degeneracy.contrasts.effects import CALIBRATED, VALUE
 from degeneracy.measuring.results import Result
 from degeneracy.plots.style import WIDTH
 from degeneracy.plots.survivorship import shares_differ
+from degeneracy.reporting.data import ReportData
 from degeneracy.reporting.drawing import Drawn, drawn_figures
 from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
@@ -55,9 +56,9 @@ class _Wanted:
     draw: Callable[[], Figure]
 
 
-def draw_figures(study: StudyResult, jobs: int = 1) -> tuple[list[ReportFigure], list[str]]:
+def draw_figures(data: ReportData, jobs: int = 1) -> tuple[list[ReportFigure], list[str]]:
     """All figures that can be drawn, and a line for each that cannot, with the reason; `jobs` processes draw."""
-    asked = list(_wanted(study))
+    asked = list(_wanted(data))
     figures: list[ReportFigure] = []
     left_out: dict[str, None] = {}
     spent = 0
@@ -84,10 +85,11 @@ def _report_figure(wanted: _Wanted, drawn: Drawn, budget: int) -> ReportFigure:
     )
 
 
-def _wanted(study: StudyResult) -> Iterator[_Wanted]:
+def _wanted(data: ReportData) -> Iterator[_Wanted]:
+    study = data.study
     yield from _of_training(study)
     yield from _of_all_levels(study)
-    yield from _of_effects(study)
+    yield from _of_effects(data)
     yield from _of_behavior(study)
     for level in LEVELS:
         if level == "weights" and distances_of_level(study.results, "weights"):
@@ -199,9 +201,9 @@ def _of_all_levels(study: StudyResult) -> Iterator[_Wanted]:
     )
 
 
-def _of_effects(study: StudyResult) -> Iterator[_Wanted]:
+def _of_effects(data: ReportData) -> Iterator[_Wanted]:
     """What the factors do: to the values, and between floor and reference."""
-    if effects(study).empty:
+    if data.effects.empty:
         return
     for name, scale, title in (
         ("effects", VALUE, "Effects"),
@@ -210,13 +212,13 @@ def _of_effects(study: StudyResult) -> Iterator[_Wanted]:
         yield _Wanted(
             section="effects",
             name=name,
-            title=f"{title} of {' and '.join(map(factor_name, study.factors))}",
+            title=f"{title} of {' and '.join(map(factor_name, data.study.factors))}",
             caption=(
                 "Change from the lowest to the highest level along the fitted line, with its 95% interval. Filled: the "
                 "measure that the level is judged by, with its verdict; open: exploratory. Grey: the margin within "
                 "which a change is none, where one was written."
             ),
-            draw=partial(plots.effects, study, scale),
+            draw=partial(plots.effects, data.effects, scale),
         )
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import jinja2
 
-from degeneracy.contrasts.effects import effects as effects_of
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
 from degeneracy.core.files import write_bytes
 from degeneracy.core.user_files import user_path
 from degeneracy.measuring.results import Result
 from degeneracy.reporting import effects, methods, summary, tables
+from degeneracy.reporting.data import ReportData
 from degeneracy.reporting.drawing import MARK
 from degeneracy.reporting.figures import ReportFigure, draw_figures
 from degeneracy.studies.study_result import StudyResult
@@ -44,17 +44,16 @@ def report(study: StudyResult | Result, path: str | Path, *, jobs: int = 1) -> P
         UserError: a file in the way that is no report of ours, or a folder that cannot be written to. Nothing is
             written then.
     """
-    if isinstance(study, Result):
-        study = StudyResult(name=study.condition, results=(study,))
+    data = ReportData.of(study)
     path = user_path(path)
     target = path if path.suffix.lower() in (".html", ".htm") and not path.is_dir() else path / "report.html"
-    figures, left_out = draw_figures(study, jobs)
+    figures, left_out = draw_figures(data, jobs)
     folder = figures_folder(target)
     files = {folder / name: data for figure in figures for name, data in figure.files.items()}
     _refuse_foreign((target, *files))
-    html = render(study, figures, left_out, folder=folder.name)
-    for file, data in files.items():
-        write_bytes(file, data)
+    html = render(data, figures, left_out, folder=folder.name)
+    for file, content in files.items():
+        write_bytes(file, content)
     write_bytes(target, html.encode("utf-8", "backslashreplace"))
     return target
 
@@ -66,7 +65,7 @@ def figures_folder(target: Path) -> Path:
 
 
 def render(
-    study: StudyResult,
+    data: ReportData,
     figures: Iterable[ReportFigure],
     left_out: Iterable[str] = (),
     *,
@@ -75,11 +74,12 @@ def render(
     """The report as one HTML text.
 
     Args:
-        study: what is reported.
+        data: what is reported.
         figures: the figures, in the order in which they appear.
         left_out: what could not be drawn, and why, a line each.
         folder: name of the folder beside it in which the figures stand.
     """
+    study = data.study
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -92,13 +92,13 @@ def render(
         name=study.name,
         folder=folder,
         description=study.description,
-        summary=summary.summary(study),
+        summary=summary.summary(data),
         trained=tables.trained(study),
         settings=methods.settings(study),
         variants=methods.variants(study),
         levels=tables.levels(study),
-        effects=effects.tables(effects_of(study)),
-        survivors=effects.survivors(study),
+        effects=effects.tables(data.effects),
+        survivors=effects.survivors(data),
         claims_changed=bool(study.provenance.get("claims_changed_since_training", False)),
         missing=tables.missing(study),
         left_out=list(left_out),

@@ -12,9 +12,9 @@ import numpy as np
 from degeneracy.analysis import MEASURES
 from degeneracy.analysis.statistics.contrasts import linear_contrast
 from degeneracy.analysis.statistics.jackknife import calibrate
-from degeneracy.contrasts.effects import effects as effects_of
 from degeneracy.measuring.results import Result, finding_of
 from degeneracy.reporting import effects as report_effects
+from degeneracy.reporting.data import ReportData
 from degeneracy.reporting.tables import missing, with_interval
 from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
@@ -25,13 +25,13 @@ from degeneracy.wording.names import card, full_name
 SHOWN_IN_SENTENCES = 4  # conditions; of more, the first and the last
 
 
-def summary(study: StudyResult) -> dict[str, Any]:
+def summary(data: ReportData) -> dict[str, Any]:
     """What the report says first: who converged, and each level's primary measure in words."""
-    table = effects_of(study)
+    study = data.study
     return {
         "convergence": _convergence(study),
         "levels": [
-            _level(study, level, *name, report_effects.sentences(table, level))
+            _level(study, level, *name, report_effects.sentences(data.effects, level))
             for level, name in primaries(study).items()
         ],
         "missing": len({measure for measure, _, _ in missing(study)}),

@@ -1,9 +1,11 @@
 """What a report says of effects: verdicts in words that the numbers bear out, and the table of all."""
 
 import re
+import sys
 from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from synthetic import study
 import degeneracy as dg
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.statistics.jackknife import member_mean, member_sd
-from degeneracy.reporting import effects, render, summary, tables
+from degeneracy.contrasts import effects as contrast_effects
+from degeneracy.reporting import effects, render, report, summary, tables
+from degeneracy.reporting.data import ReportData
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording import numbers
@@ -85,7 +89,7 @@ def test_a_sentence_says_the_verdict(shift, scale, margin, begins, says) -> None
     assert "Not calibrated: no floor and no reference." in said
     if row.verdict in ("flat", "unclear"):
         assert not re.search("rises|falls|higher|lower", said)
-    (level,) = summary.summary(shown)["levels"]
+    (level,) = summary.summary(ReportData.of(shown))["levels"]
     assert level["trend"] == said
 
 
@@ -96,9 +100,9 @@ def test_each_factor_has_a_paragraph() -> None:
         for cell in ("tanh", "gru")
     )
     shown = StudyResult(name="s", results=two)
-    (level,) = summary.summary(shown)["levels"]
+    (level,) = summary.summary(ReportData.of(shown))["levels"]
     assert [said.split(":")[0] for said in level["trend"].splitlines()] == ["Up", "Unclear"]
-    page = render(shown, [])
+    page = render(ReportData.of(shown), [])
     assert all(f"<p>{escape(said)}</p>" in page for said in level["trend"].splitlines())
 
 
@@ -122,7 +126,7 @@ def test_what_has_no_effect_says_why() -> None:
 
 
 def test_the_page_holds_every_effect_with_its_numbers() -> None:
-    page = Words(render(SHOWN, [])).text
+    page = Words(render(ReportData.of(SHOWN), [])).text
     table = dg.effects(SHOWN)
     for row in table[(table["scale"] == "value") & (table["unit"] != "log ratio")].itertuples():
         assert numbers.with_interval(row.effect, row.ci_low, row.ci_high) in page
@@ -131,7 +135,7 @@ def test_the_page_holds_every_effect_with_its_numbers() -> None:
     assert "changed after training had begun" not in page
     assert "Of each condition's networks 75% to 100% converged" in page
     later = replace(SHOWN, provenance={"claims_changed_since_training": True})
-    assert "changed after training had begun" in Words(render(later, [])).text
+    assert "changed after training had begun" in Words(render(ReportData.of(later), [])).text
 
 
 def test_the_judged_measure_comes_first_with_its_corrected_p_value() -> None:
@@ -153,13 +157,13 @@ def test_the_judged_measure_comes_first_with_its_corrected_p_value() -> None:
 
 def test_the_summary_speaks_of_the_measure_that_is_judged() -> None:
     shown = replace(SHOWN, claims=Claims(dynamics={"measure": "procrustes"}))
-    dynamics = summary.summary(shown)["levels"][1]
+    dynamics = summary.summary(ReportData.of(shown))["levels"][1]
     assert dynamics["measure"] == "Procrustes, driven"
     assert "Procrustes (driven)" in dynamics["trend"]
 
 
 def test_what_varies_nothing_has_no_effects_section() -> None:
-    page = render(StudyResult(name="one", results=(replace(SHOWN.results[0], factors={}),)), [])
+    page = render(ReportData.of(StudyResult(name="one", results=(replace(SHOWN.results[0], factors={}),))), [])
     assert "Effects of the factors" not in page
 
 
@@ -170,3 +174,19 @@ def test_final_losses_stand_with_what_was_trained() -> None:
         SHOWN.results[0], members=tuple(replace(m, epoch_loss=np.zeros(0)) for m in SHOWN.results[0].members)
     )
     assert tables.trained(StudyResult(name="g", results=(given,)))[0]["loss"] == numbers.DASH
+
+
+def test_effects_are_computed_once_in_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    real = contrast_effects.effects
+
+    def counted(study: StudyResult):
+        asked.append(study)
+        return real(study)
+
+    for module in [m for name, m in sys.modules.items() if name.startswith("degeneracy.")]:
+        for name, value in list(vars(module).items()):
+            if value is real:
+                monkeypatch.setattr(module, name, counted)
+    report(SHOWN, tmp_path / "report.html")
+    assert len(asked) == 1

@@ -19,6 +19,7 @@ from degeneracy.core.errors import UserError
 from degeneracy.measuring.results import Result
 from degeneracy.reporting import drawing, figures, render, report, tables
 from degeneracy.reporting import summary as report_summary
+from degeneracy.reporting.data import ReportData
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording import numbers
 
@@ -48,7 +49,7 @@ class Page(HTMLParser):
 
 def words(study_result: StudyResult) -> str:
     """The text of a report without its figures, which take most of the time."""
-    return Page(render(study_result, [])).text
+    return Page(render(ReportData.of(study_result), [])).text
 
 
 def _blank(section: str) -> figures.ReportFigure:
@@ -95,13 +96,13 @@ def test_every_figure_is_on_disk_twice_and_in_the_page(written: Path) -> None:
 
 def test_what_is_drawn_does_not_depend_on_the_processes(monkeypatch) -> None:
     monkeypatch.setattr(figures, "_wanted", _three_figures)
-    alone, two = (figures.draw_figures(study(4), jobs) for jobs in (1, 2))
+    alone, two = (figures.draw_figures(ReportData.of(study(4)), jobs) for jobs in (1, 2))
     assert alone == two
     assert [figure.title.split(",")[0] for figure in alone[0]] == ["Example trials"] * 3
 
 
-def _three_figures(study_result: StudyResult):
-    yield from list(figures._of_training(study_result))[:3]
+def _three_figures(data: ReportData):
+    yield from list(figures._of_training(data.study))[:3]
 
 
 @pytest.mark.parametrize(("n_figures", "jobs"), [(31, 2), (31, 4), (3, 8), (1, 1)])
@@ -136,8 +137,8 @@ def test_a_second_report_replaces_the_first_and_nothing_else(tmp_path: Path, mon
     assert (tmp_path / "mine_figures" / "notes.txt").read_text(encoding="utf-8") == "keep"
 
 
-def _one_figure(study_result: StudyResult):
-    yield from list(figures._of_training(study_result))[:1]
+def _one_figure(data: ReportData):
+    yield from list(figures._of_training(data.study))[:1]
 
 
 @pytest.mark.parametrize("taken", ["report.html", "figures/example_trials_1.png"])
@@ -174,7 +175,7 @@ def test_the_users_words_are_escaped() -> None:
         missing={"pif": "<script>alert(1)</script>"},
         spec={"task": {"name": "<img src=x>"}},
     )
-    html = render(StudyResult(name="<script>", description="a & b < c", results=(result,)), [])
+    html = render(ReportData.of(StudyResult(name="<script>", description="a & b < c", results=(result,))), [])
     assert "<script" not in html
     assert "<img" not in html
     assert "a &amp; b &lt; c" in html
@@ -193,11 +194,11 @@ def test_the_table_says_what_was_measured() -> None:
     assert "needs weights, which were not given" in text
     assert "arXiv 2306.10168" in text  # DSA's source
     assert "812.4" in text  # provenance
-    assert "100 steps instead of 50" in Page(render(shown, [_blank("behavior")])).text
+    assert "100 steps instead of 50" in Page(render(ReportData.of(shown), [_blank("behavior")])).text
 
 
 def test_the_summary_counts_the_converged() -> None:
-    summary = report_summary.summary(study(8))
+    summary = report_summary.summary(ReportData.of(study(8)))
     assert summary["convergence"] == (
         "24 networks trained in 3 conditions; 22 converged and were measured. Converged by condition: "
         "channels = 2: 8 of 8; channels = 3: 8 of 8; channels = 4: 6 of 8."
@@ -236,7 +237,7 @@ def test_no_direction_is_stated_whose_interval_includes_none(b: list[float], sca
     )
     low, high = linear_contrast(values, members, [-1, 1], scale).interval()
     settled = low > 0 or high < 0
-    (level,) = report_summary.summary(shown)["levels"]
+    (level,) = report_summary.summary(ReportData.of(shown))["levels"]
     assert says in level["trend"]
     assert settled == ("includes" not in level["trend"])
     if not settled:
