@@ -90,9 +90,11 @@ class TangentKernel:
 class Variant:
     """The members' behavior on one task variant (the name "in_distribution" for the training distribution)."""
 
-    errors: Array  # (member, trial): mean squared error on the scored steps of each trial
+    errors: Array  # (member, trial): the task's loss on the scored steps of each trial
     outputs: Array | None = None  # (member, trial, time, out)
-    mask: NDArray[np.bool_] | None = None  # (trial, time): the scored steps
+    mask: NDArray[np.bool_] | None = None  # (trial, time): the scored steps, or (trial, time, out): the scored outputs
+    wrong: Array | None = None  # (member, trial): share of decisions that are wrong; None: outputs are no decisions
+    decisions: NDArray[np.bool_] | None = None  # (member, trial, time, out)
 
 
 @dataclass(frozen=True, kw_only=True)

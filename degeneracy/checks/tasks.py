@@ -9,7 +9,7 @@ import torch
 from degeneracy.checks.claim import require
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.streams import Streams
-from degeneracy.tasks import Task, Trials, mean_squared_error, trial_errors
+from degeneracy.tasks import Loss, Task, Trials, task_loss, trial_errors, wrong_decisions
 
 
 def _data(*seeds: int) -> Streams:
@@ -31,14 +31,16 @@ def task_form(task: Task) -> None:
     require(trials.inputs.shape == (*of, task.input_size), "inputs are (member, trial, time, in)")
     require(trials.targets.shape == (*of, task.output_size), "targets are (member, trial, time, out)")
     require(trials.inputs.dtype == trials.targets.dtype == torch.float32, "inputs and targets are float32")
-    masks = (trials.loss_weights, trials.valid, trials.scored)
-    require(all(mask.shape == of for mask in masks), "loss_weights, valid and scored are (member, trial, time)")
+    require(trials.valid.shape == of, "valid is (member, trial, time)")
+    for name in ("loss_weights", "scored"):
+        fits = getattr(trials, name).shape in (of, (*of, task.output_size))
+        require(fits, f"{name} is (member, trial, time) or (member, trial, time, out)")
     require(trials.valid.dtype == trials.scored.dtype == torch.bool, "valid and scored are bool")
     require(trials.inputs.isfinite().all() and trials.targets.isfinite().all(), "all values are finite")
     require((trials.loss_weights >= 0).all(), "loss weights are not negative")
     require((trials.loss_weights[~trials.valid] == 0).all(), "steps that are not valid have loss weight 0")
-    require(not (trials.scored & ~trials.valid).any(), "only valid steps are scored")
-    require(trials.scored.any(-1).all(), "every trial has a scored step")
+    require(not (trials.scored_steps & ~trials.valid).any(), "only valid steps are scored")
+    require(trials.scored_steps.any(-1).all(), "every trial has a scored step")
     require(len(set(task.input_names)) == task.input_size, "each input has a name of its own")
     require(len(set(task.output_names)) == task.output_size, "each output has a name of its own")
     require(trials.inputs.data_ptr() != trials.targets.data_ptr(), "targets do not share memory with inputs")
@@ -46,13 +48,35 @@ def task_form(task: Task) -> None:
 
 
 def task_solver(task: Task) -> None:
-    """The ideal solver scores what the task says, in training loss and on each trial's scored steps."""
+    """The ideal solver scores what the task says: in training loss, on scored steps, and in its decisions."""
     trials = task.sample(_data(0, 1), 64)
     outputs = task.solve(trials.inputs)
-    # 1e-8 is float32 rounding: (1e-7 of a value of 10, added up over 100 steps)^2.
-    floor = task.ideal_loss() + 1e-8
-    require(mean_squared_error(outputs, trials).max() <= floor, "the ideal solver reaches ideal_loss()")
-    require(trial_errors(outputs, trials).mean() <= floor, "the ideal solver is right on the scored steps")
+    by_trial = task_loss(task.loss, *_one_trial_each(outputs, trials))
+    _scores(by_trial, task.ideal_loss(), "the ideal solver reaches ideal_loss()")
+    errors = trial_errors(task.loss, outputs, trials)
+    _scores(errors, task.ideal_error(), "the ideal solver is right on the scored steps as far as ideal_error() says")
+    if task.loss.decide is not None:
+        wrong = wrong_decisions(task.loss, task.judged, outputs, trials)
+        _scores(wrong, task.ideal_wrong(), "the ideal solver decides wrongly as often as ideal_wrong() says")
+
+
+def _one_trial_each(outputs: torch.Tensor, trials: Trials) -> tuple[torch.Tensor, Trials]:
+    """Every trial as that of a member of its own: (member * trial, 1, ...)."""
+    alone = {name: value.flatten(0, 1).unsqueeze(1) for name, value in vars(trials).items()}
+    return outputs.flatten(0, 1).unsqueeze(1), Trials(**alone)
+
+
+def _scores(found: torch.Tensor, ideal: float, claim: str) -> None:
+    """What is found of trials is, on average, the ideal: within 5 standard errors of the mean, and float32's rounding.
+
+    1e-8 is that rounding: (1e-7 of a value of 10, added up over 100 steps)^2. A share over n trials of which none is
+    wrong bounds the chance by about 5/n.
+    """
+    values = found.double().flatten()
+    slack = 5 * values.std().item() / len(values) ** 0.5 + 1e-8
+    if ideal > 0:
+        slack += 5 * ideal / len(values)
+    require(abs(values.mean().item() - ideal) <= slack, f"{claim} ({ideal:g}, here {values.mean().item():g})")
 
 
 def task_causal(task: Task) -> None:
@@ -67,15 +91,38 @@ def task_causal(task: Task) -> None:
 
 
 def task_chance(task: Task) -> None:
-    """The chance level is what the best constant output scores, and the threshold lies between."""
+    """The chance level is what the best constant output scores, and the goal of training lies between."""
     trials = task.sample(_data(2), 4000)
-    weights = trials.loss_weights.unsqueeze(-1)
-    constant = (trials.targets * weights).sum((0, 1, 2)) / weights.sum()
-    empirical = mean_squared_error(constant.expand_as(trials.targets), trials).item()
+    best = _best_constant(task.loss, trials)
+    empirical = task_loss(task.loss, best, trials).item()
     # 4000 trials of at least 2 independent numbers each: 1/sqrt(8000) = 1.1% for one sd, so 3% is nearly 3 of them.
     close = abs(empirical - task.chance_loss()) <= 0.03 * task.chance_loss()
     require(close, f"chance_loss() is what the best constant scores ({task.chance_loss():g}, here {empirical:g})")
-    require(task.ideal_loss() < task.threshold < task.chance_loss(), "the threshold is between ideal and chance")
+    ideal, chance = task.ideal_loss(), task.chance_loss()
+    if task.stop == "wrong":
+        require(
+            task.loss.decide is not None, f"stop = 'wrong' needs decisions, which the loss {task.loss.name} has not"
+        )
+        ideal = task.ideal_wrong()
+        chance = wrong_decisions(task.loss, task.judged, best, trials).mean().item()
+    require(ideal < task.goal() < chance, f"the threshold is between ideal ({ideal:g}) and chance ({chance:g})")
+
+
+def _best_constant(loss: Loss, trials: Trials) -> torch.Tensor:
+    """The one output for all steps that costs least, by descent: (member, trial, time, out)."""
+    exact = trials.replace(targets=trials.targets.double(), loss_weights=trials.loss_weights.double())
+    constant = torch.zeros(trials.targets.shape[-1], dtype=torch.float64, requires_grad=True)
+    search = torch.optim.LBFGS([constant], max_iter=100, line_search_fn="strong_wolfe")
+
+    def cost() -> torch.Tensor:
+        search.zero_grad()
+        value = task_loss(loss, constant.expand_as(exact.targets), exact).sum()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        search.step(cost)
+    return constant.detach().to(trials.targets.dtype).expand_as(trials.targets)
 
 
 def task_member_streams(task: Task) -> None:
@@ -138,7 +185,7 @@ def task_variants(task: Task) -> None:
         require(variant.description.strip(), f"{name}: has a description")
         require(trials.inputs.shape[-1] == task.input_size, f"{name}: has the task's inputs")
         require(trials.targets.shape[-1] == task.output_size, f"{name}: has the task's outputs")
-        require(trials.scored.any(-1).all(), f"{name}: every trial has a scored step")
+        require(trials.scored_steps.any(-1).all(), f"{name}: every trial has a scored step")
         require(trials.inputs.isfinite().all() and trials.targets.isfinite().all(), f"{name}: values are finite")
         alike = trials.inputs.shape == trained.inputs.shape and torch.equal(trials.inputs, trained.inputs)
         require(not alike, f"{name}: differs from the training distribution")

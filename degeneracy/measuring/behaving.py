@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from degeneracy.analysis.recording import Variant
@@ -17,7 +18,7 @@ from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.probe import Probe
 from degeneracy.networks import Network, draw_noise, forward, input_drive, read_out
 from degeneracy.networks.cells import Cell, Params
-from degeneracy.tasks import Task, Trials, trial_errors
+from degeneracy.tasks import Task, Trials, trial_errors, wrong_decisions
 
 BLOCK = 64  # trials run at a time
 
@@ -26,6 +27,7 @@ BLOCK = 64  # trials run at a time
 class Behaving:
     """An ensemble, and the behavior trials of each variant: (1, trial, ...), common to all members."""
 
+    task: Task
     network: Network
     cell: Cell
     trials: Mapping[str, Trials]
@@ -38,6 +40,7 @@ class Behaving:
         samples |= {name: variant.sample for name, variant in task.variants().items()}
         n_trials = probe.behavior_trials
         return cls(
+            task=task,
             network=ensemble.network,
             cell=ensemble.cell,
             trials={name: draw(Streams([probe.seed], "probe"), n_trials) for name, draw in samples.items()},
@@ -65,15 +68,33 @@ class Behaving:
             plain.append(out)
             kicked.append(self._kicked(params, block, states, out, kick.unsqueeze(-1) * direction))
             lesioned.append(self._lesioned(params, block, keep))
-        found["in_distribution"] = _variant(trained, plain)
+        found["in_distribution"] = self._variant(trained, plain)
         for name, trials in self.trials.items():
             if name != "in_distribution":
                 outs = [forward(self.cell, params, each.inputs, {})[1] for each in self._blocks(trials, params)]
-                found[name] = _variant(trials, outs)
+                found[name] = self._variant(trials, outs)
         after = torch.arange(trained.inputs.shape[2]) > _middle(trained)
-        found["state_kick"] = _variant(trained.replace(scored=trained.scored & after), kicked, outputs=False)
-        found["lesion"] = _variant(trained, lesioned, outputs=False)
+        after = after.view(-1, 1) if trained.scored.ndim == trained.targets.ndim else after
+        kicked_trials = trained.replace(scored=trained.scored & after)
+        found["state_kick"] = self._variant(kicked_trials, kicked, outputs=False)
+        found["lesion"] = self._variant(trained, lesioned, outputs=False)
         return found
+
+    def _variant(self, trials: Trials, found: Sequence[Tensor], *, outputs: bool = True) -> Variant:
+        """Errors and decisions, and the outputs unless they are not comparable between members.
+
+        Kicks and lesions are given in each network's own units: two members that differ in nothing but the order of
+        their units err equally only on average over trials, and their outputs and decisions differ.
+        """
+        out, loss = torch.cat(list(found), dim=1), self.task.loss
+        decides = loss.decide is not None
+        return Variant(
+            errors=_floats(trial_errors(loss, out, trials)),
+            outputs=out.numpy() if outputs else None,
+            mask=trials.scored[0].numpy(),
+            wrong=_floats(wrong_decisions(loss, self.task.judged, out, trials)) if decides else None,
+            decisions=loss.decide(out).numpy() if loss.decide and outputs else None,
+        )
 
     def noisy_outputs(self, params: Params, streams: Streams) -> dict[str, Any]:
         """One draw of the outputs with the networks' own noise, by variant."""
@@ -132,15 +153,5 @@ def _middle(trials: Trials) -> int:
     return min(n_steps // 2, n_steps - 2)
 
 
-def _variant(trials: Trials, found: Sequence[Tensor], *, outputs: bool = True) -> Variant:
-    """Errors, and the outputs unless they are not comparable between members.
-
-    Kicks and lesions are given in each network's own units: two members that differ in nothing but the order of
-    their units err equally only on average over trials, and their outputs differ.
-    """
-    out = torch.cat(list(found), dim=1)
-    return Variant(
-        errors=trial_errors(out, trials).numpy().astype(np.float64),
-        outputs=out.numpy() if outputs else None,
-        mask=trials.scored[0].numpy(),
-    )
+def _floats(x: Tensor) -> NDArray[np.float64]:
+    return x.numpy().astype(np.float64)

@@ -296,7 +296,7 @@ def example_trials(ensemble: Ensemble, task: Task, probe: Probe) -> Examples:
     return Examples(
         inputs=trials.inputs[0, :n_trials].numpy(),
         targets=trials.targets[0, :n_trials].numpy(),
-        scored=trials.scored[0, :n_trials].numpy(),
+        scored=trials.scored_steps[0, :n_trials].numpy(),
         outputs=outputs[:n_members],
         states=states[:n_members],
         members=tuple(str(seed) for seed in ensemble.seeds[:n_members]),

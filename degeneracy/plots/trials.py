@@ -12,7 +12,7 @@ from torch import Tensor
 
 from degeneracy.core.errors import UserError, one_line
 from degeneracy.plots.drawing import PLAIN_TEXT, Drawing, boxes_for_unknown_letters
-from degeneracy.tasks.task import Task, Trials
+from degeneracy.tasks import Task, Trials
 
 # Okabe & Ito (2008), told apart by colour-blind readers as well; a wide pale target under a thin dark output also
 # reads in grey print.
@@ -58,7 +58,7 @@ def _trials_figure(task: Task, trials: Trials, outputs: Tensor | None, n_columns
             _draw(column[k], edges, _array(trials.inputs[member, trial, :, k]), valid, INPUT)
         for k in range(n_out):
             axis = column[n_in + k]
-            _shade(axis, edges, _array(trials.scored[member, trial]))
+            _shade(axis, edges, _array(trials.scored_steps[member, trial]))
             _draw(axis, edges, _array(trials.targets[member, trial, :, k]), valid, TARGET, 3.0)
             if outputs is not None:
                 _draw(axis, edges, _array(outputs[member, trial, :, k]), valid, OUTPUT)

@@ -6,9 +6,21 @@
 from degeneracy.tasks.delayed_discrimination import DelayedDiscrimination
 from degeneracy.tasks.flip_flop import FlipFlop
 from degeneracy.tasks.lorenz96 import Lorenz96, closed_loop, valid_prediction_time
+from degeneracy.tasks.losses import (
+    BCE,
+    CROSS_ENTROPY,
+    LOSSES,
+    MSE,
+    Loss,
+    task_loss,
+    task_slope,
+    trial_errors,
+    wrong_decisions,
+)
 from degeneracy.tasks.path_integration import PathIntegration
 from degeneracy.tasks.sine_wave import SineWave
-from degeneracy.tasks.task import ClosedLoop, Task, Trials, Variant, mean_squared_error, trial_errors
+from degeneracy.tasks.task import ClosedLoop, Task, Variant
+from degeneracy.tasks.trials import Trials
 
 TASKS: dict[str, type[Task]] = {
     FlipFlop.name: FlipFlop,
@@ -19,18 +31,25 @@ TASKS: dict[str, type[Task]] = {
 }
 
 __all__ = [
+    "BCE",
+    "CROSS_ENTROPY",
+    "LOSSES",
+    "MSE",
     "TASKS",
     "ClosedLoop",
     "DelayedDiscrimination",
     "FlipFlop",
     "Lorenz96",
+    "Loss",
     "PathIntegration",
     "SineWave",
     "Task",
     "Trials",
     "Variant",
     "closed_loop",
-    "mean_squared_error",
+    "task_loss",
+    "task_slope",
     "trial_errors",
     "valid_prediction_time",
+    "wrong_decisions",
 ]

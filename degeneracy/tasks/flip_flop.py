@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degeneracy.core.streams import Streams
-from degeneracy.tasks.task import Task, Trials, Variant
+from degeneracy.tasks.task import Task, Variant
+from degeneracy.tasks.trials import Trials
 
 try:
     from degeneracy.core.compiling import compiled

@@ -12,7 +12,8 @@ from torch import Tensor
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams, generator
-from degeneracy.tasks.task import ClosedLoop, Task, Trials, Variant
+from degeneracy.tasks.task import ClosedLoop, Task, Variant
+from degeneracy.tasks.trials import Trials
 
 N_STARTS = 400  # steps of each reference run at which a trial may start
 WARM_UP = 20  # steps of true inputs before a closed loop, for the networks' state to settle

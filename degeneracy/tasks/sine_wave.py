@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from degeneracy.core.streams import Streams
-from degeneracy.tasks.task import Task, Trials, Variant
+from degeneracy.tasks.task import Task, Variant
+from degeneracy.tasks.trials import Trials
 
 
 class SineWave(Task):

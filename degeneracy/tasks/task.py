@@ -5,71 +5,16 @@ A task knows no network. Its own task is one subclass of `Task` in the user's ow
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import pydantic
-import torch
 from torch import Tensor
 
 from degeneracy.core.specs import Spec
 from degeneracy.core.streams import Streams
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trials:
-    """A batch of trials of several members, all of one length, aligned on their first step.
-
-    `loss_weights` says how much each step counts in the training loss (0 at steps that are no part of the trial:
-    those where `valid` is false), `scored` the steps on which behavior is judged.
-    """
-
-    inputs: Tensor  # (member, trial, time, in)
-    targets: Tensor  # (member, trial, time, out)
-    loss_weights: Tensor  # (member, trial, time), >= 0
-    valid: Tensor  # (member, trial, time), bool
-    scored: Tensor  # (member, trial, time), bool
-
-    @classmethod
-    def of(cls, inputs: Tensor, targets: Tensor, *, scored: Tensor | None = None) -> "Trials":
-        """Trials whose every step is valid and counts once; all steps are scored unless `scored` is given."""
-        everywhere = torch.ones(inputs.shape[:3], dtype=torch.bool, device=inputs.device)
-        return cls(
-            inputs=inputs,
-            targets=targets,
-            loss_weights=everywhere.to(inputs.dtype),
-            valid=everywhere,
-            scored=everywhere if scored is None else scored,
-        )
-
-    @property
-    def n_trials(self) -> int:
-        """Trials a member."""
-        return self.inputs.shape[1]
-
-    def replace(self, **changes: Tensor) -> "Trials":
-        """The same trials with some fields changed."""
-        return replace(self, **changes)
-
-
-def mean_squared_error(outputs: Tensor, trials: Trials) -> Tensor:
-    """The training loss of each member: squared error averaged over trials, steps (by `loss_weights`) and outputs.
-
-    Args:
-        outputs: (member, trial, time, out).
-        trials: the trials answered.
-
-    Returns:
-        (member,), >= 0; 0 means every weighted step is exact.
-    """
-    squared = (outputs - trials.targets).square().mean(-1)
-    return (squared * trials.loss_weights).sum((1, 2)) / trials.loss_weights.sum((1, 2))
-
-
-def trial_errors(outputs: Tensor, trials: Trials) -> Tensor:
-    """Mean squared error on the scored steps of each trial, shape (member, trial)."""
-    squared = (outputs - trials.targets).square().mean(-1)
-    return (squared * trials.scored).sum(2) / trials.scored.sum(2)
+from degeneracy.tasks.losses import MSE, Judged, Loss
+from degeneracy.tasks.trials import Trials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +42,9 @@ class Task(Spec):
     """Base of all tasks. Fields are the task's parameters; the class variables describe it.
 
     `complexity` names the fields that make it harder, `recipe` holds the training defaults (fields of
-    `Training`) that a study takes where it sets none itself.
+    `Training`) that a study takes where it sets none itself. `loss` is what outputs cost; where they are decisions, a
+    task may `stop` training by the share of wrong ones, and `judged` says what is right or wrong as a whole: each
+    scored step, or a trial, which is right where all its scored steps are.
     """
 
     name: ClassVar[str]
@@ -106,9 +53,12 @@ class Task(Spec):
     complexity: ClassVar[tuple[str, ...]]
     recipe: ClassVar[Mapping[str, Any]]
     step_unit: ClassVar[str] = "steps"
+    loss: ClassVar[Loss] = MSE
+    stop: ClassVar[Literal["loss", "wrong"]] = "loss"
+    judged: ClassVar[Judged] = "steps"
 
     n_steps: int = pydantic.Field(ge=2, description="time steps a trial")
-    threshold: float = pydantic.Field(gt=0, description="training stops under this mean squared error")
+    threshold: float = pydantic.Field(gt=0, description="training stops under this loss")
 
     @property
     @abstractmethod
@@ -145,11 +95,23 @@ class Task(Spec):
 
     @abstractmethod
     def chance_loss(self) -> float:
-        """Mean squared error of the best constant output (one number an output channel)."""
+        """The training loss of the best constant output (one number per output channel)."""
 
     def ideal_loss(self) -> float:
-        """Mean squared error of the ideal solver; 0 unless the task itself leaves something unknowable."""
+        """The training loss of the ideal solver; 0 unless the task itself leaves something unknowable."""
         return 0.0
+
+    def ideal_error(self) -> float:
+        """The ideal solver's mean loss on the scored steps of a trial."""
+        return self.ideal_loss()
+
+    def ideal_wrong(self) -> float:
+        """The ideal solver's share of wrong decisions, by what `judged` says; 0 unless noise hides what is right."""
+        return 0.0
+
+    def goal(self) -> float:
+        """What the epoch's mean must be under for training to stop: of the loss, or of wrong decisions."""
+        return self.threshold
 
     @abstractmethod
     def variants(self) -> Mapping[str, Variant]:

@@ -53,7 +53,7 @@ def train_stack(
     """
     started = time.perf_counter()
     costs = _costs(task, network, training, len(seeds), device, strengths)
-    name = checked_path(path, network.build_cell(), device, costs.strengths)
+    name = checked_path(path, network.build_cell(), device, costs.strengths, task.loss)
     drawn = training.stream_seeds("initialisation", seeds)
     initial = initial_params(network, task.input_size, task.output_size, drawn)
     stack = Stack.start(task, network, training, seeds, initial, costs, device)
@@ -61,7 +61,7 @@ def train_stack(
     for epoch in range(training.max_epochs):
         stack.run_epoch(task, network, training, name)
         last = epoch + 1 == training.max_epochs
-        statuses = stack.statuses(task.threshold, training.patience, last=last, together=training.coupled)
+        statuses = stack.statuses(task.goal(), training.patience, last=last, together=training.coupled, by=task.stop)
         for k, status in enumerate(statuses):
             if status is not None and stack.places[k] not in done:
                 seconds = time.perf_counter() - started

@@ -13,6 +13,7 @@ from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, draw_noise, scales
 from degeneracy.networks.cells import Params
 from degeneracy.tasks import Task, Trials
+from degeneracy.tasks.losses import share_wrong
 from degeneracy.training.backends.graphs import Replayed
 from degeneracy.training.costs import Costs
 from degeneracy.training.flat_parameters import Groups, flatten, views
@@ -32,6 +33,8 @@ class History:
     gradient_norm: NDArray[np.float32]  # (update,): before clipping
     learning_rate: NDArray[np.float64]  # (epoch,)
     epoch_loss: NDArray[np.float64]  # (epoch,): mean loss of the epoch's batches
+    # (epoch,): their share of wrong decisions; empty where outputs are no decisions
+    epoch_wrong: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ class Stack:
     pool: Trials | None
     losses: list[NDArray[np.float32]]  # per epoch (update, member)
     means: list[NDArray[np.float64]]  # per epoch (member,): the mean loss
+    wrong: list[NDArray[np.float64]]  # per epoch (member,): the mean share of wrong decisions
     norms: list[NDArray[np.float32]]
     rates: list[NDArray[np.float64]]  # per epoch (member,)
     current_rates: Tensor  # (member,), on the device
@@ -97,6 +101,7 @@ class Stack:
             pool=task.sample(data, training.pool) if training.pool else None,
             losses=[],
             means=[],
+            wrong=[],
             norms=[],
             rates=[],
             current_rates=flat.new_empty(len(flat)),
@@ -122,24 +127,28 @@ class Stack:
         if self.update is None:
             self.update = self._updates(task, network, training, path)
         found = [self.update() for _ in range(training.steps_per_epoch)]
-        losses, norms = zip(*found, strict=True)
+        losses, norms, wrong = zip(*found, strict=True)
         self.losses.append(torch.stack(losses).cpu().numpy())
         self.means.append(self.losses[-1].mean(0, dtype=np.float64))
+        if task.loss.decide is not None:
+            self.wrong.append(torch.stack(wrong).cpu().numpy().mean(0, dtype=np.float64))
         self.norms.append(torch.stack(norms).cpu().numpy())
         self.rates.append(rates)
         if self.fractions:
             self.snapshots.see(len(self.means), self.flat)
 
     def _updates(self, task: Task, network: Network, training: Training, path: str) -> Callable[[], tuple[Tensor, ...]]:
-        """One update on fresh trials: the losses and the norms of the gradients, (member,) each."""
+        """One update on fresh trials: losses, norms of the gradients and shares of wrong decisions, (member,) each."""
         make = updates_on(path)
-        update = make(network.build_cell(), path, self.flat, self.like, self.optimiser, training.clip_norm, self.costs)
+        cell = network.build_cell()
+        update = make(cell, path, self.flat, self.like, self.optimiser, training.clip_norm, self.costs, task.loss)
 
         def once() -> tuple[Tensor, ...]:
             trials = self._batch(task, training)
             shape = (trials.n_trials, trials.inputs.shape[2])
             noise = draw_noise(network, self.noise, shape, task.input_size)
-            return update(trials, noise, self.current_rates)
+            loss, norms, missed = update(trials, noise, self.current_rates)
+            return loss, norms, share_wrong(task.judged, missed, trials).mean(1)
 
         if not self.flat.is_cuda:
             return once
@@ -152,12 +161,25 @@ class Stack:
         rows = torch.arange(len(self.seeds), device=chosen.device).unsqueeze(1)
         return Trials(**{name: value[rows, chosen] for name, value in vars(self.pool).items()})
 
-    def statuses(self, threshold: float, patience: int, *, last: bool, together: bool = False) -> list[Status | None]:
-        """How each member has ended, None for those that go on; `together`, none converges before all have."""
+    def statuses(
+        self,
+        goal: float,
+        patience: int,
+        *,
+        last: bool,
+        together: bool = False,
+        by: Literal["loss", "wrong"] = "loss",
+    ) -> list[Status | None]:
+        """How each member has ended, None for those that go on; `together`, none converges before all have.
+
+        Members converge where the mean loss, or the share of wrong decisions (`by`), is under the goal in
+        1 + `patience` epochs running.
+        """
         epochs = self.epoch_losses()
         finite = torch.isfinite(self.flat).all(1).cpu().numpy() & np.isfinite(epochs[:, -1])
-        window = epochs[:, -(1 + patience) :]
-        under = (window < threshold).all(1) & (window.shape[1] == 1 + patience)
+        judged = np.stack(self.wrong, axis=1) if by == "wrong" else epochs
+        window = judged[:, -(1 + patience) :]
+        under = (window < goal).all(1) & (window.shape[1] == 1 + patience)
         if together and not last and not under[finite].all():
             under[:] = False
         return [
@@ -173,6 +195,7 @@ class Stack:
             gradient_norm=np.concatenate([norm[:, k] for norm in self.norms]),
             learning_rate=np.array([rate[k] for rate in self.rates]),
             epoch_loss=self.epoch_losses()[k],
+            epoch_wrong=np.array([wrong[k] for wrong in self.wrong], np.float64),
         )
         return Member(
             seed=self.seeds[k],
@@ -208,6 +231,7 @@ class Stack:
             pool=pool,
             losses=[loss[:, stay] for loss in self.losses],
             means=[mean[stay] for mean in self.means],
+            wrong=[wrong[stay] for wrong in self.wrong],
             norms=[norm[:, stay] for norm in self.norms],
             rates=[rate[stay] for rate in self.rates],
             current_rates=self.current_rates[index],

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, Params, ReluCell, TanhCell
-from degeneracy.tasks import Trials
+from degeneracy.tasks import MSE, Loss, Trials
 from degeneracy.training.backends.backpropagation import (
     Buffers,
     Gradients,
@@ -38,18 +39,20 @@ def compiled_gradients(
     noise: Mapping[str, Tensor],
     buffers: Buffers,
     strengths: Strengths,
+    loss: Loss = MSE,
 ) -> Gradients:
     """Loss and gradients by the compiled backward through time, in float32; on a CPU only."""
     del buffers
     flat = flatten(params).float()
     grads = torch.empty_like(flat)
-    members = _CompiledMembers(cell, params["W_rec"].shape[-1], strengths)
+    members = _CompiledMembers(cell, params["W_rec"].shape[-1], strengths, loss)
+    missed = members.no_misses(trials)
     losses = [
-        members.kernels.gradients(*members.arguments(k, flat[k].numpy(), trials, noise), grads[k].numpy())
+        members.kernels.gradients(*members.arguments(k, flat[k].numpy(), trials, noise, missed[k]), grads[k].numpy())
         for k in range(flat.shape[0])
     ]
     found = views(grads.to(params["W_rec"].dtype), params)
-    return torch.tensor(losses, dtype=params["W_rec"].dtype), found
+    return torch.tensor(losses, dtype=params["W_rec"].dtype), torch.from_numpy(missed), found
 
 
 PATHS: dict[str, Path] = {
@@ -59,7 +62,7 @@ PATHS: dict[str, Path] = {
 }
 
 
-def serves(path: str, cell: Cell, device: str = "cpu", strengths: Collection[str] = ()) -> bool:
+def serves(path: str, cell: Cell, device: str = "cpu", strengths: Collection[str] = (), loss: Loss = MSE) -> bool:
     """Whether a path takes the gradients of a cell with these costs; a subclass of a cell has its own step.
 
     Args:
@@ -69,34 +72,38 @@ def serves(path: str, cell: Cell, device: str = "cpu", strengths: Collection[str
         cell: the cell.
         device: a torch device.
         strengths: names of the regularisers in use.
+        loss: of the task; one of the user's own has no compiled readout.
     """
     if path == "autograd":
         return True
     if path == "bptt":
         return serves_bptt(cell)
+    if loss.kernel is None:
+        return False
     penalties = [regulariser(name) for name in strengths if regulariser(name).on == "states"]
     if penalties and not (serves_bptt(cell) and all(penalty.compiled for penalty in penalties)):
         return False
     return torch.device(device).type == "cpu" and type(cell) in _COMPILED and _kernels(cell) is not None
 
 
-def path_for(cell: Cell, device: str = "cpu", strengths: Collection[str] = ()) -> str:
+def path_for(cell: Cell, device: str = "cpu", strengths: Collection[str] = (), loss: Loss = MSE) -> str:
     """The fastest path that serves a cell on a device: a name in `PATHS`; arguments as of `serves`."""
-    return next(path for path in reversed(PATHS) if serves(path, cell, device, strengths))
+    return next(path for path in reversed(PATHS) if serves(path, cell, device, strengths, loss))
 
 
-def checked_path(path: str, cell: Cell, device: str, strengths: Collection[str]) -> str:
+def checked_path(path: str, cell: Cell, device: str, strengths: Collection[str], loss: Loss = MSE) -> str:
     """A path by its name, "auto" for the fastest that serves.
 
     Raises:
         UserError: an unknown name, or a path that does not serve.
     """
     if path == "auto":
-        return path_for(cell, device, strengths)
+        return path_for(cell, device, strengths, loss)
     if path not in PATHS:
         raise unknown_name("path", path, ("auto", *PATHS))
-    if not serves(path, cell, device, strengths):
+    if not serves(path, cell, device, strengths, loss):
         costs = f" with {', '.join(strengths)}" if strengths else ""
+        costs += f" under the loss '{loss.name}'" if serves(path, cell, device, strengths) else ""
         raise UserError(f"path '{path}' does not serve cell '{cell.name}'{costs} on device '{device}' (use 'auto')")
     return path
 
@@ -129,15 +136,16 @@ class Updates:
         optimiser: OptimiserState,
         clip_norm: float,
         costs: Costs,
+        loss: Loss = MSE,
     ) -> None:
         self._cell, self._gradients, self._like = cell, PATHS[path], like
         self._flat, self._optimiser, self._clip_norm, self._costs = flat, optimiser, clip_norm, costs
-        self._states = on_states(costs.strengths)
+        self._states, self._loss = on_states(costs.strengths), loss
         self._params = views(flat, like)
         self._norm_factors = optimiser.groups.factors(NORM, flat)
         self._buffers: Buffers = {}
 
-    def __call__(self, trials: Trials, noise: Mapping[str, Tensor], rates: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, trials: Trials, noise: Mapping[str, Tensor], rates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One update.
 
         Args:
@@ -146,14 +154,17 @@ class Updates:
             rates: (member,), the learning rates.
 
         Returns:
-            (member,) losses of the task, and norms of the gradients before clipping.
+            (member,) losses of the task and norms of the gradients before clipping, and the number of scored steps
+            that each trial decides wrongly (member, trial), no trials where outputs are no decisions.
         """
-        loss, grads = self._gradients(self._cell, self._params, trials, noise, self._buffers, self._states)
+        loss, missed, grads = self._gradients(
+            self._cell, self._params, trials, noise, self._buffers, self._states, self._loss
+        )
         flat_grads = flatten({name: grads[name] for name in self._like})
         self._costs.add(views(flat_grads, self._like), self._params)
         norms = clip_norms(flat_grads, self._clip_norm, self._norm_factors)
         self._optimiser.update(self._flat, flat_grads, rates)
-        return loss, norms
+        return loss, norms, missed
 
 
 class CompiledUpdates:
@@ -168,27 +179,30 @@ class CompiledUpdates:
         optimiser: OptimiserState,
         clip_norm: float,
         costs: Costs,
+        loss: Loss = MSE,
     ) -> None:
         assert path == "compiled"
         grads = torch.empty_like(flat)
-        self._members = _CompiledMembers(cell, like["W_rec"].shape[-1], on_states(costs.strengths))
+        self._members = _CompiledMembers(cell, like["W_rec"].shape[-1], on_states(costs.strengths), loss)
         self._optimiser, self._clip_norm, self._costs = optimiser, clip_norm, costs
         self._flat, self._flat_grads = flat, grads
         self._params, self._grads = views(flat, like), views(grads, like)
         self._norm_factors = optimiser.groups.factors(NORM, flat)
         self._rows = [(flat[k].numpy(), grads[k].numpy()) for k in range(len(flat))]
 
-    def __call__(self, trials: Trials, noise: Mapping[str, Tensor], rates: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, trials: Trials, noise: Mapping[str, Tensor], rates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One update; see `Updates`."""
         losses = np.empty(len(self._rows), np.float32)
+        missed = self._members.no_misses(trials)
         for k, (params, grads) in enumerate(self._rows):
-            losses[k] = self._members.kernels.gradients(*self._members.arguments(k, params, trials, noise), grads)
+            arguments = self._members.arguments(k, params, trials, noise, missed[k])
+            losses[k] = self._members.kernels.gradients(*arguments, grads)
         self._costs.add(self._grads, self._params)
         if isinstance(self._optimiser, AdamState):
-            return torch.from_numpy(losses), self._descend(self._optimiser, rates)
+            return torch.from_numpy(losses), self._descend(self._optimiser, rates), torch.from_numpy(missed)
         norms = clip_norms(self._flat_grads, self._clip_norm, self._norm_factors)
         self._optimiser.update(self._flat, self._flat_grads, rates)
-        return torch.from_numpy(losses), norms
+        return torch.from_numpy(losses), norms, torch.from_numpy(missed)
 
     def _descend(self, adam: AdamState, rates: Tensor) -> Tensor:
         """Clip and take Adam's step in one pass over the parameters; the norms before."""
@@ -210,24 +224,32 @@ def updates_on(path: str) -> type[Updates] | type[CompiledUpdates]:
 class _CompiledMembers:
     """What the compiled functions of a cell are called with."""
 
-    def __init__(self, cell: Cell, n_units: int, strengths: Strengths) -> None:
+    def __init__(self, cell: Cell, n_units: int, strengths: Strengths, loss: Loss) -> None:
         kernels = _kernels(cell)
         assert kernels is not None
-        checked_path("compiled", cell, "cpu", strengths)
+        checked_path("compiled", cell, "cpu", strengths, loss)
+        self._loss = loss
         self.kernels: Any = kernels
         self.descend: Any = import_module("degeneracy.training.backends.compiled_parts").descend
         self._unit, self._options = _unit(cell, kernels)
         self._n_units, self._strengths, self._one_gate = n_units, strengths, serves_bptt(cell)
         self._work: tuple[tuple[int, ...], Any] = ((), None)
 
-    def arguments(self, k: int, params: Any, trials: Trials, noise: Mapping[str, Tensor]) -> tuple[Any, ...]:
+    def no_misses(self, trials: Trials) -> NDArray[np.int64]:
+        """Where the steps that each trial decides wrongly are counted, (member, trial); no trials without decisions."""
+        return np.zeros((len(trials.inputs), trials.n_trials if self._loss.decide else 0), np.int64)
+
+    def arguments(
+        self, k: int, params: Any, trials: Trials, noise: Mapping[str, Tensor], missed: NDArray[np.int64]
+    ) -> tuple[Any, ...]:
         """The arguments of `gradients` up to the gradient, for member k."""
         inputs = trials.inputs[k] + noise["input"][k] if "input" in noise else trials.inputs[k]
         unit = noise["unit"][k] if "unit" in noise else inputs.new_empty(len(inputs), 0, self._n_units)
-        arrays = [
+        arrays: list[Any] = [
             np.ascontiguousarray(x.numpy(), dtype=np.float32)
-            for x in (inputs, trials.targets[k], trials.loss_weights[k], unit)
+            for x in (inputs, trials.targets[k], _by_output(trials.loss_weights[k]), unit)
         ]
+        arrays.append((self._loss.kernel, _by_output(trials.scored[k]).numpy(), missed) if self._loss.decide else None)
         if self._one_gate:
             arrays += self._state_costs(k, trials.valid[k].numpy())
         return (*self._unit, params, *arrays, self._workspace((*inputs.shape, trials.targets.shape[-1])))
@@ -259,6 +281,11 @@ class _CompiledMembers:
             )
             self._work = (shape, self.kernels.workspace(sizes, **self._options))
         return self._work[1]
+
+
+def _by_output(x: Tensor) -> Tensor:
+    """(trial, time, 1 or out)."""
+    return x.unsqueeze(-1) if x.ndim == 2 else x
 
 
 def _unit(cell: Cell, kernels: Any) -> tuple[tuple[Any, ...], dict[str, bool]]:

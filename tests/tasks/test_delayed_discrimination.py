@@ -7,7 +7,7 @@ from scipy import stats
 
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
-from degeneracy.tasks import DelayedDiscrimination, Trials, mean_squared_error
+from degeneracy.tasks import MSE, DelayedDiscrimination, Trials, task_loss
 
 
 def trials_of(task: DelayedDiscrimination, n_trials: int = 2000) -> Trials:
@@ -106,7 +106,7 @@ def test_delay_2x_holds_longer_than_trained_and_leaves_five_steps() -> None:
     assert trials.inputs.shape[2] == 60
     assert set(lengths[:, 2]) == set(range(21, 41))
     assert lengths[:, 4].min() == 5
-    assert mean_squared_error(task.solve(trials.inputs), trials).item() == 0
+    assert task_loss(MSE, task.solve(trials.inputs), trials).item() == 0
     # Where 60 steps are too few for the doubled delay, the trial is as long as it takes to leave 5.
     long_delay = DelayedDiscrimination(delay_max=30).variants()["delay_2x"]
     lengths = periods(long_delay.sample(Streams([0], "data"), 2000))

@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
-from degeneracy.tasks import Lorenz96, closed_loop, lorenz96, mean_squared_error, valid_prediction_time
+from degeneracy.tasks import MSE, Lorenz96, closed_loop, lorenz96, task_loss, valid_prediction_time
 from degeneracy.tasks.lorenz96 import (
     _attractor,
     _reference_runs,
@@ -220,7 +220,7 @@ def test_amplitude_targets_follow_the_equation() -> None:
     task = Lorenz96()
     trials = task.variants()["amplitude"].sample(Streams([0], "data"), 100)
     assert torch.equal(trials.inputs, 1.5 * task.sample(Streams([0], "data"), 100).inputs)
-    assert mean_squared_error(task.solve(trials.inputs), trials).item() == 0
+    assert task_loss(MSE, task.solve(trials.inputs), trials).item() == 0
     assert not torch.allclose(trials.targets[:, :, :-1], trials.inputs[:, :, 1:], atol=0.1)
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
-from degeneracy.tasks import PathIntegration, Trials, mean_squared_error
+from degeneracy.tasks import MSE, PathIntegration, Trials, task_loss
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", [2, 3])
 
@@ -161,7 +161,7 @@ def test_variants_do_what_they_say() -> None:
     variants = task.variants()
     faster = variants["amplitude"].sample(Streams([0], "data"), 500)
     assert 0.55 < faster.inputs[..., 2].max() <= 0.6 + 1e-6
-    assert mean_squared_error(task.solve(faster.inputs), faster).item() < 1e-8  # float32 sums
+    assert task_loss(MSE, task.solve(faster.inputs), faster).item() < 1e-8  # float32 sums
     clean = trials_of(task)
     noisy = variants["input_noise"].sample(Streams([0], "data"), 500)
     assert torch.equal(noisy.targets, clean.targets)

@@ -9,7 +9,7 @@ from scipy import stats
 
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
-from degeneracy.tasks import SineWave, mean_squared_error
+from degeneracy.tasks import MSE, SineWave, task_loss
 
 
 def test_inputs_are_the_100_frequencies_in_raw_hz_and_static() -> None:
@@ -55,7 +55,7 @@ def test_variants_do_what_they_say() -> None:
     faster = variants["amplitude"].sample(Streams([0], "data"), 300)
     assert torch.allclose(faster.inputs, 1.2 * clean.inputs, rtol=1e-6)
     assert faster.inputs.max() > task.input_scale * 30
-    assert mean_squared_error(task.solve(faster.inputs), faster).item() == 0
+    assert task_loss(MSE, task.solve(faster.inputs), faster).item() == 0
     noisy = variants["input_noise"].sample(Streams([0], "data"), 300)
     assert torch.equal(noisy.targets, clean.targets)
     # 30,000 draws: sd of an sd of 0.5 is 0.002; 4 sd.

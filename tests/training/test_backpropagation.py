@@ -6,7 +6,7 @@ import torch
 from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, draw_noise, forward, initial_params
 from degeneracy.networks.cells import CELLS, Cell, LeakyTanhCell, Params, ReluCell, TanhCell
-from degeneracy.tasks import Trials, mean_squared_error
+from degeneracy.tasks import LOSSES, MSE, Loss, Trials, task_loss
 from degeneracy.training.backends.backpropagation import (
     _stacked_autograd,
     _stacked_gradients,
@@ -60,15 +60,19 @@ def strengths_of(n_members: int) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("penalised", [False, True], ids=["plain", "penalised"])
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("name", ONE_GATE)
-def test_hand_written_equals_autograd(name: str, n_members: int, penalised: bool, noisy: bool) -> None:
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_hand_written_equals_autograd(loss: Loss, name: str, n_members: int, penalised: bool, noisy: bool) -> None:
     strengths = strengths_of(n_members) if penalised else {}
     cell = ONE_GATE[name]
     params, trials = some_params(cell.name, n_members), some_trials(n_members)
     noise = noise_of(cell, n_members) if noisy else {}
-    loss, grads = bptt_gradients(cell, params, trials, noise, {}, strengths)
-    expected_loss, expected = autograd_gradients(cell, params, trials, noise, {}, strengths)
+    if loss.decide is not None:
+        trials = trials.replace(targets=trials.targets.softmax(-1))
+    found, missed, grads = bptt_gradients(cell, params, trials, noise, {}, strengths, loss)
+    expected_loss, expected_missed, expected = autograd_gradients(cell, params, trials, noise, {}, strengths, loss)
     assert grads.keys() == params.keys()
-    torch.testing.assert_close(loss, expected_loss, rtol=1e-10, atol=0)
+    torch.testing.assert_close(found, expected_loss, rtol=1e-10, atol=0)
+    assert torch.equal(missed, expected_missed)
     for key, value in expected.items():
         assert grads[key].shape == params[key].shape
         # Relative to the whole gradient: single entries may cancel to near 0.
@@ -80,8 +84,8 @@ def test_the_stacked_forms_that_a_gpu_takes_are_the_same(stacked) -> None:
     for cell in ONE_GATE.values():
         params, trials, noise = some_params(cell.name), some_trials(3), noise_of(cell, 3)
         strengths = strengths_of(3)
-        loss, grads = stacked(cell, params, trials, noise, {}, strengths)
-        expected_loss, expected = autograd_gradients(cell, params, trials, noise, {}, strengths)
+        loss, _, grads = stacked(cell, params, trials, noise, {}, strengths, MSE)
+        expected_loss, _, expected = autograd_gradients(cell, params, trials, noise, {}, strengths)
         torch.testing.assert_close(loss, expected_loss, rtol=1e-10, atol=0)
         for key, value in expected.items():
             assert (grads[key] - value).norm() <= 1e-10 * value.norm(), key
@@ -91,14 +95,14 @@ def test_the_stacked_forms_that_a_gpu_takes_are_the_same(stacked) -> None:
 def test_autograd_equals_finite_differences(cell) -> None:
     cell = cell()
     params, trials, noise = some_params(cell.name), some_trials(3), noise_of(cell, 3)
-    _, grads = autograd_gradients(cell, params, trials, noise, {}, {})
+    _, _, grads = autograd_gradients(cell, params, trials, noise, {}, {})
     direction = {
         name: Streams(range(3), name).normal(value.shape[1:], dtype=torch.float64) for name, value in params.items()
     }
 
     def loss(step: float) -> torch.Tensor:
         moved = {name: value + step * direction[name] for name, value in params.items()}
-        return mean_squared_error(forward(cell, moved, trials.inputs, noise)[1], trials)
+        return task_loss(MSE, forward(cell, moved, trials.inputs, noise)[1], trials)
 
     slope = sum((grads[name] * direction[name]).flatten(1).sum(1) for name in params)
     # Central differences: the error is step^2 = 1e-10 of the third derivative, and rounding 1e-16 / 1e-5 = 1e-11.
@@ -113,7 +117,7 @@ def test_one_step_by_hand() -> None:
     params = {"W_rec": one, "W_in": one, "bias": 0 * one[0], "W_out": 2 * one, "b_out": 0 * one[0]}
     trials = Trials.of(0.5 * one.unsqueeze(0), one.unsqueeze(0))
     for path in PATHS.values():
-        loss, grads = path(TanhCell(), params, trials, {}, {}, {})
+        loss, _, grads = path(TanhCell(), params, trials, {}, {}, {}, MSE)
         assert loss.item() == pytest.approx(0.0057404, abs=1e-7)
         found = {name: value.item() for name, value in grads.items()}
         by_hand = {
@@ -131,8 +135,8 @@ def test_steps_of_weight_zero_do_not_count(path) -> None:
     trials = some_trials(2)
     changed = trials.replace(targets=torch.where(trials.valid.unsqueeze(-1), trials.targets, 1e6))
     params = some_params("tanh", 2)
-    _, grads = path(TanhCell(), params, trials, {}, {}, {})
-    _, same = path(TanhCell(), params, changed, {}, {}, {})
+    _, _, grads = path(TanhCell(), params, trials, {}, {}, {}, MSE)
+    _, _, same = path(TanhCell(), params, changed, {}, {}, {}, MSE)
     for name in params:
         torch.testing.assert_close(same[name], grads[name], rtol=1e-12, atol=0)
 
@@ -140,10 +144,10 @@ def test_steps_of_weight_zero_do_not_count(path) -> None:
 @pytest.mark.parametrize("path", [*PATHS.values(), _stacked_gradients, _stacked_autograd])
 def test_a_members_gradient_is_that_of_its_own_loss(path) -> None:
     params, trials = some_params("tanh"), some_trials(3)
-    _, grads = path(TanhCell(), params, trials, {}, {}, {})
+    _, _, grads = path(TanhCell(), params, trials, {}, {}, {}, MSE)
     poisoned = {name: value.clone() for name, value in params.items()}
     poisoned["W_rec"][1] = float("nan")
-    _, beside = path(TanhCell(), poisoned, trials, {}, {}, {})
+    _, _, beside = path(TanhCell(), poisoned, trials, {}, {}, {}, MSE)
     for name in params:
         assert torch.equal(beside[name][0], grads[name][0]), name
         assert torch.equal(beside[name][2], grads[name][2]), name
@@ -154,7 +158,7 @@ def test_a_members_gradient_is_that_of_its_own_loss(path) -> None:
 def test_parameters_and_trials_are_left_as_they_are(path) -> None:
     params, trials, noise = some_params("relu"), some_trials(3), noise_of(ReluCell(), 3)
     before = [value.clone() for value in (*params.values(), *vars(trials).values(), *noise.values())]
-    path(ReluCell(), params, trials, noise, {}, strengths_of(3))
+    path(ReluCell(), params, trials, noise, {}, strengths_of(3), MSE)
     after = [*params.values(), *vars(trials).values(), *noise.values()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 

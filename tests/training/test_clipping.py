@@ -22,7 +22,7 @@ def test_regularisers_are_clipped_with_the_task(cell: str, path: str) -> None:
     params = initial_params(network, 2, 2, range(2))
     trials = FlipFlop(channels=2, n_steps=7).sample(Streams(range(2), "data"), 6)
     strengths = torch.tensor([3.0, 0.0])
-    _, grads = autograd_gradients(network.build_cell(), params, trials, {}, {}, {})
+    _, _, grads = autograd_gradients(network.build_cell(), params, trials, {}, {}, {})
     clip_norm = 1.5 * flatten({name: grads[name] for name in params}).norm(dim=1).max().item()
     penalised = grads["W_rec"] + 2 * strengths[:, None, None] * params["W_rec"]
     whole = flatten({name: grads[name] for name in params} | {"W_rec": penalised})
@@ -33,7 +33,7 @@ def test_regularisers_are_clipped_with_the_task(cell: str, path: str) -> None:
     adam = Adam().start(flat, Groups.plain(flat.shape[1]))
     costs = Costs(strengths={"l2": strengths})
     update = updates_on(path)(network.build_cell(), path, flat, params, adam, clip_norm, costs)
-    _, found = update(trials, {}, torch.tensor([1e-3, 1e-3]))
+    _, found, _ = update(trials, {}, torch.tensor([1e-3, 1e-3]))
     torch.testing.assert_close(found, norms, rtol=1e-5, atol=0)
     # After one update the first moment is 0.1 of the clipped gradient.
     expected = whole * torch.tensor([clip_norm / norms[0].item(), 1.0]).unsqueeze(1)

@@ -1,15 +1,17 @@
 """The compiled path: products against numpy, gradients against autograd in float64, updates against torch."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, draw_noise, initial_params
 from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, ReluCell, TanhCell
-from degeneracy.tasks import FlipFlop, Trials
+from degeneracy.tasks import LOSSES, FlipFlop, Loss, Trials
 from degeneracy.training import Training, train_stack
 from degeneracy.training.backends.tiles import LEAST_ROWS, WIDTH, product
 from degeneracy.training.costs import Costs
@@ -19,6 +21,7 @@ from degeneracy.training.updates import (
     CompiledUpdates,
     Updates,
     autograd_gradients,
+    checked_path,
     compiled_gradients,
     path_for,
 )
@@ -96,9 +99,9 @@ def test_gradients_are_those_of_autograd_in_float64(
     trials = some_trials(2, n_trials, n_steps, n_in, n_out)
     trials = trials.replace(valid=shortened(trials.valid))
     noise = draw_noise(network, Streams(range(2), "noise"), (n_trials, n_steps), n_in)
-    loss, grads = compiled_gradients(cell, params, trials, noise, {}, strengths)
+    loss, _, grads = compiled_gradients(cell, params, trials, noise, {}, strengths)
     floats = {key: x.double() for key, x in vars(trials).items() if x.is_floating_point()}
-    exact_loss, exact = autograd_gradients(
+    exact_loss, _, exact = autograd_gradients(
         cell,
         {key: value.double() for key, value in params.items()},
         trials.replace(**floats),
@@ -110,6 +113,43 @@ def test_gradients_are_those_of_autograd_in_float64(
     for key, value in exact.items():
         # float32 throughout, 1.1e-6 measured at 100 steps; a dropped term of any kind is above 1e-3.
         assert (grads[key] - value).norm() <= 1e-5 * value.norm() + 1e-7, key
+
+
+@pytest.mark.parametrize("per_output", [False, True], ids=["steps", "outputs"])
+@pytest.mark.parametrize("sizes", [(17, 9, 6, 2, 5), (8, 4, 3, 1, 1)], ids=str)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("name", CELLS)
+def test_gradients_of_every_loss_are_those_of_autograd(
+    name: str, loss: Loss, sizes: tuple[int, ...], per_output: bool
+) -> None:
+    cell, (n, n_trials, n_steps, n_in, n_out) = CELLS[name], sizes
+    network = Network(hidden_size=n, cell=cell.name, cell_options=dict(cell))
+    params = initial_params(network, n_in, n_out, range(2))
+    params["b_out"] += 20 * torch.randn(params["b_out"].shape, generator=torch.Generator().manual_seed(0))
+    trials = some_trials(2, n_trials, n_steps, n_in, n_out)
+    targets = trials.targets.softmax(-1) if loss.step == "sum" else (trials.targets > 0).float()
+    targets = trials.targets if loss.decide is None else targets
+    trials = trials.replace(targets=targets)
+    if per_output:
+        weights = trials.loss_weights.unsqueeze(-1) * torch.arange(1.0, n_out + 1)
+        trials = trials.replace(loss_weights=weights, scored=weights > 0.5)
+    found, missed, grads = compiled_gradients(cell, params, trials, {}, {}, {}, loss)
+    floats = {key: x.double() for key, x in vars(trials).items() if x.is_floating_point()}
+    exact_params = {key: value.double() for key, value in params.items()}
+    exact_loss, expected, exact = autograd_gradients(cell, exact_params, trials.replace(**floats), {}, {}, {}, loss)
+    # As above: float32 throughout, here with logits of up to 50, whose differences round by 4e-6.
+    torch.testing.assert_close(found.double(), exact_loss, rtol=1e-5, atol=1e-6)
+    assert torch.equal(missed, expected)
+    assert missed.shape == (2, 0 if loss.decide is None else n_trials)
+    for key, value in exact.items():
+        assert (grads[key] - value).norm() <= 2e-5 * value.norm() + 1e-7, key
+
+
+def test_an_own_loss_is_not_compiled() -> None:
+    own = replace(LOSSES["mse"], name="mine", kernel=None)
+    assert path_for(TanhCell(), loss=own) == "bptt"
+    with pytest.raises(UserError, match=r"^path 'compiled' does not serve cell 'tanh' under the loss 'mine' on device"):
+        checked_path("compiled", TanhCell(), "cpu", (), own)
 
 
 @pytest.mark.parametrize("clip_norm", [1e-3, 1e3], ids=["clipped", "free"])
@@ -125,8 +165,8 @@ def test_updates_are_those_of_torch(cell: str, clip_norm: float) -> None:
         found = [update(some_trials(2, trials, 7, 3, 2), {}, rates) for trials in (8, 8, 11)]  # the last is larger
         done[path] = (
             flat,
-            torch.stack([loss for loss, _ in found]),
-            torch.stack([norm for _, norm in found]),
+            torch.stack([loss for loss, _, _ in found]),
+            torch.stack([norm for _, norm, _ in found]),
         )
     for ours, reference in zip(done["compiled"], done["autograd"], strict=True):
         # Adam divides by the gradient's size: entries near 0 are moved by their rounding, up to 1e-5 of a rate 1e-2.
@@ -148,7 +188,7 @@ def test_a_diverged_member_leaves_its_neighbours_bits_alone(name: str, noisy: bo
         adam = Adam().start(flat, Groups.plain(flat.shape[1]))
         update = CompiledUpdates(cell, "compiled", flat, given, adam, 1.0, Costs())
         for _ in range(3):
-            loss, norm = update(trials, noise, torch.full((3,), 1e-2))
+            loss, norm, _ = update(trials, noise, torch.full((3,), 1e-2))
         results.append((flat, loss, norm))
     (flat, loss, norm), (beside, loss_beside, norm_beside) = results
     for k in (0, 2):

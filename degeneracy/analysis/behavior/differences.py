@@ -88,7 +88,7 @@ def output_distances(outputs: ArrayLike, mask: ArrayLike) -> Array:
 
     Args:
         outputs: (member, trial, time, out), of all members on the same trials.
-        mask: (trial, time), the scored steps.
+        mask: (trial, time), the scored steps, or (trial, time, out), the scored outputs.
 
     Returns:
         (member, member), in the output's unit; 0 means the same output at every scored step.
@@ -108,7 +108,7 @@ def output_floor(outputs: ArrayLike, repeated: ArrayLike, mask: ArrayLike) -> Ar
 
     Args:
         outputs, repeated: (member, trial, time, out), two draws on the same trials.
-        mask: (trial, time), the scored steps.
+        mask: (trial, time), the scored steps, or (trial, time, out), the scored outputs.
 
     Returns:
         In the output's unit; 0 for networks without noise: then equal outputs are at distance 0, and the
@@ -153,10 +153,10 @@ def _checked(errors: ArrayLike) -> Array:
 
 
 def _scored(outputs: ArrayLike, mask: ArrayLike) -> Array:
-    """The outputs on scored steps, (member, scored step x out)."""
+    """The outputs that are scored, (member, scored output)."""
     values = real_array(outputs, "outputs", ("member", "trial", "time", "out"))
-    scored = real_array(mask, "mask", ("trial", "time")) != 0
-    if values.ndim != 4 or scored.shape != values.shape[1:3]:
+    scored = real_array(mask, "mask", ("trial", "time", "out")[: np.ndim(mask)]) != 0
+    if values.ndim != 4 or scored.shape not in (values.shape[1:3], values.shape[1:]):
         raise UserError(
             f"outputs {values.shape} and mask {scored.shape}: (member, trial, time, out) and (trial, time) are needed"
         )

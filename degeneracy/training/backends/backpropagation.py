@@ -16,13 +16,16 @@ from torch import Tensor
 
 from degeneracy.networks import forward, input_drive
 from degeneracy.networks.cells import Cell, LeakyTanhCell, Params, ReluCell, TanhCell
-from degeneracy.tasks import Trials, mean_squared_error
+from degeneracy.tasks import MSE, Loss, Trials, task_loss, task_slope
+from degeneracy.tasks.losses import missed_steps
 from degeneracy.training.regularisers import Strengths, states_gradient, states_penalty
 
-Gradients = tuple[Tensor, Params]  # the loss of each member (member,), and its gradient by parameter
+# The loss of each member (member,), the number of scored steps that each trial decides wrongly (member, trial; no
+# trials where outputs are no decisions), and the gradient by parameter.
+Gradients = tuple[Tensor, Tensor, Params]
 Buffers = dict[str, Tensor]  # arrays kept from one update to the next, filled at the first
-# The last: strengths (member,) of regularisers on states, by name.
-Path = Callable[[Cell, Params, Trials, Mapping[str, Tensor], Buffers, Strengths], Gradients]
+# The last two: strengths (member,) of regularisers on states, by name, and what outputs cost.
+Path = Callable[[Cell, Params, Trials, Mapping[str, Tensor], Buffers, Strengths, Loss], Gradients]
 
 
 def autograd_gradients(
@@ -32,9 +35,10 @@ def autograd_gradients(
     noise: Mapping[str, Tensor],
     buffers: Buffers,
     strengths: Strengths,
+    loss: Loss = MSE,
 ) -> Gradients:
     """Loss and gradients by automatic differentiation: any cell, the reference for every other path."""
-    return _each_member(_stacked_autograd, cell, params, trials, noise, buffers, strengths)
+    return _each_member(_stacked_autograd, cell, params, trials, noise, buffers, strengths, loss)
 
 
 def bptt_gradients(
@@ -44,9 +48,10 @@ def bptt_gradients(
     noise: Mapping[str, Tensor],
     buffers: Buffers,
     strengths: Strengths,
+    loss: Loss = MSE,
 ) -> Gradients:
     """Loss and gradients by the hand-written backward through time; one-gate cells only."""
-    return _each_member(_stacked_gradients, cell, params, trials, noise, buffers, strengths)
+    return _each_member(_stacked_gradients, cell, params, trials, noise, buffers, strengths, loss)
 
 
 def _each_member(
@@ -57,6 +62,7 @@ def _each_member(
     noise: Mapping[str, Tensor],
     buffers: Buffers,
     strengths: Strengths,
+    loss: Loss,
 ) -> Gradients:
     """All members in one pass on a GPU; member after member on a CPU.
 
@@ -64,20 +70,22 @@ def _each_member(
     members), so on a CPU a member would otherwise not be the same bits in any company.
     """
     if trials.inputs.is_cuda or trials.inputs.shape[0] == 1:
-        return stacked(cell, params, trials, noise, buffers, strengths)
-    losses, grads = [], []
+        return stacked(cell, params, trials, noise, buffers, strengths, loss)
+    losses, missed, grads = [], [], []
     for k in range(trials.inputs.shape[0]):
-        loss, grad = stacked(
+        cost, misses, grad = stacked(
             cell,
             {name: value[k : k + 1] for name, value in params.items()},
             Trials(**{name: value[k : k + 1] for name, value in vars(trials).items()}),
             {name: value[k : k + 1] for name, value in noise.items()},
             buffers,
             {name: value[k : k + 1] for name, value in strengths.items()},
+            loss,
         )
-        losses.append(loss)
+        losses.append(cost)
+        missed.append(misses)
         grads.append(grad)
-    return torch.cat(losses), {name: torch.cat([grad[name] for grad in grads]) for name in params}
+    return torch.cat(losses), torch.cat(missed), {name: torch.cat([grad[name] for grad in grads]) for name in params}
 
 
 def _stacked_autograd(
@@ -87,17 +95,26 @@ def _stacked_autograd(
     noise: Mapping[str, Tensor],
     buffers: Buffers,
     strengths: Strengths,
+    loss: Loss,
 ) -> Gradients:
     """Losses are summed over members, so that each member's gradient is that of its own loss alone."""
     del buffers
     leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
     with torch.enable_grad():
         states, outputs = forward(cell, leaves, trials.inputs, noise)
-        loss = mean_squared_error(outputs, trials)
-        cost = loss + states_penalty(strengths, cell.hidden(states), trials.valid)
+        of_task = task_loss(loss, outputs, trials)
+        cost = of_task + states_penalty(strengths, cell.hidden(states), trials.valid)
         # A user's own cell need not use all of its parameters; those have gradient 0.
         grads = torch.autograd.grad(cost.sum(), list(leaves.values()), materialize_grads=True)
-    return loss.detach(), dict(zip(leaves, grads, strict=True))
+    missed = missed_counts(loss, outputs.detach(), trials)
+    return of_task.detach(), missed, dict(zip(leaves, grads, strict=True))
+
+
+def missed_counts(loss: Loss, outputs: Tensor, trials: Trials) -> Tensor:
+    """How many scored steps of each trial are decided wrongly: (member, trial), no trials without decisions."""
+    if loss.decide is None:
+        return outputs.new_empty(len(outputs), 0)
+    return missed_steps(loss, outputs, trials).sum(2)
 
 
 @torch.no_grad()
@@ -108,6 +125,7 @@ def _stacked_gradients(
     noise: Mapping[str, Tensor],
     buffers: Buffers,
     strengths: Strengths,
+    loss: Loss,
 ) -> Gradients:
     """Loss and gradients of all members in one pass of batched products."""
     inputs = trials.inputs + noise["input"] if "input" in noise else trials.inputs
@@ -121,32 +139,31 @@ def _stacked_gradients(
     active_TMBN = run(cell, params["W_rec"], rates, buffers)
 
     rates_MRN = _rows(rates[1:])
-    error_MRO = torch.baddbmm(params["b_out"].unsqueeze(1), rates_MRN, params["W_out"].mT)
-    error_MRO -= _rows(trials.targets.permute(2, 0, 1, 3))
-    weights_MR1 = _rows(trials.loss_weights.permute(2, 0, 1).unsqueeze(-1))
-    scale = 1 / (weights_MR1.sum((1, 2), keepdim=True) * error_MRO.shape[-1])
-    weighted_MRO = error_MRO * (weights_MR1 * scale)
-    loss = (weighted_MRO * error_MRO).sum((1, 2))
-
-    weighted_MRO *= 2
+    outputs_MRO = torch.baddbmm(params["b_out"].unsqueeze(1), rates_MRN, params["W_out"].mT)
+    outputs = outputs_MRO.unflatten(1, (n_steps, -1)).transpose(1, 2)
+    slope_MRO = _rows(task_slope(loss, outputs, trials).permute(2, 0, 1, 3))
     grad = _buffer(buffers, "grad", (n_steps, n_members, n_trials, n), inputs)
     if n_members == 1:
-        torch.mm(weighted_MRO[0], params["W_out"][0], out=grad.view(-1, n))
+        torch.mm(slope_MRO[0], params["W_out"][0], out=grad.view(-1, n))
     else:
-        grad.copy_(torch.bmm(weighted_MRO, params["W_out"]).unflatten(1, (n_steps, -1)).transpose(0, 1))
+        grad.copy_(torch.bmm(slope_MRO, params["W_out"]).unflatten(1, (n_steps, -1)).transpose(0, 1))
     if strengths:
         costs = states_gradient(strengths, rates[1:].permute(1, 2, 0, 3), trials.valid)
         grad += costs.permute(2, 0, 1, 3)
     run_back(cell, params["W_rec"], grad, active_TMBN)
     grad_MRN = _rows(grad)
-    return loss, {
-        "W_rec": torch.bmm(grad_MRN.mT, _rows(rates[:-1])),
-        # (x^T Z)^T: the transposed product runs several times faster for a narrow x.
-        "W_in": torch.bmm(inputs_MRI.mT, grad_MRN).mT,
-        "bias": grad_MRN.sum(1),
-        "W_out": torch.bmm(weighted_MRO.mT, rates_MRN),
-        "b_out": weighted_MRO.sum(1),
-    }
+    return (
+        task_loss(loss, outputs, trials),
+        missed_counts(loss, outputs, trials),
+        {
+            "W_rec": torch.bmm(grad_MRN.mT, _rows(rates[:-1])),
+            # (x^T Z)^T: the transposed product runs several times faster for a narrow x.
+            "W_in": torch.bmm(inputs_MRI.mT, grad_MRN).mT,
+            "bias": grad_MRN.sum(1),
+            "W_out": torch.bmm(slope_MRO.mT, rates_MRN),
+            "b_out": slope_MRO.sum(1),
+        },
+    )
 
 
 def _buffer(buffers: Buffers, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:

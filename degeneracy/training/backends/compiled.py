@@ -13,6 +13,7 @@ import numpy as np
 
 from degeneracy.core.compiling import compiled
 from degeneracy.training.backends.compiled_parts import (
+    CROSS_ENTROPY,
     FUSED,
     ONE,
     ZERO,
@@ -24,6 +25,7 @@ from degeneracy.training.backends.compiled_parts import (
     padded,
     penalise,
     read_out,
+    read_out_logits,
     tanh,
 )
 from degeneracy.training.backends.tiles import LEAST_ROWS, WIDTH, product
@@ -194,7 +196,7 @@ def _through_units(kind, alpha, current, grads, seen, active, carried, n):  # ty
 
 @compiled(**FUSED)
 def gradients(  # type: ignore[no-untyped-def]
-    kind, alpha, current, params, inputs, targets, loss_weights, noise, valid, costs, work, grads
+    kind, alpha, current, params, inputs, targets, loss_weights, noise, decided, valid, costs, work, grads
 ):
     """Loss and flat gradient of one member.
 
@@ -205,8 +207,10 @@ def gradients(  # type: ignore[no-untyped-def]
         params: (parameter,), in the order of `flatten`.
         inputs: (B, T, I), their noise included.
         targets: (B, T, O).
-        loss_weights: (B, T).
+        loss_weights: (B, T, 1) of steps, or (B, T, O) of outputs.
         noise: (B, T, N) noise of the units, or (B, 0, N).
+        decided: None for the squared error, else as of `read_out_logits`. Which of the two it is, is known where the
+            function is compiled: the other's readout is then left out.
         valid: (B, T), 1 at steps of the trial, or (B, 0) without regularisers on states.
         costs: theirs, as of `penalise`.
         work: what `workspace` made.
@@ -220,7 +224,10 @@ def gradients(  # type: ignore[no-untyped-def]
     load_inputs(states, inputs, pad)
     _forward(kind, alpha, current, states, active, carried, by_source, noise, n_in)
 
-    scale = loss_scale(loss_weights, n_out)
+    if decided is None:
+        scale = loss_scale(loss_weights, n_out, False)
+    else:
+        scale = loss_scale(loss_weights, n_out, decided[0] == CROSS_ENTROPY)
     bias_out = params[len(params) - n_out :]
     bias_grad = np.zeros(n_out)
     by_source_grad[:] = ZERO
@@ -231,7 +238,14 @@ def gradients(  # type: ignore[no-untyped-def]
     for step in range(n_steps):
         t = n_steps - 1 - step
         later, here = step % 2 * rows * wide, (step + 1) % 2 * rows * wide
-        loss += read_out(states[t + 1], back, pad, bias_out, targets, loss_weights, t, scale, pair[step % 2], bias_grad)
+        if decided is None:
+            loss += read_out(
+                states[t + 1], back, pad, bias_out, targets, loss_weights, t, scale, pair[step % 2], bias_grad
+            )
+        else:
+            loss += read_out_logits(
+                states[t + 1], back, pad, bias_out, targets, loss_weights, t, scale, pair[step % 2], bias_grad, decided
+            )
         seen, before = (t + 1) * rows * row, t * rows * row
         product(
             out_grad.reshape(-1), 0, pad, both, later + pad, 1, wide, flat, seen, row, len(out_grad), pad, rows, True

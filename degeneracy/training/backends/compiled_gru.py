@@ -9,7 +9,9 @@ import numpy as np
 
 from degeneracy.core.compiling import compiled
 from degeneracy.training.backends.compiled_parts import (
+    CROSS_ENTROPY,
     FUSED,
+    HALF,
     ONE,
     ZERO,
     Floats,
@@ -19,11 +21,10 @@ from degeneracy.training.backends.compiled_parts import (
     loss_scale,
     padded,
     read_out,
+    read_out_logits,
     tanh,
 )
 from degeneracy.training.backends.tiles import LEAST_ROWS, WIDTH, product
-
-_HALF = np.float32(0.5)
 
 
 def workspace(sizes: Sizes) -> tuple[Floats, ...]:
@@ -108,7 +109,7 @@ def _step(gates, before, after, n):  # type: ignore[no-untyped-def]
     for b in range(len(gates)):
         both = gates[b, : 2 * n]
         for j in range(len(both)):
-            both[j] = _HALF + _HALF * tanh(_HALF * both[j])
+            both[j] = HALF + HALF * tanh(HALF * both[j])
         reset, update = gates[b, :n], gates[b, n : 2 * n]
         recurrent, candidate = gates[b, 2 * n : 3 * n], gates[b, 3 * n :]
         for j in range(n):
@@ -167,7 +168,7 @@ def _forward(states, gates, by_source, noise, n_in):  # type: ignore[no-untyped-
 
 
 @compiled(**FUSED)
-def gradients(params, inputs, targets, loss_weights, noise, work, grads):  # type: ignore[no-untyped-def]
+def gradients(params, inputs, targets, loss_weights, noise, decided, work, grads):  # type: ignore[no-untyped-def]
     """Loss and flat gradient of one member; arguments as of `compiled.gradients`."""
     states, gates, state_grad, pair, by_source, by_source_grad, by_drive_grad, back, out_grad = work
     _, n_steps, n_in = inputs.shape
@@ -177,7 +178,10 @@ def gradients(params, inputs, targets, loss_weights, noise, work, grads):  # typ
     load_inputs(states, inputs, pad)
     _forward(states, gates, by_source, noise, n_in)
 
-    scale = loss_scale(loss_weights, n_out)
+    if decided is None:
+        scale = loss_scale(loss_weights, n_out, False)
+    else:
+        scale = loss_scale(loss_weights, n_out, decided[0] == CROSS_ENTROPY)
     bias_out = params[len(params) - n_out :]
     bias_grad = np.zeros(n_out)
     for array in (by_source_grad, by_drive_grad, out_grad, state_grad):
@@ -187,9 +191,15 @@ def gradients(params, inputs, targets, loss_weights, noise, work, grads):  # typ
     for step in range(n_steps):
         t = n_steps - 1 - step
         later, here = step % 2 * rows * wide, (step + 1) % 2 * rows * wide
-        loss += read_out(
-            states[t + 1], back, three, bias_out, targets, loss_weights, t, scale, pair[step % 2], bias_grad
-        )
+        if decided is None:
+            loss += read_out(
+                states[t + 1], back, three, bias_out, targets, loss_weights, t, scale, pair[step % 2], bias_grad
+            )
+        else:
+            loss += read_out_logits(
+                states[t + 1], back, three, bias_out, targets, loss_weights, t, scale, pair[step % 2], bias_grad,
+                decided,
+            )  # fmt: skip
         seen, before = (t + 1) * rows * row, t * rows * row
         product(
             out_grad.reshape(-1), 0, pad, both, later + three, 1, wide, flat, seen, row, len(out_grad), pad, rows,

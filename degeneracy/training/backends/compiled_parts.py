@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from degeneracy.core.compiling import compiled
+from degeneracy.tasks import LOSSES
 from degeneracy.training.backends.tiles import ROWS, WIDTH
 
 Floats = NDArray[np.float32]
 
 ONE, ZERO = np.float32(1), np.float32(0)
-TWO = np.float32(2)
+TWO, HALF = np.float32(2), np.float32(0.5)
+CROSS_ENTROPY = LOSSES["cross_entropy"].kernel
 # tanh x = x P(x^2) / Q(x^2), fitted by reweighted least squares to |x| <= 7.9, beyond which tanh is 1 in float32.
 # Relative error of the fit 6e-9; of its float32 evaluation 3e-7 (a few roundings).
 _LIMIT = np.float32(7.9)
@@ -84,32 +86,99 @@ def load_inputs(states, inputs, at):  # type: ignore[no-untyped-def]
 
 
 @compiled(**FUSED)
-def loss_scale(loss_weights, n_out):  # type: ignore[no-untyped-def]
-    """What a weighted squared error counts in the mean: 1 / (sum of the weights (B, T) times the outputs)."""
+def loss_scale(loss_weights, n_out, summed):  # type: ignore[no-untyped-def]
+    """What the weighted cost of one output counts in the mean over the steps.
+
+    Args:
+        loss_weights: (B, T, 1) of steps, or (B, T, O) of outputs.
+        n_out: number of outputs.
+        summed: a step's cost is the sum over its outputs, not their mean.
+    """
     total = 0.0
     for b in range(loss_weights.shape[0]):
         for t in range(loss_weights.shape[1]):
-            total += loss_weights[b, t]
-    return np.float32(1 / (total * n_out))
+            for o in range(loss_weights.shape[2]):
+                total += loss_weights[b, t, o]
+    if not summed:
+        total *= n_out
+    return np.float32(loss_weights.shape[2] / total)
 
 
 @compiled(**SUMMED)
 def read_out(states, back, at, bias_out, targets, weights, t, scale, errors, bias_grad):  # type: ignore[no-untyped-def]
-    """Write step t's d loss / d output from column `at` of `errors`, add it to `bias_grad`; returns its loss."""
-    pad, n_out = back.shape[1], targets.shape[2]
+    """Write step t's d loss / d output from column `at` of `errors`, add it to `bias_grad`; returns its loss.
+
+    The loss is the squared error.
+    """
+    pad, n_out, per_output = back.shape[1], targets.shape[2], weights.shape[2] > 1
     loss = 0.0
     for b in range(len(targets)):
-        state, weight = states[b, :pad], weights[b, t] * scale
+        state, weight = states[b, :pad], weights[b, t, 0] * scale
         for o in range(n_out):
             row = back[at + o]
             out = ZERO
             for j in range(len(state)):
                 out += state[j] * row[j]
             error = out + bias_out[o] - targets[b, t, o]
+            if per_output:
+                weight = weights[b, t, o] * scale
             back_error = TWO * weight * error
             errors[b, at + o] = back_error
             bias_grad[o] += back_error
             loss += np.float64(weight * error) * np.float64(error)
+    return loss
+
+
+@compiled(**SUMMED)
+def read_out_logits(  # type: ignore[no-untyped-def]
+    states, back, at, bias_out, targets, weights, t, scale, errors, bias_grad, decided
+):
+    """As `read_out`, of outputs that are logits.
+
+    `decided` is the loss's case, the scored steps (B, T, 1) or outputs (B, T, O), and the number of scored steps that
+    each trial decides wrongly (B,), which is added to.
+    """
+    kind, scored, missed = decided
+    pad, n_out = back.shape[1], targets.shape[2]
+    last_weight, last_scored = weights.shape[2] - 1, scored.shape[2] - 1
+    loss = 0.0
+    for b in range(len(targets)):
+        state, logits = states[b, :pad], errors[b, at : at + n_out]
+        largest, called_for = 0, 0
+        for o in range(n_out):
+            row = back[at + o]
+            out = ZERO
+            for j in range(len(state)):
+                out += state[j] * row[j]
+            logits[o] = out + bias_out[o]
+            largest = o if logits[o] > logits[largest] else largest
+            called_for = o if targets[b, t, o] > targets[b, t, called_for] else called_for
+        exponentials, weighted_targets = ZERO, ZERO
+        if kind == CROSS_ENTROPY:
+            top = logits[largest]
+            for o in range(n_out):
+                logits[o] -= top
+                exponentials += np.exp(logits[o])
+                weighted_targets += targets[b, t, o] * (weights[b, t, min(o, last_weight)] * scale)
+        log_sum = np.log(exponentials)
+        missing = False
+        for o in range(n_out):
+            logit, target, weight = logits[o], targets[b, t, o], weights[b, t, min(o, last_weight)] * scale
+            if kind == CROSS_ENTROPY:
+                cost = target * (log_sum - logit)
+                slope = np.exp(logit) / exponentials * weighted_targets - target * weight
+                differs = (o == largest) != (o == called_for)
+            else:
+                small = np.exp(-abs(logit))  # e^-|y|, which never overflows
+                chance = (ONE if logit >= ZERO else small) / (ONE + small)
+                cost = max(logit, ZERO) - logit * target + np.log1p(small)
+                slope = (chance - target) * weight
+                differs = (logit > ZERO) != (target > HALF)
+            missing |= differs and scored[b, t, min(o, last_scored)]
+            logits[o] = slope
+            bias_grad[o] += slope
+            loss += np.float64(weight) * np.float64(cost)
+        missed[b] += missing
     return loss
 
 
