@@ -17,6 +17,7 @@ from stored import member_records
 from synthetic import study
 
 import degeneracy
+from degeneracy import UserError
 from degeneracy.analysis import MEASURES
 from degeneracy.cli import main
 from degeneracy.cli.parser import parse_setting
@@ -246,6 +247,25 @@ def test_repair(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixtur
     assert main([*command, "--repair"]) == 0
     assert f"set {pack} aside as members-0001.pack.damaged-1: its member 2" in capsys.readouterr().err
     assert Path("runs/tiny/degeneracy.csv").read_bytes() == table
+
+
+@pytest.mark.parametrize(
+    "command", ["run tiny.toml", "tune tiny.toml --knob k --measure m --target 1 --low 1 --high 2"]
+)
+@pytest.mark.parametrize("repair", [True, False])
+def test_every_command_that_repairs_is_told_to(
+    repair: bool, command: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    def called(*_: Any, **given: Any) -> None:
+        told.append(given["repair"])
+        raise UserError("enough")
+
+    for module in ("runs.running.run_study", "tuning.tune.tune"):
+        monkeypatch.setattr(f"degeneracy.{module}", called)
+    assert main([*command.split(), *(["--repair"] if repair else [])]) == 2
+    assert told == [repair]
 
 
 def test_measure_a_run_again(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -364,6 +364,31 @@ def test_a_study_of_another_run_is_named(out: Path, alone: Path, tmp_path: Path)
     assert_same_results(out, alone)
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_an_altered_table_is_refused_before_anything_is_trained(
+    name: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (out / name).write_text("mine", encoding="utf-8")
+    monkeypatch.setattr(running, "train_members", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(DamagedFile, match=rf"{name}: it is not what degeneracy has written"):
+        run(out, seeds=[0, 1, 2, 3])
+
+
+def test_a_lost_study_gets_the_identity_that_its_results_name(out: Path, alone: Path) -> None:
+    identity = read_json(out / "study.json")["run"]
+    (out / "study.json").unlink()
+    run(out, repair=True)
+    assert read_json(out / "study.json")["run"] == identity == read_json(out / "results.json")["run"]
+    assert_same_results(out, alone)
+    text("study.json", "")(out)
+    run(out, repair=True)
+    assert read_json(out / "study.json")["run"] == identity
+    for name in ("study.json", "results.json"):
+        (out / name).unlink()
+    run(out, repair=True)
+    assert read_json(out / "study.json")["run"] not in ("", identity), "nothing names it any more"
+
+
 def test_an_altered_table_is_not_overwritten(out: Path) -> None:
     """It may hold what somebody has written into it."""
     file = out / "degeneracy.csv"

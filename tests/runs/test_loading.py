@@ -1,6 +1,8 @@
 """Runs of a folder, found by name and scale."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,10 @@ import pytest
 import degeneracy as dg
 from degeneracy.analysis import Estimate, Finding, Measured
 from degeneracy.core.errors import UserError
+from degeneracy.runs.loading import remeasured
 from degeneracy.runs.measured_records import load_measured, measured_pack, save_measured
+from degeneracy.runs.results_file import STUDY as STUDY_FILE
+from degeneracy.runs.run_directory import RunDirectory
 from degeneracy.studies.conditions import Place
 
 STUDY = {
@@ -48,6 +53,38 @@ def test_what_is_not_there_is_said(folder: Path) -> None:
             dg.load_runs(*given)
     with pytest.raises(UserError, match="at scale laptop"):
         dg.load_runs(folder, scale="laptop")
+
+
+def test_results_of_another_study_in_the_same_folder_are_not_loaded(folder: Path, tmp_path: Path) -> None:
+    """study.json is of a study with more seeds that was begun, and results.json of the one before."""
+    out = shutil.copytree(folder / "one", tmp_path / "run")
+    dg.load_run(out)
+    index = STUDY_FILE.read(out)
+    STUDY_FILE.write(out, index | {"study": index["study"] | {"probe": {**index["study"]["probe"], "n_trials": 5}}})
+    with pytest.raises(UserError, match=r"the run is not finished \(its results are not written\); start it again"):
+        dg.load_run(out)
+
+
+def test_claims_about_factors_are_kept_where_others_go_with_their_measures(tmp_path: Path) -> None:
+    claims = {
+        "factors": ["task.channels"],
+        "learning": {"measure": "weight_change"},
+        "dynamics": {"measure": "procrustes"},
+    }
+    fields: dict[str, Any] = {**STUDY, "measures": ["weight_change", "procrustes"], "claims": claims}
+    plan = dg.Study(name="claims", vary={"task.channels": [1, 2]}, **fields)
+    dg.run_study(plan, out=tmp_path / "run", jobs=1, progress=False)
+    again = remeasured(tmp_path / "run", ["weight_change"]).model_dump(mode="json")["claims"]
+    whole = plan.model_dump(mode="json")["claims"]
+    assert again == {"factors": whole["factors"], "learning": whole["learning"]}
+    assert again["factors"]
+
+
+def test_a_run_of_which_nothing_is_trained_is_not_measured_again(tmp_path: Path) -> None:
+    out, plan = tmp_path / "run", dg.Study(name="one", **STUDY)
+    RunDirectory.open(out, plan.model_dump(mode="json"), plan.conditions())
+    with pytest.raises(UserError, match="2 of 2 networks are not trained"):
+        remeasured(out, ["procrustes"])
 
 
 def test_what_a_measure_found_comes_back(tmp_path: Path) -> None:

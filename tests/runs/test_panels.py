@@ -122,3 +122,16 @@ def test_a_run_without_checkpoints_is_refused(tmp_path: Path) -> None:
     dg.run_study(plan, out=tmp_path / "run", jobs=1, progress=False)
     with pytest.raises(UserError, match="kept at no fraction of training"):
         dg.during_training(tmp_path / "run", progress=False)
+
+
+def test_a_table_that_somebody_has_altered_is_not_replaced(run: Path) -> None:
+    dg.during_training(run, ["weight_change"], jobs=1, progress=False)
+    table = run / "during_training.csv"
+    dg.during_training(run, ["signed_pif"], jobs=1, progress=False)  # its own is
+    table.write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"during_training.csv: it is not what degeneracy has written; move it away"):
+        dg.during_training(run, ["weight_change"], jobs=1, progress=False)
+    assert table.read_bytes() == b"mine"
+    table.unlink()
+    dg.during_training(run, ["weight_change"], jobs=1, progress=False)
+    assert table.exists()

@@ -449,3 +449,45 @@ def test_a_damaged_evaluation_is_named_and_repaired(
     tuned(out, target=0.1, repair=True)
     assert [seed for _, seed in trained] == [3]
     assert (out / "tuning.csv").read_bytes() == (alone / "tuning.csv").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["tuning.csv", "tuning.png"])
+def test_what_somebody_has_written_into_table_or_curve_is_never_replaced(
+    name: str, tmp_path: Path, alone: Path, trained: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shutil.copytree(alone, tmp_path / "out")
+    (out / name).write_bytes(b"mine")
+    before = mistakes.snapshot(out)
+    with pytest.raises(DamagedFile, match=rf"{name}: it is not what degeneracy has written; .* --repair"):
+        tuned(out, target=0.02)
+    assert trained == [], "refused before anything is trained"
+    assert mistakes.snapshot(out) == before
+    tuned(out, target=0.1, repair=True)
+    assert (out / f"{name}.damaged-1").read_bytes() == b"mine"
+    assert (out / "tuning.csv").read_bytes() == (alone / "tuning.csv").read_bytes()
+    assert (out / "tuning.png").read_bytes().startswith(b"\x89PNG")
+    # While the search goes on.
+    real = tuning.run_study
+
+    def slow(*args: Any, **given: Any) -> Any:
+        (out / name).write_bytes(b"mine")
+        return real(*args, **given)
+
+    monkeypatch.setattr(tuning, "run_study", slow)
+    with pytest.raises(DamagedFile, match=rf"{name}: it is not what degeneracy has written"):
+        tuned(out, target=0.1)
+    assert (out / name).read_bytes() == b"mine"
+
+
+def test_where_tuning_json_is_lost_its_evaluations_are_taken_over_by_repair_alone(
+    tmp_path: Path, alone: Path, trained: list[tuple[float, int]]
+) -> None:
+    out = shutil.copytree(alone, tmp_path / "out")
+    (out / "tuning.json").rename(out / "tuning.json.damaged-1")
+    before = mistakes.snapshot(out)
+    with pytest.raises(UserError, match=r"holds something else \(it has no tuning.json\)"):
+        tuned(out, target=0.1)
+    assert mistakes.snapshot(out) == before
+    tuned(out, target=0.1, repair=True)
+    assert trained == []
+    assert (out / "tuning.csv").read_bytes() == (alone / "tuning.csv").read_bytes()
