@@ -68,16 +68,16 @@ def test_results_of_another_study_in_the_same_folder_are_not_loaded(folder: Path
 def test_claims_about_factors_are_kept_where_others_go_with_their_measures(tmp_path: Path) -> None:
     claims = {
         "factors": ["task.channels"],
-        "learning": {"measure": "weight_change"},
+        "weights": {"measure": "effective_rank"},
         "dynamics": {"measure": "procrustes"},
     }
-    fields: dict[str, Any] = {**STUDY, "measures": ["weight_change", "procrustes"], "claims": claims}
+    fields: dict[str, Any] = {**STUDY, "measures": ["effective_rank", "procrustes"], "claims": claims}
     plan = dg.Study(name="claims", vary={"task.channels": [1, 2]}, **fields)
     dg.run_study(plan, out=tmp_path / "run", jobs=1, progress=False)
-    again = remeasured(tmp_path / "run", ["weight_change"]).model_dump(mode="json")["claims"]
-    whole = plan.model_dump(mode="json")["claims"]
-    assert again == {"factors": whole["factors"], "learning": whole["learning"]}
-    assert again["factors"]
+    again = remeasured(tmp_path / "run", ["effective_rank"]).model_dump(mode="json")["claims"]
+    assert again["factors"] == ["task.channels"]
+    assert again["weights"]["measure"] == "effective_rank"
+    assert again["dynamics"]["measure"] != "procrustes", "it was not taken: the level's own stands"
 
 
 def test_a_run_of_which_nothing_is_trained_is_not_measured_again(tmp_path: Path) -> None:
