@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import pydantic
 from torch import Tensor
 
+from degeneracy.core.errors import UserError
 from degeneracy.core.specs import Spec
 from degeneracy.core.streams import Streams
 from degeneracy.tasks.losses import MSE, Judged, Loss
@@ -56,6 +57,15 @@ class Task(Spec):
     loss: ClassVar[Loss] = MSE
     stop: ClassVar[Literal["loss", "wrong"]] = "loss"
     judged: ClassVar[Judged] = "steps"
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **fields: Any) -> None:
+        """Refuse a stop rule by decisions of outputs that are none."""
+        super().__pydantic_init_subclass__(**fields)
+        if cls.stop == "wrong" and cls.loss.decide is None:
+            raise UserError(
+                f"{cls.__name__}: stop = 'wrong' needs decisions, and outputs of the loss '{cls.loss.name}' are none"
+            )
 
     n_steps: int = pydantic.Field(ge=2, description="time steps a trial")
     threshold: float = pydantic.Field(gt=0, description="training stops under this loss")
