@@ -67,4 +67,4 @@ def kept_for(measured: Measured, finding: Finding) -> Array | None:
     """The distances or numbers that a finding is of; None where they are not kept."""
     kept = (measured.distances if finding.statistic == "pair_mean" else measured.arrays).get(finding.of)
     n_axes = 2 if finding.statistic == "pair_mean" else 1
-    return kept if np.shape(kept) == (len(finding.value.leave_one_out),) * n_axes else None
+    return kept if kept is not None and kept.shape == (len(finding.value.leave_one_out),) * n_axes else None
