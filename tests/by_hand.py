@@ -39,12 +39,13 @@ def condition(factors: dict, measured: dict, labels, losses=(), lost: int = 0, m
 
 def mean_of(x, **fields) -> Measured:
     """A measure that is the mean of a number a member."""
-    finding = Finding(variant="driven", value=jackknife.member_mean(x), **fields)
+    finding = Finding(variant="driven", value=jackknife.member_mean(x), statistic="mean", of="driven", **fields)
     return Measured(findings=(finding,), arrays={"driven": np.array(x)})
 
 
 def spread_of(x) -> Measured:
-    finding = Finding(variant="length_2x", value=jackknife.member_sd(x), scale="log", unit="natural-log units")
+    of = {"statistic": "sd_of_logarithms", "of": "errors/length_2x"}
+    finding = Finding(variant="length_2x", value=jackknife.member_sd(x), scale="log", unit="natural-log units", **of)
     return Measured(findings=(finding,), arrays={"errors/length_2x": np.exp(x)})
 
 

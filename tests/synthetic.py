@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from degeneracy.analysis.measure import Finding, Measured
+from degeneracy.analysis.statistics import by_name
 from degeneracy.analysis.statistics.jackknife import constant, member_cv, member_mean, member_sd, pair_mean
 from degeneracy.core.streams import Streams
 from degeneracy.measuring.results import Examples, MemberSummary, Result
@@ -88,6 +89,8 @@ def _pairwise(variant: str, d: np.ndarray, floor: float | None, reference: float
     return Finding(
         variant=variant,
         value=pair_mean(d),
+        statistic="pair_mean",
+        of=variant,
         floor=None if floor is None else member_mean(floor * (1 + jitter)),
         reference=None if reference is None else member_mean(reference * (1 + jitter)),
         unit=unit,
@@ -110,6 +113,8 @@ def _measured(rng: np.random.Generator, n: int, channels: int) -> dict[str, Meas
                     floor=constant(0.05, n),
                     scale="log",
                     unit="natural-log units",
+                    statistic="sd_of_logarithms",
+                    of=f"errors/{v}",
                 )
                 for v, e in errors.items()
             ),
@@ -131,7 +136,7 @@ def _measured(rng: np.random.Generator, n: int, channels: int) -> dict[str, Meas
         "fixed_points": _fixed_points(rng, n, channels),
         "signed_pif": Measured(findings=(_pairwise("recurrent", wiring, 0.3, 8.1),), distances={"recurrent": wiring}),
         "weight_change": Measured(
-            findings=(Finding(variant="absolute", value=member_mean(change)),), arrays={"absolute": change}
+            findings=(by_name.finding("absolute", "mean", change, of="absolute"),), arrays={"absolute": change}
         ),
     }
 
@@ -146,7 +151,7 @@ def _fixed_points(rng: np.random.Generator, n: int, channels: int) -> Measured:
     return Measured(
         findings=(
             Finding(variant="n_stable", value=member_mean(counts)),
-            Finding(variant="census_distance", value=pair_mean(census.astype(float)), floor=constant(0.0, n)),
+            _pairwise("census_distance", census.astype(float), 0.0, None),
         ),
         distances={"census_distance": census.astype(float)},
         arrays={

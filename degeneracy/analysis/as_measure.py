@@ -8,9 +8,9 @@ import numpy as np
 import pydantic
 
 from degeneracy.analysis.dynamics import shape
-from degeneracy.analysis.measure import LEVELS, Finding, Level, Measure, Measured
+from degeneracy.analysis.measure import LEVELS, Level, Measure, Measured
 from degeneracy.analysis.recording import Array, Recording
-from degeneracy.analysis.statistics import jackknife
+from degeneracy.analysis.statistics import by_name, jackknife
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.core.numeric import real_array
 
@@ -50,14 +50,14 @@ class _Own(Measure):
         """(member, member): a pairwise distance; (member,): a number a member, of which the mean is taken."""
         value = self._values(recording)
         if value.ndim == 1:
-            return Measured(
-                findings=(Finding(variant="own", value=jackknife.member_mean(value)),), arrays={"own": value}
-            )
+            mean = by_name.finding("own", "mean", value, of="own", unit=self.unit)
+            return Measured(findings=(mean,), arrays={"own": value})
         floor, reference = jackknife.constant(0.0, len(recording)), None
         if recording.untrained is not None:
             reference = jackknife.pair_mean(self._values(recording.untrained))
-        finding = Finding(variant="own", value=jackknife.pair_mean(value), floor=floor, reference=reference)
-        return Measured(findings=(finding,), distances={"own": value})
+        fields = {"floor": floor, "reference": reference, "unit": self.unit}
+        mean = by_name.finding("own", "pair_mean", value, of="own", **fields)
+        return Measured(findings=(mean,), distances={"own": value})
 
     def _values(self, recording: Recording) -> Array:
         thing: Any = type(self).thing

@@ -38,7 +38,12 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One row of the table before intervals: a value with its floor and reference, all on one scale."""
+    """One row of the table before intervals: a value with its floor and reference, all on one scale.
+
+    `statistic` names what the value is (`statistics.by_name.STATISTICS`) and `of` the distances or the array of
+    `Measured` that it is a statistic of, so that it can be taken again for some members; both are "" where the measure
+    keeps no such array.
+    """
 
     variant: str
     value: Estimate
@@ -47,6 +52,8 @@ class Finding:
     scale: Literal["linear", "log"] = "linear"  # log: intervals by the jackknife of the logarithm
     unit: str = ""
     note: str = ""
+    statistic: str = ""
+    of: str = ""
 
 
 def in_words(name: str) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from degeneracy.analysis import Measure, Recording
+from degeneracy.analysis import Finding, Measure, Measured, Recording
 from degeneracy.analysis.measure import PERMUTATION, ROTATION, SCALE, SIGNS, TRANSLATION
-from degeneracy.checks.claim import require
+from degeneracy.analysis.statistics.by_name import STATISTICS, kept_for
+from degeneracy.checks.claim import CheckFailed, require
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.probe import Probe
@@ -83,6 +84,7 @@ def measure_form(measure: Measure) -> None:
         for estimate in (finding.value, finding.floor, finding.reference):
             one_each = estimate is None or np.shape(estimate.leave_one_out) == (len(recording),)
             require(one_each, f"{finding.variant}: one leave-one-out value a member")
+        _require_origin(found, finding)
     require(bool(found.distances) == measure.pairwise, "gives distances if, and only if, it says it is pairwise")
     for name, matrix in found.distances.items():
         require(np.shape(matrix) == (len(recording),) * 2, f"{name}: distances are (member, member)")
@@ -92,6 +94,23 @@ def measure_form(measure: Measure) -> None:
         if measure.is_metric:
             through = (matrix[:, :, None] + matrix[None]).min(1)
             require((matrix <= through + 1e-9).all(), f"{name}: the triangle inequality holds")
+
+
+def _require_origin(measured: Measured, finding: Finding) -> None:
+    """A finding that says what it is made of is that, to the last digit."""
+    if not finding.statistic:
+        return
+    known = ", ".join(STATISTICS)
+    require(finding.statistic in STATISTICS, f"{finding.variant}: its statistic is one of {known}")
+    kept = kept_for(measured, finding)
+    if kept is None:
+        raise CheckFailed(f"{finding.variant}: the measure keeps '{finding.of}', which it is of, by member")
+    again = STATISTICS[finding.statistic](kept)
+    ours, theirs = (np.append(each.value, each.leave_one_out) for each in (again, finding.value))
+    require(
+        np.array_equal(ours, theirs, equal_nan=True),
+        f"{finding.variant}: it is the {finding.statistic} of '{finding.of}'",
+    )
 
 
 def measure_repeats(measure: Measure) -> None:

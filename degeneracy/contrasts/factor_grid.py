@@ -12,8 +12,8 @@ from numbers import Real
 import numpy as np
 
 from degeneracy.analysis.measure import Estimate
+from degeneracy.analysis.statistics.by_name import among
 from degeneracy.analysis.statistics.jackknife import Scale, calibrated_estimate, transformed
-from degeneracy.analysis.statistics.subsets import among
 from degeneracy.measuring.results import Result, finding_of
 from degeneracy.wording.factors import factor_name, level_text
 

@@ -133,13 +133,14 @@ class Result:
             `position` (point, state), `speed` (point,), `eigenvalues` (point, state) complex, `index` (point,), the
             number of unstable directions, and `member` (point,), a position in `measured_members`. Of the cycles that
             forward runs end in, `cycle_position` (point, state), `cycle_member` (point,) and `cycle` (point,), which
-            numbers each member's cycles; the points of a cycle follow in the order of the steps.
+            numbers each member's cycles; the points of a cycle follow in the order of the steps. `n_stable`, `n_total`
+            and `n_cycles` (member,) are their numbers, NaN for a member that could not be searched.
 
         Raises:
             UserError: fixed points were not searched, or members of different sizes have no common array.
         """
         name = FixedPointCensus.name
-        if name not in self.measured or not self.measured[name].arrays:
+        if name not in self.measured or "position" not in self.measured[name].arrays:
             raise UserError(f"fixed points were not exported: measure '{name}' on members of one size")
         return self.measured[name].arrays
 

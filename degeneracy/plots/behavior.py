@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from degeneracy.analysis.behavior.measures import ERRORS
 from degeneracy.core.errors import UserError
 from degeneracy.measuring.results import Result
 from degeneracy.plots.style import (
@@ -24,8 +25,6 @@ from degeneracy.plots.style import (
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.conditions import condition_title
 from degeneracy.wording.names import variant_name
-
-_PREFIX = "errors/"
 
 
 @styled
@@ -62,7 +61,7 @@ def ood_errors(study: StudyResult | Result) -> Figure:
 def member_errors(result: Result) -> dict[str, np.ndarray]:
     """Errors of each member (member,) by task variant; empty where none were measured."""
     for found in result.measured.values():
-        errors = {key[len(_PREFIX) :]: a for key, a in found.arrays.items() if key.startswith(_PREFIX)}
+        errors = {key[len(ERRORS) :]: a for key, a in found.arrays.items() if key.startswith(ERRORS)}
         if errors:
             return errors
     return {}

@@ -1,7 +1,7 @@
 """Records of what was measured of a condition: what a measure found or why it says nothing, and example trials."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from degeneracy.measuring.results import Examples
 from degeneracy.studies.conditions import Place
 
 STEM, MEASURE, EXAMPLES = "measured", "measure", "example"
+ESTIMATES = ("value", "floor", "reference")
+FIELDS = tuple(one.name for one in fields(Finding) if one.name not in ESTIMATES)  # kept as JSON
 
 
 def measured_pack(folder: Path, place: Place) -> Pack:
@@ -66,7 +68,7 @@ def _packed(found: Measured) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     findings = []
     for k, finding in enumerate(found.findings):
-        given = {name: getattr(finding, name) for name in ("value", "floor", "reference")}
+        given = {name: getattr(finding, name) for name in ESTIMATES}
         for name, estimate in given.items():
             if estimate is not None:
                 arrays[f"finding/{k}/{name}"] = np.append(estimate.value, estimate.leave_one_out)
@@ -87,11 +89,12 @@ def _unpacked(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> M
         return None if packed is None else Estimate(value=float(packed[0]), leave_one_out=packed[1:])
 
     findings = []
-    for k, fields in enumerate(about["findings"]):
+    for k, about_finding in enumerate(about["findings"]):
         value = estimate(f"finding/{k}/value")
         assert value is not None
         floor, reference = estimate(f"finding/{k}/floor"), estimate(f"finding/{k}/reference")
-        findings.append(Finding(**fields, value=value, floor=floor, reference=reference))
+        known = {name: about_finding[name] for name in FIELDS}  # none is left to a default
+        findings.append(Finding(**known, value=value, floor=floor, reference=reference))
     exported = {name: arrays[f"array/{name}"] for name in about["arrays"]}
     for name in about["complex"]:
         exported[name] = exported[name][..., 0] + 1j * exported[name][..., 1]

@@ -26,6 +26,7 @@ def planted(rng, slopes: dict, n: int = 12) -> StudyResult:
                 Finding(
                     variant="driven", value=jackknife.pair_mean(d), floor=jackknife.constant(0.1, len(kept)),
                     reference=jackknife.member_mean(3 + 0.1 * rng.normal(size=len(kept))),
+                    statistic="pair_mean", of="driven",
                 ),
             ),
             distances={"driven": d},

@@ -1,6 +1,7 @@
 """Runs of a folder, found by name and scale."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import degeneracy as dg
 from degeneracy.analysis import Estimate, Finding, Measured
 from degeneracy.core.errors import UserError
+from degeneracy.core.files import DamagedFile
 from degeneracy.runs.loading import remeasured
 from degeneracy.runs.measured_records import load_measured, measured_pack, save_measured
 from degeneracy.runs.results_file import STUDY as STUDY_FILE
@@ -97,7 +99,7 @@ def test_what_a_measure_found_comes_back(tmp_path: Path) -> None:
                 floor=Estimate(value=0.5, leave_one_out=np.arange(3.0)),
                 unit="rad",
             ),
-            Finding(variant="b", value=estimate, reference=estimate, note="few"),
+            Finding(variant="b", value=estimate, reference=estimate, note="few", statistic="mean", of="index"),
         ),
         distances={"a": np.arange(9.0).reshape(3, 3)},
         arrays={"eigenvalues": np.array([1 + 2j, -3j]), "index": np.array([1, 2])},
@@ -110,7 +112,8 @@ def test_what_a_measure_found_comes_back(tmp_path: Path) -> None:
     again = load_measured(pack, record)
     assert isinstance(again, Measured)
     for mine, given in zip(again.findings, found.findings, strict=True):
-        assert (mine.variant, mine.unit, mine.note) == (given.variant, given.unit, given.note)
+        for which in ("variant", "unit", "note", "scale", "statistic", "of"):
+            assert getattr(mine, which) == getattr(given, which)
         for which in ("value", "floor", "reference"):
             one, other = getattr(mine, which), getattr(given, which)
             assert (one is None) == (other is None)
@@ -122,3 +125,17 @@ def test_what_a_measure_found_comes_back(tmp_path: Path) -> None:
         for name, value in getattr(found, kind).items():
             np.testing.assert_array_equal(getattr(again, kind)[name], value)
     assert again.diagnostics == found.diagnostics
+
+
+def test_a_finding_that_lacks_a_field_is_not_half_read(tmp_path: Path) -> None:
+    found = Measured(findings=(Finding(variant="a", value=Estimate(value=7.0, leave_one_out=np.arange(3.0))),))
+    pack = measured_pack(tmp_path, Place(name="c", label="c", spec="s"))
+    save_measured(pack, "m", found, "k", "f")
+    record = pack.find("measure", "m", "k", "f")
+    assert record is not None
+    [kept] = record.about["findings"]
+    for field in ("statistic", "of", "scale", "variant"):
+        lacking = {name: value for name, value in kept.items() if name != field}
+        header = {**record.header, "about": {**record.about, "findings": [lacking]}}
+        with pytest.raises(DamagedFile, match=f"lacks what a measurement has \\('{field}'\\)"):
+            load_measured(pack, replace(record, header=header))

@@ -133,13 +133,22 @@ def _noise_sd(errors: ArrayLike, of_member: Callable[[ArrayLike], Array]) -> Est
     return jackknife.member_sd(np.subtract(*halves) / 2)
 
 
-def _logarithms(errors: ArrayLike) -> Array:
+def positive_errors(errors: ArrayLike) -> Array:
+    """`member_errors`, all of which are above 0.
+
+    Raises:
+        UserError: a member without any error, or as `member_errors`.
+    """
     values = member_errors(errors)
     if not (values > 0).all():
         raise UserError(
             f"errors: member {int(np.argmin(values))} has error 0 on its trials, which has no logarithm; use error_sd"
         )
-    return np.log(values)
+    return values
+
+
+def _logarithms(errors: ArrayLike) -> Array:
+    return np.log(positive_errors(errors))
 
 
 def _checked(errors: ArrayLike) -> Array:

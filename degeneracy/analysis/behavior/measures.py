@@ -1,7 +1,7 @@
 """Measures of behavior: how members err out of distribution, and how their outputs differ."""
 
-from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -20,8 +20,10 @@ from degeneracy.analysis.measure import (
     nan_finding,
 )
 from degeneracy.analysis.recording import Array, Recording
-from degeneracy.analysis.statistics import jackknife
+from degeneracy.analysis.statistics import by_name, jackknife
 from degeneracy.core.errors import UserError
+
+ERRORS = "errors/"  # before the name of a variant: the array of its members' errors
 
 
 class _OODError(Measure):
@@ -33,10 +35,11 @@ class _OODError(Measure):
     unit: ClassVar[str] = "squared output unit"
     source: ClassVar[str] = "Huang et al. (2025), arXiv 2410.03972 (the standard deviation); the others are ours"
     scale: ClassVar[Literal["linear", "log"]] = "linear"
+    statistic: ClassVar[str]  # of the members' errors
 
-    @abstractmethod
-    def statistic(self, errors: Array) -> Estimate:
-        """The statistic over members of errors (member, trial)."""
+    def of_members(self, errors: Array) -> Array:
+        """The error of each member, from errors (member, trial)."""
+        return differences.member_errors(errors)
 
     def noise(self, errors: Array) -> Estimate | None:  # noqa: ARG002
         """What the statistic would be of equal members: what the finite trials make; None: no such floor."""
@@ -48,22 +51,23 @@ class _OODError(Measure):
         for name, variant in recording.behavior.items():
             findings.append(self._finding(name, variant.errors))
             if np.isfinite(variant.errors).all():
-                arrays[f"errors/{name}"] = differences.member_errors(variant.errors)
+                arrays[ERRORS + name] = differences.member_errors(variant.errors)
         return Measured(findings=tuple(findings), arrays=arrays)
 
     def _finding(self, name: str, errors: Array) -> Finding:
         try:
-            value = self.statistic(errors)
-            floor = self.noise(errors) if errors.shape[1] >= 2 else None
+            each = self.of_members(errors)
+            value = by_name.finding(name, self.statistic, each, of=ERRORS + name, scale=self.scale, unit=self.unit)
+            return replace(value, floor=self.noise(errors) if errors.shape[1] >= 2 else None)
         except UserError as error:  # exactly 0, which has no logarithm, or a network that grew without bound
             return nan_finding(name, len(errors), str(error))
-        return Finding(variant=name, value=value, floor=floor, scale=self.scale, unit=self.unit)
 
 
 class OODLogErrorSD(_OODError):
     """sd over members of the logarithm of the error."""
 
     name: ClassVar[str] = "ood_log_error_sd"
+    statistic: ClassVar[str] = "sd_of_logarithms"
     title: ClassVar[str] = "SD of log error"
     floor: ClassVar[str] = "the spread that a finite number of trials alone would make"
     methods: ClassVar[str] = (
@@ -76,9 +80,9 @@ class OODLogErrorSD(_OODError):
     meaning: ClassVar[str] = "how differently members err: sd over members of the natural log of their error"
     zero: ClassVar[str] = "all members err equally"
 
-    def statistic(self, errors: Array) -> Estimate:
-        """The statistic over members."""
-        return differences.log_error_sd(errors)
+    def of_members(self, errors: Array) -> Array:
+        """The error of each member, above 0."""
+        return differences.positive_errors(errors)
 
     def noise(self, errors: Array) -> Estimate:
         """The spread that the finite trials make."""
@@ -89,6 +93,7 @@ class OODErrorSD(_OODError):
     """sd over members of the error, as published."""
 
     name: ClassVar[str] = "ood_error_sd"
+    statistic: ClassVar[str] = "sd"
     title: ClassVar[str] = "SD of error"
     floor: ClassVar[str] = "the spread that a finite number of trials alone would make"
     methods: ClassVar[str] = (
@@ -102,10 +107,6 @@ class OODErrorSD(_OODError):
     meaning: ClassVar[str] = "sd over members of their error, as published; grows with the errors themselves"
     zero: ClassVar[str] = "all members err equally"
 
-    def statistic(self, errors: Array) -> Estimate:
-        """The statistic over members."""
-        return differences.error_sd(errors)
-
     def noise(self, errors: Array) -> Estimate:
         """The spread that the finite trials make."""
         return differences.error_noise_sd(errors)
@@ -115,21 +116,19 @@ class OODErrorMean(_OODError):
     """Mean over members of the error."""
 
     name: ClassVar[str] = "ood_error_mean"
+    statistic: ClassVar[str] = "mean"
     title: ClassVar[str] = "Mean error"
     methods: ClassVar[str] = "The mean over networks of each network's error is given for each task variant."
     shown: ClassVar[bool] = False
     meaning: ClassVar[str] = "mean over members of their error"
     zero: ClassVar[str] = "every member does the task exactly"
 
-    def statistic(self, errors: Array) -> Estimate:
-        """The statistic over members."""
-        return jackknife.member_mean(differences.member_errors(errors))
-
 
 class OODErrorCV(_OODError):
     """Coefficient of variation of the error."""
 
     name: ClassVar[str] = "ood_error_cv"
+    statistic: ClassVar[str] = "cv"
     title: ClassVar[str] = "CV of error"
     methods: ClassVar[str] = (
         "The coefficient of variation is the standard deviation over networks of each network's error, over the mean."
@@ -142,15 +141,12 @@ class OODErrorCV(_OODError):
     meaning: ClassVar[str] = "sd of members' errors over their mean"
     zero: ClassVar[str] = "all members err equally"
 
-    def statistic(self, errors: Array) -> Estimate:
-        """The statistic over members."""
-        return jackknife.member_cv(differences.member_errors(errors))
-
 
 class OODErrorIQR(_OODError):
     """Interquartile range of the error over its median."""
 
     name: ClassVar[str] = "ood_error_iqr"
+    statistic: ClassVar[str] = "iqr_over_median"
     title: ClassVar[str] = "IQR/median of error"
     methods: ClassVar[str] = (
         "The interquartile range over networks of each network's error was divided by the median, with quantiles of "
@@ -165,10 +161,6 @@ class OODErrorIQR(_OODError):
     unit: ClassVar[str] = ""
     meaning: ClassVar[str] = "interquartile range of members' errors over their median"
     zero: ClassVar[str] = "the middle half of members err equally"
-
-    def statistic(self, errors: Array) -> Estimate:
-        """The statistic over members."""
-        return jackknife.iqr_over_median(differences.member_errors(errors))
 
 
 class ValidPredictionTime(Measure):
@@ -196,8 +188,8 @@ class ValidPredictionTime(Measure):
         each = differences.member_errors(times)
         # Halves of the trials, as for errors.
         floor = differences.error_noise_sd(times) if times.shape[1] >= 2 else None
-        mean = Finding(variant="mean", value=jackknife.member_mean(each), unit=self.unit)
-        sd = Finding(variant="sd", value=jackknife.member_sd(each), floor=floor, scale="log", unit=self.unit)
+        mean = by_name.finding("mean", "mean", each, of="times", unit=self.unit)
+        sd = by_name.finding("sd", "sd", each, of="times", floor=floor, scale="log", unit=self.unit)
         return Measured(findings=(mean, sd), arrays={"times": each})
 
 
@@ -240,9 +232,11 @@ class OutputDistance(Measure):
                 continue
             distances[name] = matrix
             findings.append(
-                Finding(
-                    variant=name,
-                    value=jackknife.pair_mean(matrix),
+                by_name.finding(
+                    name,
+                    "pair_mean",
+                    matrix,
+                    of=name,
                     floor=self._floor(recording, name),
                     reference=self._reference(recording.untrained, name),
                     unit=self.unit,

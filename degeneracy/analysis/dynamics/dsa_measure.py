@@ -27,7 +27,7 @@ from degeneracy.analysis.measure import (
 )
 from degeneracy.analysis.operator_alignment import pairs
 from degeneracy.analysis.recording import Array, Recording
-from degeneracy.analysis.statistics import jackknife
+from degeneracy.analysis.statistics import by_name, jackknife
 from degeneracy.core.errors import UserError
 
 # Where the states' mean is this many times their spread, directions of under 1e-3 of the spread fall below what the
@@ -140,9 +140,11 @@ class DSA(Measure):
             return among_all(matrix, split.active, n), nan_finding(variant, n, split.refusal), {}
         matrix, floor, fit = self._distances(split.parts)
         reference, note = self._reference(recording.untrained, which)
-        finding = Finding(
-            variant=variant,
-            value=jackknife.pair_mean(matrix),
+        finding = by_name.finding(
+            variant,
+            "pair_mean",
+            matrix,
+            of=variant,
             floor=floor,
             reference=reference,
             unit=self.unit,

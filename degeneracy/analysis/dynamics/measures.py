@@ -18,14 +18,13 @@ from degeneracy.analysis.measure import (
     TRANSLATION,
     Check,
     Estimate,
-    Finding,
     Level,
     Measure,
     Measured,
     MeasureInParts,
 )
 from degeneracy.analysis.recording import Array, Recording, StepFunction
-from degeneracy.analysis.statistics import jackknife
+from degeneracy.analysis.statistics import by_name, jackknife
 from degeneracy.core.errors import UserError
 
 
@@ -65,9 +64,11 @@ class _Shape(Measure):
         floor, without = self._floor(recording)
         reference, note = self._reference(recording, prepared)
         notes = [shape_by_trials.scatter_note(prepared), without, note]
-        finding = Finding(
-            variant="driven",
-            value=jackknife.pair_mean(matrix),
+        finding = by_name.finding(
+            "driven",
+            "pair_mean",
+            matrix,
+            of="driven",
             floor=floor,
             reference=reference,
             unit=self.unit,
@@ -235,21 +236,29 @@ class FixedPointCensus(MeasureInParts):
         note = fixed_points.notes(points, [name for part in done for name in part[2]])
         if np.isnan(searched).any():
             note = f"no number, as not every network has one; {note}"
-        values = {
-            "n_stable": (jackknife.member_mean(stable), None),
-            "n_stable_sd": (jackknife.member_sd(stable), None),
-            "n_total": (jackknife.member_mean(total), None),
-            "n_total_sd": (jackknife.member_sd(total), None),
-            "n_cycles": (jackknife.member_mean(cycles), None),
-            "census_distance": (_pair_mean(census), jackknife.member_mean(again)),
-            "spectrum_distance": (_pair_mean(spectrum), jackknife.member_mean(np.array(apart))),
-        }
+        counts = {"n_stable": stable, "n_total": total, "n_cycles": cycles}
+        distances = {"census_distance": census, "spectrum_distance": spectrum}
+        finding = partial(by_name.finding, note=note)
         return Measured(
-            findings=tuple(
-                Finding(variant=name, value=value, floor=floor, note=note) for name, (value, floor) in values.items()
+            findings=(
+                finding("n_stable", "mean", stable, of="n_stable"),
+                finding("n_stable_sd", "sd", stable, of="n_stable"),
+                finding("n_total", "mean", total, of="n_total"),
+                finding("n_total_sd", "sd", total, of="n_total"),
+                finding("n_cycles", "mean", cycles, of="n_cycles"),
+                finding(
+                    "census_distance", "pair_mean", census, of="census_distance", floor=jackknife.member_mean(again)
+                ),
+                finding(
+                    "spectrum_distance",
+                    "pair_mean",
+                    spectrum,
+                    of="spectrum_distance",
+                    floor=jackknife.member_mean(np.array(apart)),
+                ),
             ),
-            distances={"census_distance": census, "spectrum_distance": spectrum},
-            arrays=_point_arrays(points),
+            distances=distances,
+            arrays=counts | _point_arrays(points),
             diagnostics={"rejected": float(np.mean([p.n_rejected for p in points]))},
         )
 
@@ -262,13 +271,6 @@ class FixedPointCensus(MeasureInParts):
         )
         points = search(seed=self.seed)
         return points, search(seed=self.seed + 1, found_before=points), members
-
-
-def _pair_mean(distances: Array) -> Estimate:
-    """Mean over pairs, NaN where a member could not be searched."""
-    if np.isfinite(distances).all():
-        return jackknife.pair_mean(distances)
-    return Estimate(value=float("nan"), leave_one_out=np.full(len(distances), np.nan))
 
 
 def _point_arrays(points: Sequence[fixed_points.FixedPoints]) -> dict[str, NDArray[Any]]:

@@ -4,7 +4,7 @@ The number of untrained members stands beside as reference where it can differ; 
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -13,16 +13,12 @@ import pydantic
 from degeneracy.analysis.activity import NO_ACTIVITY, named, varies
 from degeneracy.analysis.dimensions import effective_rank, participation_ratio, recurrent_matrix
 from degeneracy.analysis.learning.alignment import kernel_alignment, representation_alignment
-from degeneracy.analysis.measure import Estimate, Finding, Level, Measure, Measured
+from degeneracy.analysis.measure import Level, Measure, Measured
 from degeneracy.analysis.recording import Array, Recording
-from degeneracy.analysis.statistics import jackknife
+from degeneracy.analysis.statistics import by_name
 from degeneracy.core.errors import UserError
 
-Statistic = tuple[str, Callable[[Array], Estimate], Literal["linear", "log"]]
-STATISTICS: tuple[Statistic, ...] = (
-    ("mean", jackknife.member_mean, "linear"),
-    ("sd", jackknife.member_sd, "log"),
-)
+VARIANTS: tuple[tuple[str, Literal["linear", "log"]], ...] = (("mean", "linear"), ("sd", "log"))  # each a statistic
 
 
 class OfMembers(Measure):
@@ -48,14 +44,16 @@ class OfMembers(Measure):
         if before_note:
             before, note = None, "; ".join(text for text in (note, f"untrained {before_note}") if text)
         findings = [
-            Finding(
-                variant=variant,
-                value=statistic(values),
-                reference=None if before is None else statistic(before),
+            by_name.finding(
+                variant,
+                variant,
+                values,
+                of="values",
+                reference=None if before is None else by_name.STATISTICS[variant](before),
                 scale=scale,
                 note=note,
             )
-            for variant, statistic, scale in STATISTICS
+            for variant, scale in VARIANTS
         ]
         return Measured(findings=tuple(findings), arrays={"values": values})
 

@@ -1,6 +1,7 @@
 """Measures of weights: how units are wired, past what only relabels them, and how far training moved them."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from degeneracy.analysis.measure import (
 )
 from degeneracy.analysis.operator_alignment.pairs import ConjugationFit
 from degeneracy.analysis.recording import Array, Recording, Weights
-from degeneracy.analysis.statistics import jackknife
+from degeneracy.analysis.statistics import by_name, jackknife
 from degeneracy.analysis.weights import orthogonal, pif
 from degeneracy.analysis.weights.symmetry import random_copy, transform
 
@@ -100,14 +101,12 @@ class PIF(Measure):
         copies = [(w, random_copy(w, rng) if self.signed else permuted_copy(w, rng)) for w in weights]
         floor = jackknife.member_mean(np.array([found.distance for found in self._align(copies, scales)]))
         shuffled, note = self._reference("shuffled", [pif.shuffled(w, rng) for w in weights], scales)
-        value = jackknife.pair_mean(matrix)
-        findings = [Finding(variant=variant, value=value, floor=floor, reference=shuffled, note=note)]
+        of_pairs = partial(by_name.finding, statistic="pair_mean", x=matrix, of=variant, floor=floor)
+        findings = [of_pairs(variant, reference=shuffled, note=note)]
         if untrained is not None and untrained.weights is not None:
             before, note = self._reference("untrained", list(untrained.weights), scales)
             note = note or "reference: untrained members"
-            findings.append(
-                Finding(variant=f"{variant}{UNTRAINED}", value=value, floor=floor, reference=before, note=note)
-            )
+            findings.append(of_pairs(f"{variant}{UNTRAINED}", reference=before, note=note))
         return findings, matrix, fit
 
     def _reference(
@@ -209,18 +208,17 @@ class Orthogonal(Measure):
         fit = self._fit([matrices[i] for i in first], [matrices[j] for j in second])
         distances = np.zeros((len(matrices), len(matrices)))
         distances[first, second] = distances[second, first] = fit.distance
-        value, rng = jackknife.pair_mean(distances), np.random.default_rng(self.seed)
+        rng = np.random.default_rng(self.seed)
         floor = jackknife.member_mean(self._fit(matrices, [orthogonal.rotated_copy(m, rng) for m in matrices]).distance)
         shuffled = self._ring([rng.permuted(m.ravel()).reshape(m.shape) for m in matrices])
-        findings = [Finding(variant="recurrent", value=value, floor=floor, reference=shuffled)]
+        of_pairs = partial(by_name.finding, statistic="pair_mean", x=distances, of="recurrent", floor=floor)
+        findings = [of_pairs("recurrent", reference=shuffled)]
         before = None if recording.untrained is None else recording.untrained.weights
         if before is not None:
             reason = _incomparable(before)
             untrained = None if reason else self._ring([orthogonal.compared_matrix(w) for w in before])
             note = f"untrained members: {reason}" if reason else "reference: untrained members"
-            findings.append(
-                Finding(variant=f"recurrent{UNTRAINED}", value=value, floor=floor, reference=untrained, note=note)
-            )
+            findings.append(of_pairs(f"recurrent{UNTRAINED}", reference=untrained, note=note))
         diagnostics = fit_diagnostics(fit.spread, fit.converged)
         return Measured(findings=tuple(findings), distances={"recurrent": distances}, diagnostics=diagnostics)
 
@@ -265,8 +263,8 @@ class WeightChange(Measure):
         changes = np.array([pif.weight_change(a, b) for a, b in zip(before, after, strict=True)])
         return Measured(
             findings=(
-                Finding(variant="absolute", value=jackknife.member_mean(changes[:, 0])),
-                Finding(variant="relative", value=jackknife.member_mean(changes[:, 1])),
+                by_name.finding("absolute", "mean", changes[:, 0], of="absolute"),
+                by_name.finding("relative", "mean", changes[:, 1], of="relative"),
             ),
             arrays={"absolute": changes[:, 0], "relative": changes[:, 1]},
         )

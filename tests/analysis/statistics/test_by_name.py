@@ -9,7 +9,7 @@ from degeneracy.analysis import MEASURES
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.recording import Recording, Variant, Weights
 from degeneracy.analysis.statistics import jackknife
-from degeneracy.analysis.statistics.subsets import among
+from degeneracy.analysis.statistics.by_name import STATISTICS, among, finding, kept_for
 
 RNG = np.random.default_rng(0)
 N = 6
@@ -48,39 +48,46 @@ def test_it_is_the_measure_of_these_members(name: str) -> None:
     measure = MEASURES[name](**options)
     whole, part = measure(recording(range(N))), measure(recording([0, 2, 3, 5]))
     assert whole.findings
-    for finding, alone in zip(whole.findings, part.findings, strict=True):
-        found = among(whole, finding, [0, 2, 3, 5])
+    for row, alone in zip(whole.findings, part.findings, strict=True):
+        found = among(whole, row, [0, 2, 3, 5])
         assert found is not None
         # 1e-6: DSA's search ends where its tolerance allows, on the same operators.
         assert found.value == pytest.approx(alone.value.value, rel=1e-6)
         np.testing.assert_allclose(found.leave_one_out, alone.value.leave_one_out, rtol=1e-6)
 
 
-def test_a_second_variant_of_the_same_distances_is_known_by_its_numbers() -> None:
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_finding_is_the_statistic_that_it_names_of_the_array_that_it_names(name: str) -> None:
+    """To the last bit, so that what is taken again for all members is what stands in the table."""
+    options = {"dsa": {"rank": 3, "n_delays": 2, "n_starts": 4, "autonomous": False}}.get(name, {})
+    measured = MEASURES[name](**options)(recording(range(N)))
+    for one in measured.findings:
+        assert one.statistic, one.variant
+        again = STATISTICS[one.statistic](kept_for(measured, one))
+        assert again.value == one.value.value
+        np.testing.assert_array_equal(again.leave_one_out, one.value.leave_one_out)
+
+
+def test_a_second_variant_of_the_same_distances_is_taken_from_those_that_it_names() -> None:
+    """Also where other distances give the same mean, which no trial could tell apart."""
     d = np.abs(RNG.normal(size=(4, 4)))
-    value = jackknife.pair_mean(d + d.T)
-    findings = tuple(Finding(variant=v, value=value) for v in ("recurrent", "recurrent/untrained"))
-    found = Measured(findings=findings, distances={"joint": 2 * (d + d.T), "recurrent": d + d.T})
-    for finding in findings:
-        np.testing.assert_allclose(among(found, finding, [0, 3]).value, (d + d.T)[0, 3])
+    d = d + d.T
+    order = [1, 0, 2, 3]
+    other = d[np.ix_(order, order)]  # the same mean of all pairs
+    findings = tuple(finding(v, "pair_mean", d, of="recurrent") for v in ("recurrent", "recurrent/untrained"))
+    measured = Measured(findings=findings, distances={"joint": other, "recurrent": d})
+    for one in findings:
+        assert among(measured, one, [0, 3]).value == d[0, 3] != other[0, 3]
 
 
-def test_what_was_not_kept_cannot_be_taken_again() -> None:
+def test_what_a_measure_does_not_say_cannot_be_taken_again() -> None:
     x = RNG.gamma(2.0, size=5)
-    finding = Finding(variant="own", value=jackknife.member_mean(x))
-    kept = Measured(findings=(finding,), arrays={"own": x})
-    assert among(kept, finding, [1, 2]).value == pytest.approx(x[1:3].mean())
-    for other in (
-        {"own": x + 1e-6},  # other numbers
-        {"own": x[:4]},
-        {"own": np.append(x[:4], np.nan)},
-        {"own": x.astype(complex)},
-        {},
-    ):
-        assert among(replace(kept, arrays=other), finding, [1, 2]) is None
-    askew = replace(kept, arrays={}, distances={"own": np.arange(25.0).reshape(5, 5)})
-    assert among(askew, finding, [1, 2]) is None
-    spread = Finding(variant="own", value=jackknife.iqr_over_median(x))
+    said = finding("own", "mean", x, of="own")
+    kept = Measured(findings=(said,), arrays={"own": x})
+    assert among(kept, said, [1, 2]).value == x[1:3].mean()
+    assert among(kept, Finding(variant="own", value=jackknife.member_mean(x)), [1, 2]) is None
+    for arrays in ({}, {"own": x[:4]}, {"other": x}):
+        assert among(replace(kept, arrays=arrays), said, [1, 2]) is None
+    assert among(kept, replace(said, statistic="median"), [1, 2]) is None
+    spread = finding("own", "iqr_over_median", x, of="own")
     assert among(kept, spread, [1, 2, 4]).value == jackknife.iqr_over_median(x[[1, 2, 4]]).value
-    unknown = replace(spread, value=replace(spread.value, value=1.1 * spread.value.value))
-    assert among(kept, unknown, [1, 2]) is None
