@@ -354,3 +354,37 @@ def test_importing_draws_and_sets_nothing() -> None:
         "assert torch.get_num_threads() == t and torch.get_default_dtype() == d\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Public names, which are of functions.
+NO_MEASURES = {"__all__"}
+# Its distances are its own, of tensors with gradients and on scales of their own, though two are called like measures.
+OWN_DISTANCES = "degeneracy.training.coupling"
+
+
+def quoted_measures(text: str, names: frozenset[str] = frozenset(dg.MEASURES)) -> list[str]:
+    """The measures that a file quotes by name: as a whole string, or in quotes within one; docstrings may."""
+    tree, spared = ast.parse(text), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            spared.add(node.body[0].value)
+        if isinstance(node, ast.Assign) and {dotted(target) for target in node.targets} & NO_MEASURES:
+            spared |= set(ast.walk(node))
+    texts = [
+        n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and n not in spared
+    ]
+    quoted = [word for said in texts for word in (said, *re.findall(r"['\"`]([a-z_]+)", said))]
+    return [word for word in quoted if word.partition("/")[0] in names]
+
+
+@pytest.mark.parametrize("module", [m for m in SOURCES if place(m)[0] != "analysis" and m != OWN_DISTANCES])
+def test_no_measure_is_named_outside_its_own_room(module: str) -> None:
+    """A measure says all about itself: what else knows it by name would have to be told of the next one."""
+    assert quoted_measures(SOURCES[module].read_text(encoding="utf-8")) == []
+
+
+def test_the_rule_of_names_can_fail() -> None:
+    assert quoted_measures('x = "dsa"') == ["dsa"]
+    assert quoted_measures('x = {"pif/recurrent": 1}') == ["pif/recurrent"]
+    assert quoted_measures("x = f\"such as ['cka', {y}]\"") == ["cka"]
+    assert not quoted_measures('"""Such as "dsa"."""\n__all__ = ["fixed_points"]\nx = "dsa_sensitivity.csv"')
