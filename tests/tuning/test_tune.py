@@ -372,6 +372,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, alone:
     (tmp_path / "odd" / "tuning.json").write_text('{"piano": 440}', encoding="utf-8")
     with pytest.raises(UserError, match=r"tuning\.json: damaged or not a file of this kind"):
         tuned(tmp_path / "odd", target=0.1)
+    assert [file.name for file in (tmp_path / "odd").iterdir()] == ["tuning.json"], "not even a lock"
 
 
 def test_another_process_may_begin_in_the_same_folder(
