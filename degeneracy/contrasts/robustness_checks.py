@@ -76,7 +76,7 @@ def robustness_checks(study: StudyResult) -> pd.DataFrame:
         study: one that varies one factor and says which signs it expects.
 
     Returns:
-        The rows of `StudyResult.effects` that answer a check, with `check`; `expected` and `agreement` are those of
+        The rows of `dg.effects` that answer a check, with `check`; `expected` and `agreement` are those of
         the level's claim. A check that the study did not measure has no row.
     """
     table, claims = effects(study), study.claims.by_level

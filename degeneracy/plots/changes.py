@@ -22,7 +22,7 @@ def in_percent(table: pd.DataFrame) -> pd.DataFrame:
     calibrated scale percent of the way from floor to reference.
 
     Args:
-        table: rows of `StudyResult.effects`.
+        table: rows of `dg.effects`.
     """
     ends = {
         "percent": table["effect"],
