@@ -11,7 +11,7 @@ from degeneracy.checks.claim import require
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.streams import Streams
 from degeneracy.measuring.record import member_weights
-from degeneracy.networks import forward, weights_obstacle
+from degeneracy.networks import forward, parameters, weights_obstacle
 from degeneracy.networks.cells import Cell, Params
 
 N_UNITS, N_INPUTS, N_OUTPUTS = 6, 2, 2
@@ -20,8 +20,8 @@ N_UNITS, N_INPUTS, N_OUTPUTS = 6, 2, 2
 def _params(cell: Cell, *seeds: int) -> Params:
     """Random float64 parameters of a cell with a readout."""
     streams = Streams(seeds, "check")
-    shapes = cell.shapes(N_INPUTS, N_UNITS) | {"W_out": (N_OUTPUTS, N_UNITS), "b_out": (N_OUTPUTS,)}
-    return {name: 0.5 * streams.normal(shape, dtype=torch.float64) for name, shape in shapes.items()}
+    shapes = parameters(cell, N_INPUTS, N_UNITS, N_OUTPUTS)
+    return {name: 0.5 * streams.normal(each.shape, dtype=torch.float64) for name, each in shapes.items()}
 
 
 def _inputs(n_members: int) -> Tensor:
@@ -32,7 +32,7 @@ def _inputs(n_members: int) -> Tensor:
 def cell_form(cell: Cell) -> None:
     """Parameters and states have the shapes that the class says."""
     rows = cell.gates * N_UNITS
-    shapes = cell.shapes(N_INPUTS, N_UNITS)
+    shapes = {name: each.shape for name, each in cell.parameters(N_INPUTS, N_UNITS).items()}
     wanted = {"W_rec": (rows, N_UNITS), "W_in": (rows, N_INPUTS), **dict.fromkeys(cell.biases, (rows,))}
     require(shapes == wanted, f"shapes() gives {wanted}")
     require(cell.biases[0] == "bias", "the bias of the inputs' drive is called 'bias'")

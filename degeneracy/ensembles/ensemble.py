@@ -122,10 +122,10 @@ class Ensemble:
         params = self.params()
         layouts = ("trial", "time", "in"), ("member", "trial", "time", "in")
         numbers = real_array(inputs, "rollout: inputs", *layouts)
-        given = torch.from_numpy(numbers.copy()).to(params["W_in"].dtype)
+        given = torch.from_numpy(numbers.copy()).to(params["W_out"].dtype)
         if given.ndim == 3:
             given = given.unsqueeze(0).expand(len(self), *given.shape)
-        size = params["W_in"].shape[-1]
+        size = self.cell.axis_size(params, "in")
         if given.ndim != 4 or given.shape[0] != len(self) or given.shape[-1] != size:
             raise UserError(
                 f"rollout: inputs of shape {tuple(given.shape)}; needed are (trial, time, {size})"
@@ -220,7 +220,7 @@ class Ensemble:
             )
         first = read[0]
         return cls(
-            network=Network(hidden_size=first.params["W_rec"].shape[-1], cell=first.cell),
+            network=Network(hidden_size=first.hidden_size, cell=first.cell),
             members=tuple(_given_member(k, each) for k, each in enumerate(read)),
         )
 

@@ -1,9 +1,10 @@
 """A member's record in a pack: its parameters, initial, final and in the course of training, and its history.
 
-Gated recurrent weights are stored as (gate, post, pre). Seed, status and provenance stand in the record's header.
+Weights of a cell with several gates are stored as (gate, post, pre). Seed, status and provenance stand in the
+record's header.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from degeneracy.core.records import Record
 from degeneracy.networks.cells import Cell, Params
 from degeneracy.training import History, Member
 
-GATED = {"W_rec", "W_in"}  # the parameters whose gates stand apart in files and in public arrays
 CHECKPOINT = "checkpoint "  # before the fraction, in the name of a part of a member's record
 STEM, KIND = "members", "member"
 
@@ -33,17 +33,27 @@ def member_pack(folder: Path, *, condition: str, spec: str) -> Pack:
 
 
 def public_params(cell: Cell, params: Params) -> dict[str, NDArray[Any]]:
-    """Parameters of one member as arrays; W_rec and W_in of a gated cell as (gate, post, pre)."""
+    """Parameters of one member as arrays; weights of a cell with several gates as (gate, post, pre)."""
+    gates = _gates_apart(cell)
     arrays = {name: value.numpy() for name, value in params.items()}
-    if cell.gates > 1:
-        for name in GATED & arrays.keys():  # networks trained elsewhere have no initial parameters
-            arrays[name] = arrays[name].reshape(cell.gates, -1, arrays[name].shape[-1])
-    return arrays
-
-
-def _own_params(arrays: Mapping[str, NDArray[Any]]) -> Params:
     return {
-        name: torch.from_numpy(value.reshape(-1, value.shape[-1]) if name in GATED else value)
+        name: value.reshape(gates[name], -1, *value.shape[1:]) if name in gates else value
+        for name, value in arrays.items()
+    }
+
+
+def _gates_apart(cell: Cell) -> dict[str, int]:
+    """The weights whose gates stand apart in files and in public arrays, and how many gates there are."""
+    return {
+        name: parameter.sizes[0]
+        for name, parameter in cell.parameters(1, 1).items()
+        if parameter.gated and parameter.sizes[0] > 1 and len(parameter.axes) > 2
+    }
+
+
+def _own_params(arrays: Mapping[str, NDArray[Any]], gated: Collection[str]) -> Params:
+    return {
+        name: torch.from_numpy(value.reshape(-1, *value.shape[2:]) if name in gated else value)
         for name, value in arrays.items()
     }
 
@@ -57,7 +67,7 @@ def save_member(pack: Pack, member: Member, cell: Cell) -> Record:
     }
     arrays |= {f"history/{name}": value for name, value in vars(member.history).items()}
     names = {part: list(params) for part, params in parts.items()}
-    about = {"seed": member.seed, "status": member.status, "names": names}
+    about = {"seed": member.seed, "status": member.status, "names": names, "gated": sorted(_gates_apart(cell))}
     return pack.append(KIND, str(member.seed), arrays, about | {"provenance": dict(member.provenance)})
 
 
@@ -79,7 +89,7 @@ def load_member(pack: Pack, record: Record) -> Member:
         if about["seed"] != int(record.header["name"]):
             raise DamagedFile(record.path, f"its {record.title} says that it is member {about['seed']}")
         parts = {
-            part: _own_params({name: arrays[f"{part}/{name}"] for name in names})
+            part: _own_params({name: arrays[f"{part}/{name}"] for name in names}, about["gated"])
             for part, names in about["names"].items()
         }
         history = History(**{name: arrays[f"history/{name}"] for name in History.__dataclass_fields__})

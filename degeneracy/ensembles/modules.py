@@ -34,6 +34,7 @@ class ReadModule:
     """What acts in one recurrent module with its readout."""
 
     cell: str  # a name in `CELLS`
+    hidden_size: int
     params: Params  # without a member axis, on the CPU
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -67,7 +68,12 @@ def read_module(k: int, given: object) -> ReadModule:
     difference = max(_difference_of_states(k, cell, params, run), _difference_of_outputs(k, params, run))
     rates = [part.p for part in core.modules() if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0]
     provenance: dict[str, Any] = {"module": type(core).__name__, "largest_relative_difference": difference}
-    return ReadModule(cell=cell, params=params, provenance=provenance | ({"dropout_off": rates} if rates else {}))
+    return ReadModule(
+        cell=cell,
+        hidden_size=core.hidden_size,
+        params=params,
+        provenance=provenance | ({"dropout_off": rates} if rates else {}),
+    )
 
 
 def _checked(k: int, given: object) -> tuple[Any, Any]:

@@ -150,7 +150,7 @@ def _hides_its_step(known: ArrayCell, cell: Cell) -> str:
     state = torch.linspace(-2.0, 2.0, 8, dtype=torch.float64)
     if cell.states > 1 or not torch.equal(cell.hidden(state), state):
         return f"the full state of a cell '{name}' is not among the arrays"
-    others = set(cell.shapes(1, 1)) - {"W_rec", "W_in", *cell.biases}
+    others = set(cell.parameters(1, 1)) - {"W_rec", "W_in", *cell.biases}
     return f"cell '{name}' has parameters that no array gives: {', '.join(sorted(others))}" if others else ""
 
 

@@ -110,27 +110,27 @@ class Behaving:
 
     def _blocks(self, trials: Trials, params: Params) -> Iterator[Trials]:
         """Some trials at a time, with inputs for every member."""
-        n_members, dtype = len(params["W_rec"]), params["W_rec"].dtype
+        n_members, dtype = len(params["W_out"]), params["W_out"].dtype
         for first in range(0, trials.n_trials, BLOCK):
             part = {name: value[:, first : first + BLOCK] for name, value in vars(trials).items()}
             inputs = part.pop("inputs").to(dtype)
             yield Trials(inputs=inputs.expand(n_members, *inputs.shape[1:]), **part)
 
     def _directions(self, params: Params) -> Tensor:
-        """Directions in state space of norm 1, another in every trial: (trial, states * N)."""
-        n = self.cell.states * params["W_rec"].shape[-1]
+        """Directions in state space of norm 1, another in every trial: (trial, state)."""
+        n = self.cell.state_size(self.network.hidden_size)
         direction = Streams([self.probe.seed], "kick").normal((self.probe.behavior_trials, n))[0]
-        return (direction / direction.norm(dim=-1, keepdim=True)).to(params["W_rec"].dtype)
+        return (direction / direction.norm(dim=-1, keepdim=True)).to(params["W_out"].dtype)
 
     def _kept(self, params: Params) -> Tensor:
         """Which units a lesion leaves, in every trial others, since no unit's number means anything: (trial, N)."""
-        n = params["W_rec"].shape[-1]
+        n = self.network.hidden_size
         n_silent = max(1, round(self.probe.lesion * n))
         drawn = Streams([self.probe.seed], "lesion").uniform((self.probe.behavior_trials, n))[0]
-        return (drawn.argsort(-1).argsort(-1) >= n_silent).to(params["W_rec"].dtype)
+        return (drawn.argsort(-1).argsort(-1) >= n_silent).to(params["W_out"].dtype)
 
     def _kicked(self, params: Params, trials: Trials, states: Tensor, outputs: Tensor, push: Tensor) -> Tensor:
-        """The outputs where all states are pushed once at the middle step, (member, trial, states * N)."""
+        """The outputs where all states are pushed once at the middle step, (member, trial, state)."""
         at = _middle(trials)
         start = states[:, :, at] + push
         _, later = forward(self.cell, params, trials.inputs[:, :, at + 1 :], {}, start=start)
@@ -138,7 +138,8 @@ class Behaving:
 
     def _lesioned(self, params: Params, trials: Trials, keep: Tensor) -> Tensor:
         """The outputs where the states of the other units are held at 0."""
-        keep = keep.repeat(1, self.cell.states)
+        of = self.cell.units(self.network.hidden_size)
+        keep = torch.where(of < 0, 1.0, keep[:, of])
         state = keep.new_zeros(len(trials.inputs), *keep.shape)
         hidden = []
         for step_drive in input_drive(self.cell, params, trials.inputs, {}):

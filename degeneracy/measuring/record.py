@@ -20,7 +20,7 @@ from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.behaving import Behaving
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.tangents import tangent_kernel
-from degeneracy.networks import draw_noise, forward, input_drive, read_out, weights_obstacle
+from degeneracy.networks import draw_noise, forward, input_drive, read_out, state_0, weights_obstacle
 from degeneracy.networks.cells import Cell, Params
 from degeneracy.tasks import Task, Trials, closed_loop
 from degeneracy.training import one_thread
@@ -58,7 +58,7 @@ def record(ensemble: Ensemble, task: Task, probe: Probe) -> Recording:
 
 def _check_sizes(ensemble: Ensemble, task: Task) -> None:
     params = ensemble.params()
-    sizes = params["W_in"].shape[-1], params["W_out"].shape[-2]
+    sizes = ensemble.cell.axis_size(params, "in"), params["W_out"].shape[-2]
     if sizes != (task.input_size, task.output_size):
         raise UserError(
             f"the networks have {sizes[0]} inputs and {sizes[1]} outputs, the task '{task.name}' has"
@@ -85,7 +85,7 @@ class _Recorder:
 
     def record(self, *, initial: bool, untrained: Recording | None, missing: Mapping[str, str]) -> Recording:
         params = self.ensemble.params(initial=initial)
-        inputs = self.inputs.to(params["W_rec"].dtype)
+        inputs = self.inputs.to(params["W_out"].dtype)
         states, _ = forward(self.cell, params, inputs, {})
         autonomous = self._autonomous(params, states)
         noisy = self._noisy(params, inputs) if self._has_noise else None
@@ -119,15 +119,14 @@ class _Recorder:
         if loop is None:
             return None
         trials = self._trials(loop.sample, self.probe.behavior_trials)
-        inputs, cell = trials.inputs.to(params["W_rec"].dtype), self.cell
+        inputs, cell = trials.inputs.to(params["W_out"].dtype), self.cell
 
         def step(given: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
             [drive] = input_drive(cell, params, given.unsqueeze(2), {})
             state = cell.step(params, state, drive)
             return read_out(params, cell.hidden(state).unsqueeze(0))[:, :, 0], state
 
-        start = inputs.new_zeros(*inputs.shape[:2], cell.states * params["W_rec"].shape[-1])
-        outputs = closed_loop(step, inputs, warm_up=loop.warm_up, state=start)
+        outputs = closed_loop(step, inputs, warm_up=loop.warm_up, state=state_0(cell, params, inputs))
         # The output at the last true input is an ordinary prediction; what follows is made of predictions.
         return _array(loop.judge(outputs[:, :, loop.warm_up :], trials.targets[:, :, loop.warm_up :]))
 
@@ -138,7 +137,7 @@ class _Recorder:
     def _autonomous(self, params: Params, states: Tensor) -> Tensor:
         """As many steps as a trial without input, from the states in the middle of the probe trials."""
         n_steps = states.shape[2]
-        inputs = states.new_zeros(*states.shape[:3], params["W_in"].shape[-1])
+        inputs = states.new_zeros(*states.shape[:3], self.inputs.shape[-1])
         return forward(self.cell, params, inputs, {}, start=states[:, :, n_steps // 2])[0]
 
     def _noisy(self, params: Params, inputs: Tensor) -> list[tuple[list[Any], dict[str, Any]]]:
@@ -177,7 +176,7 @@ def step_function(cell: Cell, params: Params, visited: Tensor, inputs: Tensor) -
 
     def step(h: Tensor, x: Tensor) -> Tensor:
         own = {name: value.to(h.dtype) for name, value in params.items()}
-        drive = torch.baddbmm(own["bias"].unsqueeze(1), x.to(h.dtype), own["W_in"].mT)
+        [drive] = cell.drive(own, x.to(h.dtype).unsqueeze(2))
         return cell.step(own, h, drive)
 
     def select(members: Sequence[int]) -> StepFunction:

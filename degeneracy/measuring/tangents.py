@@ -3,12 +3,12 @@
     K[s, s'] = sum_p  dy_s / dp  dy_s' / dp,   s = (trial, step, output), p all parameters as they act
 
 The recurrent weights have units^2 of them, so their gradients are made in blocks of rows and only K is kept. For the
-cells of `BY_SIGNALS` they follow from what each step's input to the units does to the outputs (one backward pass);
-for any other cell they are taken by automatic differentiation of the whole network, which is slower.
+cells that say so (`Cell.signals`) they follow from what each step's input to the units does to the outputs (one
+backward pass); for any other cell they are taken by automatic differentiation of the whole network, which is slower.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -17,19 +17,9 @@ from torch import Tensor
 from torch.func import vjp, vmap
 
 from degeneracy.analysis.recording import TangentKernel
-from degeneracy.networks import forward, input_drive, read_out
-from degeneracy.networks.cells import (
-    Cell,
-    GRUCell,
-    LeakyTanhCell,
-    LSTMCell,
-    Params,
-    ReluCell,
-    TanhCell,
-)
+from degeneracy.networks import forward, input_drive, read_out, state_0
+from degeneracy.networks.cells import Cell, Params, PointwiseCell
 
-# The cells, as they are and not as a subclass may step, whose W_rec and second bias act in `cells._recurrent` alone.
-BY_SIGNALS: tuple[type[Cell], ...] = (TanhCell, ReluCell, LeakyTanhCell, GRUCell, LSTMCell)
 SIGNALS = 2**22  # numbers of signals held at once: (sample, time, input to the units) of some members
 ROWS = 2**23  # numbers of gradients held at once: (sample, row of recurrent weights, unit)
 
@@ -45,7 +35,7 @@ def tangent_kernel(cell: Cell, params: Params, inputs: Tensor) -> TangentKernel:
 
     def kernel(trials: Sequence[int], steps: Sequence[int]) -> NDArray[np.float64]:
         chosen = inputs[list(trials), : max(steps) + 1]
-        found = [_kernel(cell, own, chosen, list(steps)) for own in _parts(params, chosen, len(steps))]
+        found = [_kernel(cell, own, chosen, list(steps)) for own in _parts(cell, params, chosen, len(steps))]
         return torch.cat(found).double().numpy()
 
     def select(members: Sequence[int]) -> TangentKernel:
@@ -54,11 +44,16 @@ def tangent_kernel(cell: Cell, params: Params, inputs: Tensor) -> TangentKernel:
     return TangentKernel(kernel=kernel, select=select, n_trials=inputs.shape[0], n_steps=inputs.shape[1])
 
 
-def _parts(params: Params, inputs: Tensor, n_steps: int) -> Iterator[Params]:
+def _drives(cell: Cell, params: Params) -> int:
+    """How many numbers enter the units at each step."""
+    return cell.gates * cell.axis_size(params, "unit")
+
+
+def _parts(cell: Cell, params: Params, inputs: Tensor, n_steps: int) -> Iterator[Params]:
     """The members, as many at a time as `SIGNALS` allows."""
     samples = len(inputs) * n_steps * params["W_out"].shape[1]
-    size = max(1, SIGNALS // (samples * inputs.shape[1] * params["W_rec"].shape[1]))
-    for start in range(0, len(params["W_rec"]), size):
+    size = max(1, SIGNALS // (samples * inputs.shape[1] * _drives(cell, params)))
+    for start in range(0, len(params["W_out"]), size):
         yield {name: value[start : start + size] for name, value in params.items()}
 
 
@@ -68,22 +63,22 @@ def _kernel(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> Ten
         return torch.cat(
             [
                 automatic(cell, {name: value[k : k + 1] for name, value in params.items()}, inputs, steps)
-                for k in range(len(params["W_rec"]))
+                for k in range(len(params["W_out"]))
             ]
         )
     return _by_signals(cell, params, inputs, steps)
 
 
-def serves_signals(cell: Cell, params: Params) -> bool:
-    """Whether `_by_signals` serves a cell: one of `BY_SIGNALS`, with these parameters and no other."""
-    return type(cell) in BY_SIGNALS and params.keys() == {"W_rec", "W_in", *cell.biases, "W_out", "b_out"}
+def serves_signals(cell: Cell, params: Params) -> TypeGuard[PointwiseCell]:
+    """Whether `_by_signals` serves a cell with these parameters: those that it says it has, and no other."""
+    return cell.signals and params.keys() == {*cell.parameters(1, 1), "W_out", "b_out"}
 
 
 def automatic(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> Tensor:
     """The kernel by automatic differentiation of the network, whatever its cell is made of."""
     # A copy of a member for each of its trials, so that each has a gradient of its own.
     own = {name: value.repeat_interleave(len(inputs), 0) for name, value in params.items()}
-    x = inputs.repeat(len(params["W_rec"]), 1, 1).unsqueeze(1)
+    x = inputs.repeat(len(params["W_out"]), 1, 1).unsqueeze(1)
 
     def outputs(given: Params) -> Tensor:
         return forward(cell, given, x, {})[1][:, 0, steps]  # (member * trial, step, out)
@@ -93,7 +88,7 @@ def automatic(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> T
     gradients = vmap(back)(_each(y))[0]  # of each parameter, (sample of a trial, member * trial, ...)
     found = y.new_zeros(())
     for value in gradients.values():
-        found = found + _alike(value.flatten(2).transpose(0, 1), len(params["W_rec"]))
+        found = found + _alike(value.flatten(2).transpose(0, 1), len(params["W_out"]))
     return found
 
 
@@ -103,21 +98,22 @@ def _each(y: Tensor) -> Tensor:
     return torch.eye(n, dtype=y.dtype).view(n, 1, *y.shape[1:]).expand(n, *y.shape)
 
 
-def _by_signals(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> Tensor:
+def _by_signals(cell: PointwiseCell, params: Params, inputs: Tensor, steps: list[int]) -> Tensor:
     """The kernel from what each step's input to the units does to the outputs.
 
-    In every cell of `BY_SIGNALS` that input is the drive, W_in x + bias, and W_rec hidden(state), with the second bias
+    In a cell with `signals` that input is the drive, W_in x + bias, and the recurrent product, with the second bias
     where there is one; so a weight's gradient is a sum over steps of products.
     """
-    n_members = len(params["W_rec"])
+    n_members = len(params["W_out"])
     x = inputs.expand(n_members, -1, -1, -1)
     drive = input_drive(cell, params, x, {})  # (time, member, trial, G * N)
-    start = drive.new_zeros(*drive.shape[1:3], cell.states * params["W_rec"].shape[-1])
+    start = state_0(cell, params, drive[0])
 
     def outputs(drive: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         state, hidden = start, []
         for step_drive, step_offset in zip(drive, offset, strict=True):
-            state = cell.step({**params, "recurrent_offset": step_offset}, state, step_drive)
+            recurrent = cell.product(params, state) + step_offset
+            state = cell.update(params, state, step_drive, recurrent)
             hidden.append(cell.hidden(state))
         seen = torch.stack(hidden)
         return read_out(params, seen[steps]).flatten(0, 1), seen  # (member * trial, step, out)

@@ -1,17 +1,18 @@
 """Networks: cells, and a readout on top, drawn and run for many members at once."""
 
 from degeneracy.networks.acting import weights_obstacle
-from degeneracy.networks.cells import CELLS, Cell, Params
+from degeneracy.networks.cells import CELLS, Cell, Parameter, Params
 from degeneracy.networks.network import (
     Network,
     draw_noise,
     forward,
     initial_params,
     input_drive,
-    parameter_shapes,
+    parameters,
     read_out,
     run_states,
     scales,
+    state_0,
 )
 from degeneracy.networks.parametrisation import PARAMETRISATIONS, Scale
 
@@ -20,15 +21,17 @@ __all__ = [
     "PARAMETRISATIONS",
     "Cell",
     "Network",
+    "Parameter",
     "Params",
     "Scale",
     "draw_noise",
     "forward",
     "initial_params",
     "input_drive",
-    "parameter_shapes",
+    "parameters",
     "read_out",
     "run_states",
     "scales",
+    "state_0",
     "weights_obstacle",
 ]

@@ -11,8 +11,8 @@ from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.core.registry import look_up
 from degeneracy.core.specs import Spec
 from degeneracy.core.streams import Streams
-from degeneracy.networks.cells import CELLS, Cell, Params
-from degeneracy.networks.parametrisation import MUP_CELLS, PARAMETRISATIONS, Scale
+from degeneracy.networks.cells import CELLS, Cell, Parameter, Params
+from degeneracy.networks.parametrisation import PARAMETRISATIONS, Scale
 
 
 class Network(Spec):
@@ -37,13 +37,12 @@ class Network(Spec):
 
     @pydantic.model_validator(mode="after")
     def _cell_exists(self) -> "Network":
-        self.build_cell()
+        cell = self.build_cell()
         if self.parametrisation not in PARAMETRISATIONS:
             raise unknown_name("parametrisation", self.parametrisation, PARAMETRISATIONS)
-        if self.parametrisation == "mup" and self.cell not in MUP_CELLS:
-            raise UserError(
-                f"Network: parametrisation 'mup' is for the cells {' and '.join(MUP_CELLS)}, not for '{self.cell}'"
-            )
+        if self.parametrisation == "mup" and not cell.maximal_update:
+            served = " and ".join(name for name, kind in CELLS.items() if kind.maximal_update)
+            raise UserError(f"Network: parametrisation 'mup' is for the cells {served}, not for '{self.cell}'")
         if self.parametrisation != "mup" and self.gamma != 1:
             raise UserError(
                 f"Network: gamma = {self.gamma:g} has a meaning under parametrisation 'mup' only, which is not set"
@@ -58,15 +57,19 @@ class Network(Spec):
 
 def scales(network: Network, input_size: int, output_size: int) -> dict[str, Scale]:
     """How each parameter starts and is trained, in the order in which they are drawn."""
-    found = PARAMETRISATIONS[network.parametrisation]
-    names = parameter_shapes(network, input_size, output_size)
-    return {name: found(name, network.hidden_size, input_size, network.gamma) for name in names}
+    scale = PARAMETRISATIONS[network.parametrisation]
+    named = parameters(network.build_cell(), input_size, network.hidden_size, output_size)
+    return {name: scale(each, network.hidden_size, input_size, network.gamma) for name, each in named.items()}
 
 
-def parameter_shapes(network: Network, input_size: int, output_size: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter of a network, in the order in which they are drawn."""
-    n = network.hidden_size
-    return network.build_cell().shapes(input_size, n) | {"W_out": (output_size, n), "b_out": (output_size,)}
+def parameters(cell: Cell, input_size: int, hidden_size: int, output_size: int) -> dict[str, Parameter]:
+    """The parameters of a cell and of its linear readout, in the order in which they are drawn."""
+    size = cell.read_size(hidden_size)
+    return {
+        **cell.parameters(input_size, hidden_size),
+        "W_out": Parameter(axes=("out", "pre"), sizes=(output_size, size), role="readout"),
+        "b_out": Parameter(axes=("out",), sizes=(output_size,), role="readout"),
+    }
 
 
 def initial_params(network: Network, input_size: int, output_size: int, seeds: Sequence[int]) -> Params:
@@ -77,18 +80,20 @@ def initial_params(network: Network, input_size: int, output_size: int, seeds: S
     """
     streams = Streams(seeds, "initialisation")
     by_name = scales(network, input_size, output_size)
-    params = {
-        name: _drawn(streams, shape, by_name[name])
-        for name, shape in parameter_shapes(network, input_size, output_size).items()
-    }
-    params["W_rec"] *= network.init_gain
+    named = parameters(network.build_cell(), input_size, network.hidden_size, output_size)
+    params = {name: _drawn(streams, parameter, by_name[name]) for name, parameter in named.items()}
+    for name, parameter in named.items():
+        if parameter.role == "recurrent":
+            params[name] *= network.init_gain
     return params
 
 
-def _drawn(streams: Streams, shape: tuple[int, ...], scale: Scale) -> Tensor:
+def _drawn(streams: Streams, parameter: Parameter, scale: Scale) -> Tensor:
+    if parameter.start is not None:
+        return streams.uniform(parameter.shape, *parameter.start)
     if scale.normal:
-        return scale.start * streams.normal(shape)
-    return streams.uniform(shape, -scale.start, scale.start)
+        return scale.start * streams.normal(parameter.shape)
+    return streams.uniform(parameter.shape, -scale.start, scale.start)
 
 
 def draw_noise(network: Network, streams: Streams, shape: tuple[int, int], input_size: int) -> Params:
@@ -110,7 +115,7 @@ def draw_noise(network: Network, streams: Streams, shape: tuple[int, int], input
 
 
 def input_drive(cell: Cell, params: Params, inputs: Tensor, noise: Mapping[str, Tensor]) -> Tensor:
-    """What the inputs drive at all steps: `W_in x + b` with noise, shape (time, member, trial, G*N).
+    """What the inputs drive at all steps (`Cell.drive`) with noise, shape (time, member, trial, G*N).
 
     Args:
         cell: the cell.
@@ -120,28 +125,25 @@ def input_drive(cell: Cell, params: Params, inputs: Tensor, noise: Mapping[str, 
     """
     if "input" in noise:
         inputs = inputs + noise["input"]
-    n_members, n_trials, n_steps, input_size = inputs.shape
-    rows = inputs.permute(0, 2, 1, 3).reshape(n_members, n_steps * n_trials, input_size)
-    drive = torch.baddbmm(params["bias"].unsqueeze(1), rows, params["W_in"].mT)
-    drive = drive.view(n_members, n_steps, n_trials, -1).transpose(0, 1)
+    drive = cell.drive(params, inputs)
     if "unit" in noise:
         n = noise["unit"].shape[-1]
         unit = noise["unit"].permute(2, 0, 1, 3)
-        pad = (cell.candidate * n, (cell.gates - 1 - cell.candidate) * n)
+        pad = (cell.candidate * n, drive.shape[-1] - (cell.candidate + 1) * n)
         drive = drive + torch.nn.functional.pad(unit, pad)
     return drive
 
 
 def run_states(cell: Cell, params: Params, drive: Tensor, start: Tensor | None = None) -> Tensor:
-    """The states at all steps, (time, member, trial, states * N), from `start` (state 0 by default)."""
-    n_steps, n_members, n_trials, _ = drive.shape
+    """The states at all steps, (time, member, trial, state), from `start` (state 0 by default)."""
     if start is None:
-        start = drive.new_zeros(n_members, n_trials, cell.states * params["W_rec"].shape[-1])
-    state, states = start, []
-    for step in range(n_steps):
-        state = cell.step(params, state, drive[step])
-        states.append(state)
-    return torch.stack(states)
+        start = state_0(cell, params, drive[0])
+    return cell.run(params, drive, start)
+
+
+def state_0(cell: Cell, params: Params, like: Tensor) -> Tensor:
+    """State 0 of members on trials, (member, trial, state), of the dtype and device of `like` (member, trial, ...)."""
+    return like.new_zeros(*like.shape[:2], cell.state_size(cell.axis_size(params, "unit")))
 
 
 def read_out(params: Params, hidden: Tensor) -> Tensor:
@@ -159,10 +161,10 @@ def forward(
         params: parameters with a leading member axis.
         inputs: (member, trial, time, in).
         noise: what `draw_noise` gave, or nothing.
-        start: (member, trial, states * N); state 0 by default.
+        start: (member, trial, state); state 0 by default.
 
     Returns:
-        states (member, trial, time, states * N) and outputs (member, trial, time, out).
+        states (member, trial, time, state) and outputs (member, trial, time, out).
     """
     states = run_states(cell, params, input_drive(cell, params, inputs, noise), start)
     return states.permute(1, 2, 0, 3), read_out(params, cell.hidden(states))

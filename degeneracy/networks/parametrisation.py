@@ -23,6 +23,8 @@ Source: the row of J as published by Huang et al. (2025), arXiv 2410.03972, afte
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from degeneracy.networks.cells import Parameter
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
@@ -35,39 +37,39 @@ class Scale:
     norm: float = 1.0  # on its gradient, where the norm to be clipped is taken
 
 
-def standard(name: str, n_units: int, n_inputs: int, gamma: float) -> Scale:
+def standard(parameter: Parameter, n_units: int, n_inputs: int, gamma: float) -> Scale:
     """`torch.nn.RNN`'s start for every parameter, U(-1/sqrt N, 1/sqrt N), and one learning rate.
 
     Args:
-        name: of the parameter.
+        parameter: whichever.
         n_units: N.
         n_inputs: number of inputs.
         gamma: has no meaning here.
     """
-    del name, n_inputs, gamma
+    del parameter, n_inputs, gamma
     return Scale(start=n_units**-0.5, normal=False)
 
 
-def mup(name: str, n_units: int, n_inputs: int, gamma: float) -> Scale:
+def mup(parameter: Parameter, n_units: int, n_inputs: int, gamma: float) -> Scale:
     """The maximal-update parametrisation of a one-gate cell; see the module's table.
 
     Args:
-        name: of the parameter: W_rec, W_in, bias, W_out or b_out.
+        parameter: of a role other than "unit".
         n_units: N.
         n_inputs: number of inputs.
         gamma: the feature-learning strength, > 0; larger is richer.
     """
     n = float(n_units)
-    if name == "W_rec":
+    role = parameter.role
+    if role == "recurrent":
         return Scale(start=n**-0.5, rate=gamma / n, eps=1 / (gamma * n), norm=gamma)
-    if name in ("W_in", "bias"):
-        start = n_inputs**-0.5 if name == "W_in" else 0.0
+    if role in ("input", "bias"):
+        start = n_inputs**-0.5 if role == "input" else 0.0
         return Scale(start=start, rate=gamma, eps=1 / (gamma * n), norm=gamma * n**0.5)
-    if name == "W_out":
+    assert role == "readout", role
+    if "pre" in parameter.axes:
         return Scale(start=1 / (gamma * n), rate=1 / n, norm=n**-0.5)
-    assert name == "b_out", name
     return Scale(start=0.0)
 
 
-PARAMETRISATIONS: dict[str, Callable[[str, int, int, float], Scale]] = {"standard": standard, "mup": mup}
-MUP_CELLS = ("tanh", "leaky_tanh")  # the cells it is derived for
+PARAMETRISATIONS: dict[str, Callable[[Parameter, int, int, float], Scale]] = {"standard": standard, "mup": mup}

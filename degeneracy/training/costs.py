@@ -1,12 +1,12 @@
 """What is added to the members' gradients beside their tasks': regularisers, and a coupling between members."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from degeneracy.networks.cells import Params
-from degeneracy.training.regularisers import Strengths, regulariser, weights_gradient
+from degeneracy.networks.cells import Cell, Params
+from degeneracy.training.regularisers import Strengths, on_weights, weights_gradient
 
 
 def _no_coupling(params: Params) -> Params:
@@ -21,19 +21,20 @@ class Costs:
     strengths: Strengths = field(default_factory=dict)  # (member,) by regulariser
     coupling: Callable[[Params], Params] = _no_coupling  # gradients of the members' coupling, by parameter
 
-    def add(self, grads: Params, params: Params) -> None:
+    def add(self, cell: Cell, grads: Params, params: Params) -> None:
         """Add the gradients of regularisers on weights and of the coupling, in place.
 
         Args:
+            cell: says which of the parameters are recurrent weights.
             grads: gradients with a leading member axis, views that can be written to.
             params: the parameters.
         """
-        if any(regulariser(name).on == "weights" for name in self.strengths):
-            grads["W_rec"] += weights_gradient(self.strengths, params["W_rec"])
+        for name in cell.between_units if on_weights(self.strengths) else ():
+            grads[name] += weights_gradient(self.strengths, params[name])
         for name, grad in self.coupling(params).items():
             grads[name] += grad
 
     def select(self, members: Tensor) -> "Costs":
         """The costs of some members, by position."""
         chosen = {name: value[members] for name, value in self.strengths.items()}
-        return Costs(strengths=chosen, coupling=self.coupling)
+        return replace(self, strengths=chosen)

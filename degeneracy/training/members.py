@@ -7,6 +7,7 @@ cores of a CPU, or gives the whole ensemble to a GPU, and hands each member back
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -18,6 +19,7 @@ from degeneracy.networks import Network, initial_params
 from degeneracy.tasks import Task
 from degeneracy.training.costs import Costs
 from degeneracy.training.coupling import Coupled
+from degeneracy.training.regularisers import on_weights
 from degeneracy.training.specification import Training
 from degeneracy.training.stack import Member, Stack
 from degeneracy.training.updates import checked_path
@@ -95,9 +97,13 @@ def _costs(
         else strengths
     )
     found = {name: torch.tensor(value, dtype=torch.float32, device=device) for name, value in given.items()}
-    if not training.coupled:
-        return Costs(strengths=found)
-    return Costs(strengths=found, coupling=Coupled(training.coupling, task, network.build_cell(), device))
+    cell = network.build_cell()
+    if on_weights(found) and not cell.between_units:
+        raise UserError(
+            f"regularisers: {', '.join(on_weights(found))} is of recurrent weights, and cell '{network.cell}' has none"
+        )
+    costs = Costs(strengths=found)
+    return replace(costs, coupling=Coupled(training.coupling, task, cell, device)) if training.coupled else costs
 
 
 def resolve_device(device: str) -> str:

@@ -5,7 +5,7 @@ import math
 import torch
 
 from degeneracy.core.memory import check_memory
-from degeneracy.networks import Network, parameter_shapes
+from degeneracy.networks import Network, parameters
 from degeneracy.tasks import Task
 from degeneracy.training.specification import Training
 
@@ -26,8 +26,8 @@ def check_training_memory(task: Task, network: Network, training: Training, n_me
     Raises:
         UserError: says how much memory they would take, and which field is to blame.
     """
-    shapes = parameter_shapes(network, task.input_size, task.output_size)
-    n_parameters = sum(math.prod(shape) for shape in shapes.values())
+    named = parameters(network.build_cell(), task.input_size, network.hidden_size, task.output_size)
+    n_parameters = sum(math.prod(parameter.shape) for parameter in named.values())
     sources, units = task.input_size + task.output_size, network.hidden_size
     members = f"{n_members} networks at once of " if device != "cpu" or training.coupled else ""
     parts = {

@@ -22,8 +22,9 @@ COMPILED_TERMS = ("square", "change")  # of the states, in the order of the cost
 class Regulariser:
     """A penalty with its gradient, each multiplied by a strength a member.
 
-    On weights: functions of W_rec as (member, gate, post, pre). On states: functions of the hidden states (member,
-    trial, time, unit), those that the readout sees, and of which steps are part of the trial, (member, trial, time).
+    On weights: functions of recurrent weights as (member, gate, post, pre). On states: functions of the hidden states
+    (member, trial, time, unit), those that the readout sees, and of which steps are part of the trial, (member, trial,
+    time).
     `compiled` names the term of the compiled gradients that this one is; without one, training takes another path.
     """
 
@@ -165,8 +166,13 @@ def on_states(strengths: Strengths) -> dict[str, Tensor]:
     return {name: value for name, value in strengths.items() if regulariser(name).on == "states"}
 
 
+def on_weights(strengths: Strengths) -> list[str]:
+    """The names of the regularisers on weights."""
+    return [name for name in strengths if regulariser(name).on == "weights"]
+
+
 def weights_gradient(strengths: Strengths, w_rec: Tensor) -> Tensor:
-    """d penalties / d W_rec of the regularisers on weights.
+    """d penalties / d recurrent weights of the regularisers on weights.
 
     Args:
         strengths: by regulariser; those on states are passed over.

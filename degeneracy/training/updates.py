@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degeneracy.core.errors import UserError, unknown_name
-from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, Params, ReluCell, TanhCell
+from degeneracy.networks.cells import Cell, Params
 from degeneracy.tasks import MSE, Loss, Trials
 from degeneracy.training.backends.backpropagation import (
     Buffers,
@@ -45,14 +45,14 @@ def compiled_gradients(
     del buffers
     flat = flatten(params).float()
     grads = torch.empty_like(flat)
-    members = _CompiledMembers(cell, params["W_rec"].shape[-1], strengths, loss)
+    members = _CompiledMembers(cell, cell.axis_size(params, "unit"), strengths, loss)
     missed = members.no_misses(trials)
     losses = [
         members.kernels.gradients(*members.arguments(k, flat[k].numpy(), trials, noise, missed[k]), grads[k].numpy())
         for k in range(flat.shape[0])
     ]
-    found = views(grads.to(params["W_rec"].dtype), params)
-    return torch.tensor(losses, dtype=params["W_rec"].dtype), torch.from_numpy(missed), found
+    dtype = params["W_out"].dtype
+    return torch.tensor(losses, dtype=dtype), torch.from_numpy(missed), views(grads.to(dtype), params)
 
 
 PATHS: dict[str, Path] = {
@@ -63,7 +63,7 @@ PATHS: dict[str, Path] = {
 
 
 def serves(path: str, cell: Cell, device: str = "cpu", strengths: Collection[str] = (), loss: Loss = MSE) -> bool:
-    """Whether a path takes the gradients of a cell with these costs; a subclass of a cell has its own step.
+    """Whether a path takes the gradients of a cell with these costs; a subclass of a cell may step in another way.
 
     Args:
         path: a name in `PATHS`. "autograd" serves everything, "bptt" the one-gate cells that are here. "compiled"
@@ -83,7 +83,7 @@ def serves(path: str, cell: Cell, device: str = "cpu", strengths: Collection[str
     penalties = [regulariser(name) for name in strengths if regulariser(name).on == "states"]
     if penalties and not (serves_bptt(cell) and all(penalty.compiled for penalty in penalties)):
         return False
-    return torch.device(device).type == "cpu" and type(cell) in _COMPILED and _kernels(cell) is not None
+    return torch.device(device).type == "cpu" and _kernels(cell) is not None
 
 
 def path_for(cell: Cell, device: str = "cpu", strengths: Collection[str] = (), loss: Loss = MSE) -> str:
@@ -108,20 +108,19 @@ def checked_path(path: str, cell: Cell, device: str, strengths: Collection[str],
     return path
 
 
-_COMPILED: dict[type[Cell], str] = {
-    TanhCell: "compiled",
-    LeakyTanhCell: "compiled",
-    ReluCell: "compiled",
-    GRUCell: "compiled_gru",
-}  # the module beside this one that serves a cell
+# The module among the backends that serves a cell, by the name of its kernel.
+_COMPILED = {"tanh": "compiled", "relu": "compiled", "gru": "compiled_gru"}
 
 
 def _kernels(cell: Cell) -> ModuleType | None:
-    """The compiled functions of a cell, imported when first asked for; None where numba does not work."""
-    try:
-        return import_module(f"degeneracy.training.backends.{_COMPILED[type(cell)]}")
-    except ImportError:  # numba has no release for this Python or machine
+    """The compiled functions of a cell, imported when first asked for; None without such, or without numba."""
+    if cell.kernel is None or cell.kernel.name not in _COMPILED:
         return None
+    try:
+        import_module("numba")
+    except ImportError:  # it has no release for this Python or machine
+        return None
+    return import_module(f"degeneracy.training.backends.{_COMPILED[cell.kernel.name]}")
 
 
 class Updates:
@@ -161,7 +160,7 @@ class Updates:
             self._cell, self._params, trials, noise, self._buffers, self._states, self._loss
         )
         flat_grads = flatten({name: grads[name] for name in self._like})
-        self._costs.add(views(flat_grads, self._like), self._params)
+        self._costs.add(self._cell, views(flat_grads, self._like), self._params)
         norms = clip_norms(flat_grads, self._clip_norm, self._norm_factors)
         self._optimiser.update(self._flat, flat_grads, rates)
         return loss, norms, missed
@@ -182,8 +181,9 @@ class CompiledUpdates:
         loss: Loss = MSE,
     ) -> None:
         assert path == "compiled"
+        self._cell = cell
         grads = torch.empty_like(flat)
-        self._members = _CompiledMembers(cell, like["W_rec"].shape[-1], on_states(costs.strengths), loss)
+        self._members = _CompiledMembers(cell, cell.axis_size(like, "unit"), on_states(costs.strengths), loss)
         self._optimiser, self._clip_norm, self._costs = optimiser, clip_norm, costs
         self._flat, self._flat_grads = flat, grads
         self._params, self._grads = views(flat, like), views(grads, like)
@@ -197,7 +197,7 @@ class CompiledUpdates:
         for k, (params, grads) in enumerate(self._rows):
             arguments = self._members.arguments(k, params, trials, noise, missed[k])
             losses[k] = self._members.kernels.gradients(*arguments, grads)
-        self._costs.add(self._grads, self._params)
+        self._costs.add(self._cell, self._grads, self._params)
         if isinstance(self._optimiser, AdamState):
             return torch.from_numpy(losses), self._descend(self._optimiser, rates), torch.from_numpy(missed)
         norms = clip_norms(self._flat_grads, self._clip_norm, self._norm_factors)
@@ -290,9 +290,9 @@ def _by_output(x: Tensor) -> Tensor:
 
 def _unit(cell: Cell, kernels: Any) -> tuple[tuple[Any, ...], dict[str, bool]]:
     """The arguments that say what a one-gate cell's units are, and the options of its workspace."""
-    if isinstance(cell, GRUCell):
+    kernel = cell.kernel
+    assert kernel is not None
+    if kernel.name == "gru":
         return (), {}
-    alpha = cell.alpha if isinstance(cell, LeakyTanhCell) else 1.0
-    current = isinstance(cell, LeakyTanhCell) and cell.form == "current"
-    kind = kernels.RELU if isinstance(cell, ReluCell) else kernels.TANH
-    return (kind, np.float32(alpha), current), {"leaky": alpha < 1 or current}
+    kind = kernels.RELU if kernel.name == "relu" else kernels.TANH
+    return (kind, np.float32(kernel.leak), kernel.current), {"leaky": kernel.leak < 1 or kernel.current}

@@ -15,7 +15,7 @@ import degeneracy as dg
 from degeneracy.core.errors import UserError
 from degeneracy.measuring.array_cells import ArrayCell, array_cell, check_range
 from degeneracy.networks import forward, initial_params
-from degeneracy.networks.cells import CELLS, Cell, Params
+from degeneracy.networks.cells import CELLS, Cell, Parameter, Params
 
 NEED_A_CELL = ("fixed_points", "signed_pif", "orthogonal")
 N_MEMBERS, N_TRIALS, N_STEPS, N_UNITS, N_INPUTS = 3, 10, 8, 6, 2
@@ -289,8 +289,9 @@ class TestWhichCell:
         class WithTau(CELLS["tanh"]):  # type: ignore[name-defined, misc]
             name: ClassVar[str] = "with_tau"
 
-            def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
-                return super().shapes(input_size, hidden_size) | {"tau": (hidden_size,)}
+            def parameters(self, input_size: int, hidden_size: int) -> dict[str, Parameter]:
+                tau = Parameter(axes=("unit",), sizes=(hidden_size,), role="unit")
+                return {**super().parameters(input_size, hidden_size), "tau": tau}
 
         _, _, arrays = networks("tanh")
         result = dg.measure_arrays(**arrays, cell=WithTau(), measures=["fixed_points", "cka"])

@@ -10,7 +10,7 @@ from torch import Tensor
 from degeneracy.measuring import tangents
 from degeneracy.measuring.tangents import automatic, tangent_kernel
 from degeneracy.networks import Cell, Network, forward, initial_params
-from degeneracy.networks.cells import CELLS, Params, TanhCell
+from degeneracy.networks.cells import CELLS, Parameter, Params, TanhCell
 
 MADE = [(name, {}) for name in CELLS] + [("leaky_tanh", {"form": "current"})]
 
@@ -92,8 +92,9 @@ class Slow(TanhCell):
 
     name: ClassVar[str] = "slow"
 
-    def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
-        return super().shapes(input_size, hidden_size) | {"rate": (hidden_size,)}
+    def parameters(self, input_size: int, hidden_size: int) -> dict[str, Parameter]:
+        rate = Parameter(axes=("unit",), sizes=(hidden_size,), role="unit")
+        return {**super().parameters(input_size, hidden_size), "rate": rate}
 
     def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:
         return state + torch.sigmoid(params["rate"])[:, None] * (super().step(params, state, drive) - state)

@@ -13,7 +13,7 @@ from degeneracy.checks import CELL_CLAIMS, CheckFailed, check_cell
 from degeneracy.core.streams import Streams
 from degeneracy.measuring.record import member_weights, record
 from degeneracy.networks import CELLS, Network, forward, initial_params, weights_obstacle
-from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, LSTMCell, Params, TanhCell
+from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, LSTMCell, Parameter, Params, TanhCell
 
 N, N_IN, N_OUT = 6, 2, 2
 ALL: dict[str, Cell] = {name: kind() for name, kind in CELLS.items()} | {"leaky current": LeakyTanhCell(form="current")}
@@ -210,9 +210,12 @@ class Renamed(TanhCell):
 
     name: ClassVar[str] = "renamed"
 
-    def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
-        shapes = super().shapes(input_size, hidden_size)
-        return {"J": shapes.pop("W_rec"), **shapes}
+    def parameters(self, input_size: int, hidden_size: int) -> dict[str, Parameter]:
+        named = dict(super().parameters(input_size, hidden_size))
+        return {"J": named.pop("W_rec"), **named}
+
+    def product(self, params: Params, state: Tensor) -> Tensor:
+        return torch.matmul(state, params["J"].mT)
 
 
 class Spiking(TanhCell):
@@ -234,7 +237,6 @@ OBSTACLES = {
     Unsaid: "the biases of cell 'unsaid', gate 2, act through their sum alone, which its summed_biases does not say",
     ResetBefore: "the biases of cell 'reset_before', gate 0, do not act through their sum alone, which its"
     " summed_biases does not say",
-    Renamed: "the parameters of cell 'renamed' have no W_rec of 1 x 6 rows",
 }
 
 
@@ -250,7 +252,7 @@ def test_what_does_not_act_is_named(kind: type[Cell]) -> None:
 @pytest.mark.parametrize("size", [1, 2, 6, 33])
 @pytest.mark.parametrize("n_in", [1, 3])
 def test_every_cell_that_is_here_acts_at_any_size(size: int, n_in: int) -> None:
-    for cell in (*ALL.values(), Spiking()):
+    for cell in (*ALL.values(), Spiking(), Renamed()):
         assert not weights_obstacle(cell, n_in, size)
 
 

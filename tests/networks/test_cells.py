@@ -207,10 +207,13 @@ def test_every_cell_keeps_its_claims(name: str, claim: str) -> None:
 
 
 def test_parameters_are_drawn_in_their_shapes() -> None:
+    def shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
+        return {name: each.shape for name, each in cell.parameters(3, 5).items()}
+
     for cell in (TanhCell(), ReluCell(), LeakyTanhCell()):
-        assert cell.shapes(3, 5) == {"W_rec": (5, 5), "W_in": (5, 3), "bias": (5,)}
-    assert GRUCell().shapes(3, 5) == {"W_rec": (15, 5), "W_in": (15, 3), "bias": (15,), "bias_rec": (15,)}
-    assert LSTMCell().shapes(3, 5)["W_rec"] == (20, 5)
+        assert shapes(cell) == {"W_rec": (5, 5), "W_in": (5, 3), "bias": (5,)}
+    assert shapes(GRUCell()) == {"W_rec": (15, 5), "W_in": (15, 3), "bias": (15,), "bias_rec": (15,)}
+    assert shapes(LSTMCell())["W_rec"] == (20, 5)
 
 
 def test_an_unknown_form_is_refused() -> None:

@@ -7,7 +7,7 @@ import torch
 from degeneracy.checks import CheckFailed, check_widths, state_changes
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
-from degeneracy.networks import PARAMETRISATIONS, Network, Scale, initial_params, scales
+from degeneracy.networks import PARAMETRISATIONS, Network, Parameter, Scale, initial_params, scales
 from degeneracy.networks.parametrisation import mup
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import Training, train_stack
@@ -101,13 +101,13 @@ def test_states_change_alike_at_every_width(cell: str) -> None:
     check_widths(state_changes(TASK, network, BRIEF, widths=WIDTHS, seeds=(0, 1), n_updates=5))
 
 
-@pytest.mark.parametrize(("groups", "power"), [(("W_rec",), 1.0), (("W_rec", "W_in", "bias"), -0.5)])
+@pytest.mark.parametrize(("groups", "power"), [(("recurrent",), 1.0), (("recurrent", "input", "bias"), -0.5)])
 def test_a_wrong_scaling_fails(groups: tuple[str, ...], power: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rate of J / N not divided by N; all rates divided by sqrt N once more."""
 
-    def mistaken(name: str, n_units: int, n_inputs: int, gamma: float) -> Scale:
-        right = mup(name, n_units, n_inputs, gamma)
-        if name not in groups:
+    def mistaken(parameter: Parameter, n_units: int, n_inputs: int, gamma: float) -> Scale:
+        right = mup(parameter, n_units, n_inputs, gamma)
+        if parameter.role not in groups:
             return right
         return Scale(**{**vars(right), "rate": right.rate * (n_units / 32) ** power})
 

@@ -201,7 +201,7 @@ def test_a_diverged_member_leaves_its_neighbours_bits_alone(name: str, noisy: bo
 
 
 def test_without_numba_torch_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "degeneracy.training.backends.compiled", None)  # as where it cannot be imported
+    monkeypatch.setitem(sys.modules, "numba", None)  # as where it cannot be imported
     assert path_for(TanhCell()) == "bptt"
     training = Training(batch_size=4, steps_per_epoch=2, max_epochs=5)
     member = train_stack(FlipFlop(channels=1, n_steps=5), Network(hidden_size=4), training, [0])[0]

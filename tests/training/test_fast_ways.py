@@ -13,7 +13,7 @@ from torch import Tensor
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.networks import CELLS, Network, draw_noise, forward, initial_params
-from degeneracy.networks.cells import GRUCell, LeakyTanhCell, Params, TanhCell
+from degeneracy.networks.cells import GRUCell, Kernel, LeakyTanhCell, Parameter, Params, TanhCell
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import REGULARISERS, Training, train_stack
 from degeneracy.training.costs import Costs
@@ -40,8 +40,9 @@ class Paced(GRUCell):
 
     name: ClassVar[str] = "paced"
 
-    def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
-        return super().shapes(input_size, hidden_size) | {"pace": (hidden_size,)}
+    def parameters(self, input_size: int, hidden_size: int) -> dict[str, Parameter]:
+        pace = Parameter(axes=("unit",), sizes=(hidden_size,), role="unit")
+        return {**super().parameters(input_size, hidden_size), "pace": pace}
 
     def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:
         pace = torch.sigmoid(params["pace"])[:, None]
@@ -185,3 +186,41 @@ def test_a_cell_that_uses_less_is_trained_and_the_rest_stays() -> None:
     member = train_stack(TASK, Network(hidden_size=6, cell="feedforward"), ONCE.for_task(TASK), [0])[0]
     assert torch.equal(member.final["W_rec"], member.initial["W_rec"])
     assert not torch.equal(member.final["W_in"], member.initial["W_in"])
+
+
+class Renamed(TanhCell):
+    """Nothing is overridden, and still it has to say for itself which kernel serves it."""
+
+    name: ClassVar[str] = "renamed"
+
+
+class Stated(LeakyTanhCell):
+    """Another step that is no other, with the kernel that serves it stated."""
+
+    name: ClassVar[str] = "stated"
+    signals: ClassVar[bool] = True
+
+    @property
+    def kernel(self) -> Kernel:
+        return Kernel(name="tanh", leak=self.alpha)
+
+    def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:
+        rate = torch.tanh(drive + torch.matmul(state, params["W_rec"].mT))
+        return state + self.alpha * (rate - state)
+
+
+class Below(Stated):
+    """A subclass of one that states it."""
+
+    name: ClassVar[str] = "below"
+
+
+def test_what_fast_ways_rely_on_is_stated_and_never_inherited() -> None:
+    for kind in (TanhCell, LeakyTanhCell, GRUCell, Stated):
+        assert kind().kernel is not None
+        assert kind().signals
+        assert path_for(kind()) == "compiled"
+    for kind in (*OWN_CELLS, Renamed, Below):
+        assert kind().kernel is None
+        assert not (kind().signals or kind().maximal_update)
+        assert path_for(kind()) == "autograd"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from degeneracy.networks import forward, input_drive
-from degeneracy.networks.cells import Cell, LeakyTanhCell, Params, ReluCell, TanhCell
+from degeneracy.networks.cells import Cell, Kernel, Params
 from degeneracy.tasks import MSE, Loss, Trials, task_loss, task_slope
 from degeneracy.tasks.losses import missed_steps
 from degeneracy.training.regularisers import Strengths, states_gradient, states_penalty
@@ -218,7 +218,8 @@ def _forward_rate(cell: Cell, w_rec: Tensor, rates: Tensor, buffers: Buffers) ->
     Returns:
         phi at steps 1 ... T.
     """
-    alpha, activate = _alpha(cell), _ACTIVATIONS[type(cell)][0]
+    kernel = _kernel(cell)
+    alpha, activate = kernel.leak, _ACTIVATIONS[kernel.name][0]
     states, transposed = _steps(rates), _matrix(w_rec).mT.contiguous()
     if alpha == 1:
         for before, state in pairwise(states):
@@ -236,7 +237,8 @@ def _forward_rate(cell: Cell, w_rec: Tensor, rates: Tensor, buffers: Buffers) ->
 
 def _backward_rate(cell: Cell, w_rec: Tensor, grad: Tensor, active: Tensor) -> None:
     """Turn `grad` from d loss / d h_t through the readout into d loss / d drive_t, all steps."""
-    alpha, back = _alpha(cell), _ACTIVATIONS[type(cell)][1]
+    kernel = _kernel(cell)
+    alpha, back = kernel.leak, _ACTIVATIONS[kernel.name][1]
     grads, phis, w = _steps(grad), _steps(active), _matrix(w_rec)
     for step in reversed(range(len(grads))):
         if alpha < 1 and step > 0:
@@ -255,7 +257,7 @@ def _forward_current(cell: Cell, w_rec: Tensor, rates: Tensor, buffers: Buffers)
         tanh(h) at steps 1 ... T.
     """
     del buffers
-    alpha, transposed = _alpha(cell), _matrix(w_rec).mT.contiguous()
+    alpha, transposed = _kernel(cell).leak, _matrix(w_rec).mT.contiguous()
     states = _steps(rates)
     current = torch.zeros_like(states[0])
     for before, state in pairwise(states):
@@ -267,7 +269,7 @@ def _forward_current(cell: Cell, w_rec: Tensor, rates: Tensor, buffers: Buffers)
 
 def _backward_current(cell: Cell, w_rec: Tensor, grad: Tensor, active: Tensor) -> None:
     """Turn `grad` from d loss / d tanh(h_t) through the readout into d loss / d drive_t, all steps."""
-    alpha = _alpha(cell)
+    alpha = _kernel(cell).leak
     grads, rates, w = _steps(grad), _steps(active), _matrix(w_rec)
     carried = torch.zeros_like(grads[0])
     for step in reversed(range(len(grads))):
@@ -280,13 +282,14 @@ def _backward_current(cell: Cell, w_rec: Tensor, grad: Tensor, active: Tensor) -
 
 def _recurrence(cell: Cell) -> tuple[Callable[..., Tensor], Callable[..., None]]:
     """The forward and backward recurrences of a one-gate cell."""
-    if isinstance(cell, LeakyTanhCell) and cell.form == "current":
+    if _kernel(cell).current:
         return _forward_current, _backward_current
     return _forward_rate, _backward_rate
 
 
-def _alpha(cell: Cell) -> float:
-    return cell.alpha if isinstance(cell, LeakyTanhCell) else 1.0
+def _kernel(cell: Cell) -> Kernel:
+    assert cell.kernel is not None
+    return cell.kernel
 
 
 def _tanh(x: Tensor) -> None:
@@ -307,13 +310,12 @@ def _relu_back(grad: Tensor, active: Tensor) -> None:
 
 
 # In place: the activation, and the gradient through it from the activation's value.
-_ACTIVATIONS: dict[type[Cell], tuple[Callable[[Tensor], object], Callable[[Tensor, Tensor], None]]] = {
-    TanhCell: (_tanh, _tanh_back),
-    LeakyTanhCell: (_tanh, _tanh_back),
-    ReluCell: (torch.Tensor.relu_, _relu_back),
+_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], object], Callable[[Tensor, Tensor], None]]] = {
+    "tanh": (_tanh, _tanh_back),
+    "relu": (torch.Tensor.relu_, _relu_back),
 }
 
 
 def serves_bptt(cell: Cell) -> bool:
-    """Whether the hand-written backward serves a cell; a subclass has its own step, which it does not know."""
-    return type(cell) in _ACTIVATIONS
+    """Whether the hand-written backward serves a cell."""
+    return cell.kernel is not None and cell.kernel.name in _ACTIVATIONS
