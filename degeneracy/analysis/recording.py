@@ -5,7 +5,8 @@ throughout.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,39 +18,114 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
-    """The weights of one member, with what its cell's symmetry acts on.
+class Block:
+    """An array of weights of one member: what its axes mean and what it is for.
 
-    `candidate` is the gate whose rows flip sign with a unit (the candidate of GRU and LSTM; the only gate of a
-    tanh cell). `bias` has one or two rows a gate: `bias[gate, k, unit]`. Of the gates in `summed_biases` only the sum
-    of the rows acts; it is kept in the first row, with 0 in the others, so that two networks which differ in nothing
-    but how it is split are the same weights. All become float64 arrays.
+    Axes named "unit" (whose number it is) and "pre" (which unit it looks at) go along when units are relabelled; "gate"
+    may stand first. `role` is "recurrent", "input", "bias", "readout", or "unit" for a property of each unit whose sign
+    and size mean something, such as its time constant.
     """
 
-    recurrent: Array  # (gate, post, pre)
-    input: Array | None = None  # (gate, post, in)
-    bias: Array | None = None  # (gate, k, post)
-    readout: Array | None = None  # (out, unit)
+    array: Array
+    axes: tuple[str, ...]
+    role: str
+
+    @property
+    def gated(self) -> bool:
+        """Whether the first axis is that of the gates."""
+        return self.axes[:1] == ("gate",)
+
+    @property
+    def inner(self) -> tuple[str, ...]:
+        """The axes without that of the gates."""
+        return self.axes[self.gated :]
+
+    @property
+    def by_gate(self) -> list[Array]:
+        """One array per gate; the array itself where there is no axis of gates."""
+        return list(self.array) if self.gated else [self.array]
+
+
+# The blocks of an ordinary network, by role, and their axes. `bias` has one or two rows a gate: bias[gate, k, unit].
+ORDINARY: dict[str, tuple[str, ...]] = {
+    "recurrent": ("gate", "unit", "pre"),
+    "input": ("gate", "unit", "in"),
+    "bias": ("gate", "bias", "unit"),
+    "readout": ("out", "pre"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The weights of one member in named blocks, with what its cell's symmetry acts on.
+
+    `candidate` is the gate whose rows flip sign with a unit (the candidate of GRU and LSTM; the only gate of a
+    tanh cell). Of the gates in `summed_biases` only the sum of the rows of "bias" acts; it is kept in the first row,
+    with 0 in the others, so that two networks which differ in nothing but how it is split are the same weights. All
+    become float64 arrays.
+    """
+
+    blocks: Mapping[str, Block]
     candidate: int = 0
     symmetry: str = "signed_permutation"  # a name in `symmetry.SYMMETRIES`; "" where the cell is not known
     summed_biases: tuple[int, ...] = ()  # gates
 
+    @classmethod
+    def of(
+        cls,
+        *,
+        recurrent: Array | None = None,
+        input: Array | None = None,
+        bias: Array | None = None,
+        readout: Array | None = None,
+        **rest: Any,
+    ) -> "Weights":
+        """The weights of an ordinary network, from the blocks that it has (`ORDINARY` names their axes)."""
+        arrays = {"recurrent": recurrent, "input": input, "bias": bias, "readout": readout}
+        blocks = {
+            name: Block(array=array, axes=ORDINARY[name], role=name)
+            for name, array in arrays.items()
+            if array is not None
+        }
+        return cls(blocks=blocks, **rest)
+
     def __post_init__(self) -> None:
-        for name, axes in (
-            ("recurrent", ("gate", "post", "pre")),
-            ("input", ("gate", "post", "in")),
-            ("bias", ("gate", "bias", "unit")),
-            ("readout", ("out", "unit")),
-        ):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, real_array(value, f"{name} weights", axes))
-        if self.bias is not None and self.summed_biases:
-            bias, gates = self.bias.copy(), list(self.summed_biases)
+        checked = {}
+        for name, block in self.blocks.items():
+            names = tuple({"unit": "post"}.get(axis, axis) if "pre" in block.axes[1:] else axis for axis in block.axes)
+            checked[name] = replace(block, array=real_array(block.array, f"{name} weights", names))
+        if self.summed_biases and "bias" in checked:
+            bias, gates = checked["bias"].array.copy(), list(self.summed_biases)
             total = bias[gates].sum(axis=1)
             bias[gates] = 0.0
             bias[gates, 0] = total
-            object.__setattr__(self, "bias", bias)
+            checked["bias"] = replace(checked["bias"], array=bias)
+        object.__setattr__(self, "blocks", checked)
+
+    def __getitem__(self, name: str) -> Array:
+        return self.blocks[name].array
+
+    def replace(self, **arrays: Array | None) -> "Weights":
+        """The weights with other arrays in some blocks; None takes a block away."""
+        changed = {name: (block, arrays.get(name, block.array)) for name, block in self.blocks.items()}
+        blocks = {name: replace(block, array=array) for name, (block, array) in changed.items() if array is not None}
+        return replace(self, blocks=blocks)
+
+    @property
+    def n_units(self) -> int:
+        """The number of hidden units."""
+        return next(
+            size
+            for block in self.blocks.values()
+            for axis, size in zip(block.axes, block.array.shape, strict=True)
+            if axis in ("unit", "pre")
+        )
+
+    @property
+    def recurrent(self) -> Array:
+        """The weights from unit to unit, (gate, post, pre); of no gate where there are none."""
+        gates = [array for block in self.blocks.values() if block.role == "recurrent" for array in block.by_gate]
+        return np.stack(gates) if gates else np.zeros((0, self.n_units, self.n_units))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +193,12 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self.members)
+
+    @property
+    def recurrent_weights(self) -> Sequence[Array]:
+        """Each member's weights from unit to unit, (gate, post, pre); none where a member has no such weights."""
+        found = [each.recurrent for each in self.weights or ()]
+        return found if all(len(each) for each in found) else ()
 
     @property
     def symmetry(self) -> str:

@@ -1,18 +1,22 @@
 """What every cell keeps to."""
 
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from degeneracy.analysis.recording import Weights
 from degeneracy.analysis.weights.symmetry import SYMMETRIES, random_copy
 from degeneracy.checks.claim import require
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.streams import Streams
-from degeneracy.measuring.record import member_weights
-from degeneracy.networks import forward, parameters, weights_obstacle
-from degeneracy.networks.cells import Cell, Params
+from degeneracy.measuring.record import parameter_blocks
+from degeneracy.networks import forward, input_drive, parameters, run_states, weights_obstacle
+from degeneracy.networks.cells import Cell, Params, Role
+from degeneracy.tasks import Trials
+from degeneracy.training.updates import PATHS, serves
 
 N_UNITS, N_INPUTS, N_OUTPUTS = 6, 2, 2
 
@@ -30,26 +34,52 @@ def _inputs(n_members: int) -> Tensor:
 
 
 def cell_form(cell: Cell) -> None:
-    """Parameters and states have the shapes that the class says."""
-    rows = cell.gates * N_UNITS
-    shapes = {name: each.shape for name, each in cell.parameters(N_INPUTS, N_UNITS).items()}
-    wanted = {"W_rec": (rows, N_UNITS), "W_in": (rows, N_INPUTS), **dict.fromkeys(cell.biases, (rows,))}
-    require(shapes == wanted, f"shapes() gives {wanted}")
-    require(cell.biases[0] == "bias", "the bias of the inputs' drive is called 'bias'")
-    require(0 <= cell.candidate < cell.gates, "the candidate is one of the gates")
-    require(cell.symmetry in SYMMETRIES, f"symmetry is one of {', '.join(SYMMETRIES)}")
+    """Parameters, drive and states have the sizes that the class says."""
+    named = cell.parameters(N_INPUTS, N_UNITS)
+    lengths = {"unit": N_UNITS, "pre": N_UNITS, "in": N_INPUTS, "gate": cell.gates}
+    for name, parameter in named.items():
+        where = f"parameter '{name}' with the axes {parameter.axes}"
+        require(len(parameter.axes) == len(parameter.sizes), f"{where}: one size per axis, not {parameter.sizes}")
+        require(parameter.role in get_args(Role), f"{where}: role is one of {', '.join(get_args(Role))}")
+        require("gate" not in parameter.axes[1:], f"{where}: 'gate' stands first")
+        require(not parameter.gated or parameter.axes[1:2] == ("unit",), f"{where}: 'unit' follows 'gate'")
+        for axis, size in zip(parameter.axes, parameter.sizes, strict=True):
+            length = lengths.get(axis, size)
+            require(size == length, f"{where}: axis '{axis}' is {length} long, not {size}")
+    for axis in ("unit", "in"):
+        require(any(axis in each.axes for each in named.values()), f"a parameter has an axis '{axis}'")
+    require(0 <= cell.candidate < cell.gates, f"candidate is one of {cell.gates} gates, not {cell.candidate}")
+    require(cell.symmetry in SYMMETRIES, f"symmetry is one of {', '.join(SYMMETRIES)}, not '{cell.symmetry}'")
+    size, read = cell.state_size(N_UNITS), cell.read_size(N_UNITS)
     states, outputs = forward(cell, _params(cell, 0, 1), _inputs(2), {})
-    require(states.shape == (2, 3, 7, cell.states * N_UNITS), "states are (member, trial, time, states * unit)")
+    require(states.shape == (2, 3, 7, size), f"states are {(2, 3, 7, size)}, not {tuple(states.shape)}")
     hidden, (low, high) = cell.hidden(states), cell.state_range
-    require(hidden.shape == (2, 3, 7, N_UNITS), "hidden(state) is (..., unit)")
-    require(bool(((low <= hidden) & (hidden <= high)).all()), "hidden(state) lies within state_range")
+    require(hidden.shape == (2, 3, 7, read), f"hidden(state) is {(2, 3, 7, read)}, not {tuple(hidden.shape)}")
+    least, greatest = float(hidden.min()), float(hidden.max())
+    within = f"hidden(state) lies between {low:g} and {high:g} (state_range), found {least:.3g} to {greatest:.3g}"
+    require(low <= least and greatest <= high, within)
     require(states.isfinite().all() and outputs.isfinite().all(), "states are finite")
+
+
+def cell_run(cell: Cell) -> None:
+    """`run` over a sequence is a loop of `step`."""
+    params = _params(cell, 0, 1)
+    drive = input_drive(cell, params, _inputs(2), {})
+    found = run_states(cell, params, drive)
+    state, looped = torch.zeros_like(found[0]), []
+    for step_drive in drive:
+        state = cell.step(params, state, step_drive)
+        looped.append(state)
+    # 1e-12: float64, the products may add in another order.
+    difference = float((found - torch.stack(looped)).abs().max())
+    require(difference <= 1e-12, f"run() is a loop of step(): states differ by {difference:.2g}, more than 1e-12")
 
 
 def cell_members(cell: Cell) -> None:
     """A member's states are the same alone and beside a companion that is not finite."""
-    together = _params(cell, 0, 1)
-    together["W_rec"][1] = torch.nan
+    together = {name: value.clone() for name, value in _params(cell, 0, 1).items()}
+    for name in cell.parameters(N_INPUTS, N_UNITS):
+        together[name][1] = torch.nan
     alone = forward(cell, _params(cell, 0), _inputs(1), {})[0][0]
     among = forward(cell, together, _inputs(2), {})[0][0]
     # 1e-12: batched products may add in another order.
@@ -66,36 +96,82 @@ def cell_gradient(cell: Cell) -> None:
         require(grad is not None and not grad[1].any(), f"{name}: one member's loss does not reach another")
 
 
+def cell_fast_ways(cell: Cell) -> None:
+    """Every hand-written way that says it serves the cell gives the gradients of automatic differentiation."""
+    params = {name: value.float() for name, value in _params(cell, 0).items()}
+    inputs = _inputs(1).float()
+    trials = Trials.of(inputs, Streams([0], "check targets").normal((*inputs.shape[1:3], N_OUTPUTS)))
+    _, expected = PATHS["autograd"](cell, params, trials, {}, {}, {})
+    for path in PATHS:
+        if path == "autograd" or not serves(path, cell):
+            continue
+        _, found = PATHS[path](cell, params, trials, {}, {}, {})
+        for name, right in expected.items():
+            # 1e-4 of the largest: float32 over 7 steps leaves 1e-6, another step some percent.
+            difference, size = float((found[name] - right).abs().max()), float(right.abs().max())
+            said = f"path '{path}', which `kernel` says serves the cell, gives the gradient of {name}"
+            require(difference <= 1e-4 * size, f"{said}: off by {difference:.2g} of {size:.2g}")
+
+
 def cell_acting(cell: Cell) -> None:
-    """Every parameter of every gate acts, and `summed_biases` names the gates whose biases act through their sum."""
+    """Every parameter of every gate acts with its sign, and `summed_biases` names the gates whose biases act by sum."""
     obstacle = weights_obstacle(cell, N_INPUTS, N_UNITS)
     require(not obstacle, obstacle)
+    params = _params(cell, 0)
+    plain, acting = (forward(cell, p, _inputs(1), {})[1] for p in (params, cell.acting(params)))
+    require(torch.equal(plain, acting), "acting() leaves the outputs as they are")
 
 
 def cell_symmetry(cell: Cell) -> None:
-    """Relabelling units by the symmetry that the cell names leaves its outputs as they are."""
-    params = _params(cell, 0)
-    copy = random_copy(member_weights(cell, params)[0], np.random.default_rng(0))
-    require(copy.input is not None and copy.bias is not None and copy.readout is not None, "all blocks are there")
-    bias = torch.from_numpy(np.asarray(copy.bias))  # (gate, k, unit)
-    relabelled = {
-        "W_rec": torch.from_numpy(copy.recurrent).reshape(1, -1, N_UNITS),
-        "W_in": torch.from_numpy(np.asarray(copy.input)).reshape(1, -1, N_INPUTS),
-        **{name: bias[:, k].reshape(1, -1) for k, name in enumerate(cell.biases)},
-        "W_out": torch.from_numpy(np.asarray(copy.readout))[None],
-        "b_out": params["b_out"],
+    """Relabelling units by the axes of the parameters and the symmetry that the cell names leaves its outputs."""
+    params = cell.acting(_params(cell, 0))
+    blocks = parameter_blocks(cell, params, 0)
+    weights = Weights(blocks=blocks, candidate=cell.candidate, symmetry=cell.symmetry)
+    copy = random_copy(weights, np.random.default_rng(0))
+    relabelled = params | {
+        name: torch.from_numpy(np.ascontiguousarray(copy[name])).reshape(params[name].shape) for name in blocks
     }
     before, after = (forward(cell, p, _inputs(1), {})[1] for p in (params, relabelled))
     # 1e-9: rounding over 7 steps.
-    require(torch.allclose(before, after, rtol=0, atol=1e-9), f"'{cell.symmetry}' is a symmetry of the cell")
+    difference = float((before - after).abs().max())
+    said = f"'{cell.symmetry}' is a symmetry of the cell, acting on the axes of its parameters as their roles say"
+    require(difference <= 1e-9, f"{said}: outputs of a relabelled copy differ by {difference:.2g}, more than 1e-9")
+
+
+def cell_units(cell: Cell) -> None:
+    """`units` says whose each number of the state is: a silenced unit's weights to the outside make no difference."""
+    units = cell.units(N_UNITS)
+    require(units.shape == (cell.state_size(N_UNITS),), "units() has one entry per number of the state")
+    require(set(units.tolist()) - {-1} == set(range(N_UNITS)), f"units() names the units 0 to {N_UNITS - 1}, or -1")
+    params, other = _params(cell, 0), _params(cell, 1)
+    named = parameters(cell, N_INPUTS, N_UNITS, N_OUTPUTS)
+    changed = {name: value.clone() for name, value in params.items()}
+    for name, parameter in named.items():
+        if "pre" in parameter.axes:  # what the first unit does to others
+            place = 1 + parameter.axes.index("pre") - parameter.gated
+            changed[name].select(place, 0).copy_(other[name].select(place, 0))
+    keep, outputs = units.ne(0).double(), []
+    for each in (params, changed):
+        state = torch.zeros(1, 3, len(units), dtype=torch.float64)
+        for step_drive in input_drive(cell, each, _inputs(1), {}):
+            state = keep * cell.step(each, state, step_drive)
+        outputs.append(state)
+    difference = float((outputs[0] - outputs[1]).abs().max())
+    require(
+        difference <= 1e-12,
+        f"units(): with unit 0 held at 0 its weights to others make no difference, found {difference:.2g}",
+    )
 
 
 CELL_CLAIMS: dict[str, Callable[[Cell], None]] = {
     "form": cell_form,
+    "run": cell_run,
     "members": cell_members,
     "gradient": cell_gradient,
+    "fast_ways": cell_fast_ways,
     "acting": cell_acting,
     "symmetry": cell_symmetry,
+    "units": cell_units,
 }
 
 
@@ -104,7 +180,7 @@ def check_cell(cell: Cell) -> None:
     """All claims of a cell.
 
     Raises:
-        CheckFailed: one that does not hold.
+        CheckFailed: one that does not hold, with what was expected and found.
     """
     for claim in CELL_CLAIMS.values():
         claim(cell)

@@ -45,7 +45,8 @@ class ArrayCell:
             return "no cell given: units are reordered, neither flipped nor rescaled" if measure.pairwise else ""
         name, *options = self.described.items()
         listed = ", ".join(f"{option} = {value}" for option, value in options)
-        return f"cell: {name[1]}" + (f" ({listed})" if listed else "")
+        without = "; without " + ", ".join(not_given(self.cell)) if not_given(self.cell) else ""
+        return f"cell: {name[1]}" + (f" ({listed})" if listed else "") + without
 
     def noted(self, measure: Measure, measured: Measured) -> Measured:
         """What a measure found, its rows naming the cell they hold for."""
@@ -86,6 +87,18 @@ def array_cell(cell: str | Cell | type[Cell], options: Mapping[str, Any] | None)
         raise UserError(f"cell = {cell!r} is wrong: a name ({', '.join(CELLS)}), a Cell or module:Name is needed")
     unset = set(kind.model_fields) - set(options or {}) if kind in CELLS.values() else ()
     return ArrayCell(cell=kind(**(options or {})), unset=tuple(name for name in kind.model_fields if name in unset))
+
+
+def _parameter_names(cell: Cell) -> dict[str, str]:
+    """The parameters that arrays can give, by the arrays' names; of biases the first stands for all."""
+    named = cell.parameters(1, 1)
+    roles = {"weights": cell.between_units, "input_weights": [n for n, p in named.items() if p.role == "input"]}
+    return {name: of[0] for name, of in roles.items() if len(of) == 1}
+
+
+def not_given(cell: Cell) -> list[str]:
+    """The parameters of a cell that no array gives."""
+    return sorted(set(cell.parameters(1, 1)) - {*_parameter_names(cell).values(), *cell.biases})
 
 
 def check_range(name: str, states: Sequence[Array], cell: Cell) -> None:
@@ -129,13 +142,14 @@ def step_of_arrays(
         )
     recurrent = np.stack(arrays["weights"])
     n_members, n = len(recurrent), recurrent.shape[-1]
-    params = {"W_rec": torch.from_numpy(recurrent.reshape(n_members, -1, n))}
+    names = _parameter_names(cell)
+    params = {names["weights"]: torch.from_numpy(recurrent.reshape(n_members, -1, n))}
     into = np.zeros((n_members, cell.gates * n, 1))  # without inputs their weights do not matter
     constant = np.zeros((1, 1))
     if inputs is not None:
         into = np.stack(arrays["input_weights"]).reshape(n_members, -1, inputs.shape[-1])
         constant = np.stack([np.zeros(inputs.shape[-1]), inputs.mean(axis=(0, 1))])
-    params["W_in"] = torch.from_numpy(into)
+    params[names["input_weights"]] = torch.from_numpy(into)
     for k, name in enumerate(cell.biases):
         params[name] = torch.from_numpy(biases[:, :, k].reshape(n_members, -1))
     visited = torch.from_numpy(np.stack(arrays["states"])).flatten(1, 2)
@@ -150,8 +164,8 @@ def _hides_its_step(known: ArrayCell, cell: Cell) -> str:
     state = torch.linspace(-2.0, 2.0, 8, dtype=torch.float64)
     if cell.states > 1 or not torch.equal(cell.hidden(state), state):
         return f"the full state of a cell '{name}' is not among the arrays"
-    others = set(cell.parameters(1, 1)) - {"W_rec", "W_in", *cell.biases}
-    return f"cell '{name}' has parameters that no array gives: {', '.join(sorted(others))}" if others else ""
+    others = not_given(cell)
+    return f"cell '{name}' has parameters that no array gives: {', '.join(others)}" if others else ""
 
 
 def _sizes_differ(arrays: Mapping[str, Sequence[Array]]) -> str:

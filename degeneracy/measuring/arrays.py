@@ -43,6 +43,7 @@ NUMERIC = ("states", "weights", "input_weights", "bias", "readout", "untrained_s
 GIVE = {
     "states": "not given (states)",
     "weights": "not given (weights)",
+    "recurrent_weights": "not given (weights)",
     "symmetry": GIVE_CELL,
     "initial_weights": "not given (initial_weights)",
     "behavior": "not given (ood_errors)",
@@ -267,6 +268,8 @@ def _recording(
             behavior[names[k] if names else f"variant {k + 1}"] = Variant(errors=errors[:, k : k + 1])
     obstacle = ""
     if "weights" in arrays and known.cell is not None:
+        if not known.cell.between_units:
+            raise UserError(f"weights: cell '{known.cell.name}' has no weights between units")
         obstacle = weights_obstacle(known.cell, 1, arrays["weights"][0].shape[-1])
     initial = None
     if "initial_weights" in arrays and not obstacle:
@@ -318,7 +321,7 @@ def _weights(arrays: Mapping[str, list[Array]], cell: Cell | None) -> list[Weigh
         if gated.shape[1] != gated.shape[2]:
             raise UserError(f"weights: member {k} has shape {recurrent.shape}; post and pre must be equal")
         found.append(
-            Weights(
+            Weights.of(
                 recurrent=gated,
                 input=block("input_weights", k),
                 bias=block("bias", k),

@@ -6,13 +6,13 @@ tasks and networks meet for measuring; kicks and lesions are in `behaving.py`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from degeneracy.analysis.recording import Recording, StepFunction, Weights
+from degeneracy.analysis.recording import Block, Recording, StepFunction, Weights
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
@@ -20,8 +20,8 @@ from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.behaving import Behaving
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.tangents import tangent_kernel
-from degeneracy.networks import draw_noise, forward, input_drive, read_out, state_0, weights_obstacle
-from degeneracy.networks.cells import Cell, Params
+from degeneracy.networks import draw_noise, forward, input_drive, parameters, read_out, state_0, weights_obstacle
+from degeneracy.networks.cells import Cell, Params, Role
 from degeneracy.tasks import Task, Trials, closed_loop
 from degeneracy.training import one_thread
 
@@ -90,6 +90,8 @@ class _Recorder:
         autonomous = self._autonomous(params, states)
         noisy = self._noisy(params, inputs) if self._has_noise else None
         reasons = {} if noisy else {"noisy_states": "the networks have no noise of their own"}
+        if not self.cell.between_units:
+            reasons["recurrent_weights"] = f"cell '{self.cell.name}' has no weights between units"
         if self.no_weights:
             reasons |= dict.fromkeys(("weights", "initial_weights"), self.no_weights)
         kick = self.probe.kick * states.square().sum(-1).mean((1, 2)).sqrt().unsqueeze(-1)
@@ -202,24 +204,45 @@ def _fault(params: Params, member: int) -> str:
     return f"weights that are not finite: {', '.join(names)}" if names else ""
 
 
+def parameter_blocks(cell: Cell, params: Params, member: int) -> dict[str, Block]:
+    """Each parameter of one member that makes its states, and the readout's weights, as a block with named axes."""
+    named = parameters(cell, 1, 1, 1)
+    blocks = {}
+    for name, parameter in named.items():
+        if parameter.axes == ("out",):  # the readout's bias shifts outputs alone
+            continue
+        value = params[name][member]
+        array = value.unflatten(0, (parameter.sizes[0], -1)) if parameter.gated else value
+        blocks[name] = Block(array=_array(array), axes=parameter.axes, role=parameter.role)
+    return blocks
+
+
 def member_weights(cell: Cell, params: Params) -> list[Weights]:
-    """The weights of each member as the measures take them, float64."""
-    gates = cell.gates
-    biases = torch.stack([params[name] for name in cell.biases], dim=1)  # (member, k, gate * unit)
-    n_members, n = params["W_rec"].shape[0], params["W_rec"].shape[-1]
-    recurrent = _array(params["W_rec"].reshape(n_members, gates, n, n))
-    into = _array(params["W_in"].reshape(n_members, gates, n, -1))
-    bias = _array(biases.reshape(n_members, len(cell.biases), gates, n).transpose(1, 2))
-    readout = _array(params["W_out"])
+    """The weights of each member as the measures take them, as they act, float64.
+
+    The blocks come in the order of their roles. Biases make one block, (gate, bias, unit); the only other block of a
+    role bears the role's name, and properties of units, and blocks that share a role, their parameters' names.
+    """
+    acting = cell.acting(params)
     return [
         Weights(
-            recurrent=recurrent[k],
-            input=into[k],
-            bias=bias[k],
-            readout=readout[k],
+            blocks=_by_role(parameter_blocks(cell, acting, member)),
             candidate=cell.candidate,
             symmetry=cell.symmetry,
             summed_biases=cell.summed_biases,
         )
-        for k in range(n_members)
+        for member in range(len(params["W_out"]))
     ]
+
+
+def _by_role(blocks: Mapping[str, Block]) -> dict[str, Block]:
+    named: dict[str, Block] = {}
+    for role in get_args(Role):
+        alike = {name: block for name, block in blocks.items() if block.role == role}
+        if role == "bias" and alike and all(block.axes == ("gate", "unit") for block in alike.values()):
+            rows = np.stack([block.array for block in alike.values()], axis=1)
+            alike = {role: Block(array=rows, axes=("gate", "bias", "unit"), role=role)}
+        elif role != "unit" and len(alike) == 1:
+            alike = {role: next(iter(alike.values()))}
+        named |= alike
+    return named

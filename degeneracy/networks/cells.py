@@ -19,7 +19,7 @@ from torch import Tensor
 from degeneracy.core.specs import Spec
 
 Params = dict[str, Tensor]
-Role = Literal["recurrent", "input", "bias", "unit", "readout"]
+Role = Literal["recurrent", "input", "bias", "readout", "unit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +172,7 @@ class Cell(Spec):
         n_members, n_trials, n_steps, input_size = inputs.shape
         rows = inputs.permute(0, 2, 1, 3).reshape(n_members, n_steps * n_trials, input_size)
         drive = torch.baddbmm(params["bias"].unsqueeze(1), rows, params["W_in"].mT)
-        return drive.view(n_members, n_steps, n_trials, -1).transpose(0, 1)
+        return drive.view(n_members, n_steps, n_trials, drive.shape[-1]).transpose(0, 1)
 
     @abstractmethod
     def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:

@@ -258,9 +258,9 @@ def test_pif_does_not_ignore_signs() -> None:
 @pytest.mark.parametrize("name", ["pif", "signed_pif"])
 def test_weight_distances_ignore_no_rotation_and_no_scale(name: str) -> None:
     for change in (
-        lambda w: replace(w, recurrent=ROTATED @ w.recurrent @ ROTATED.T),
-        lambda w: replace(w, recurrent=2 * w.recurrent),
-        lambda w: replace(w, recurrent=w.recurrent.transpose(0, 2, 1)),
+        lambda w: w.replace(recurrent=ROTATED @ w.recurrent @ ROTATED.T),
+        lambda w: w.replace(recurrent=2 * w.recurrent),
+        lambda w: w.replace(recurrent=w.recurrent.transpose(0, 2, 1)),
     ):
         matrix = quick(name)(changed_weights(change)).distances["recurrent"]
         assert matrix[0, -1] > 0.1
@@ -268,12 +268,12 @@ def test_weight_distances_ignore_no_rotation_and_no_scale(name: str) -> None:
 
 def test_the_orthogonal_distance_ignores_a_rotation_and_nothing_else() -> None:
     assert ROTATION in MEASURES["orthogonal"].ignores
-    rotated = changed_weights(lambda w: replace(w, recurrent=ROTATED @ w.recurrent @ ROTATED.T))
+    rotated = changed_weights(lambda w: w.replace(recurrent=ROTATED @ w.recurrent @ ROTATED.T))
     assert quick("orthogonal")(rotated).distances["recurrent"][0, -1] < ZERO
     for change in (
-        lambda w: replace(w, recurrent=2 * w.recurrent),
-        lambda w: replace(w, recurrent=w.recurrent.transpose(0, 2, 1)),
-        lambda w: replace(w, recurrent=ROTATED @ w.recurrent),
+        lambda w: w.replace(recurrent=2 * w.recurrent),
+        lambda w: w.replace(recurrent=w.recurrent.transpose(0, 2, 1)),
+        lambda w: w.replace(recurrent=ROTATED @ w.recurrent),
     ):
         assert quick("orthogonal")(changed_weights(change)).distances["recurrent"][0, -1] > 0.1
 
@@ -282,9 +282,9 @@ def test_the_orthogonal_distance_ignores_a_rotation_and_nothing_else() -> None:
 def test_only_the_joint_variant_sees_inputs_and_readouts(name: str) -> None:
     order = np.array([3, 0, 5, 1, 4, 2])
     for change in (
-        lambda w: replace(transform(w, order), input=w.input),
-        lambda w: replace(transform(w, order), readout=w.readout),
-        lambda w: replace(transform(w, order), bias=w.bias),
+        lambda w: transform(w, order).replace(input=w["input"]),
+        lambda w: transform(w, order).replace(readout=w["readout"]),
+        lambda w: transform(w, order).replace(bias=w["bias"]),
     ):
         found = quick(name)(changed_weights(change)).distances
         assert found["recurrent"][0, -1] < ZERO

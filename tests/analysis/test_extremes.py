@@ -44,8 +44,8 @@ DEGREES: dict[str, dict[str, int]] = {
 
 
 def scaled_weights(weights: Weights, size: float) -> Weights:
-    blocks = {name: getattr(weights, name) for name in ("recurrent", "input", "bias", "readout")}
-    return replace(weights, **{name: size * x for name, x in blocks.items() if x is not None})
+    blocks = {name: block.array for name, block in weights.blocks.items()}
+    return weights.replace(**{name: size * x for name, x in blocks.items() if x is not None})
 
 
 def scaled_kernel(kernel: TangentKernel, size: float) -> TangentKernel:
@@ -177,7 +177,7 @@ def test_a_copy_is_found_among_weights_of_any_size(size: float, plain: Recording
     assert plain.weights is not None
     network = scaled_weights(plain.weights[0], size)
     order = np.array([3, 0, 5, 1, 4, 2])
-    copy = replace(network, recurrent=network.recurrent[:, order][:, :, order])
+    copy = network.replace(recurrent=network.recurrent[:, order][:, :, order])
     found = align(network, copy, signed=True)
     assert found.distance == 0
     assert np.array_equal(order[found.permutation], np.arange(6))
@@ -199,7 +199,7 @@ def test_profits_that_hardly_differ_are_matched_all_the_same() -> None:
 def test_rectified_networks_of_any_size_have_canonical_scales(size: float) -> None:
     rng = np.random.default_rng(0)
     networks = [
-        Weights(
+        Weights.of(
             recurrent=rng.normal(size=(1, 5, 5)),
             input=rng.normal(size=(1, 5, 2)),
             readout=rng.normal(size=(2, 5)),
@@ -210,8 +210,8 @@ def test_rectified_networks_of_any_size_have_canonical_scales(size: float) -> No
     # Without readout nothing but the weights from outside fixes the common factor of all scales.
     for given in (
         networks,
-        [replace(w, readout=None) for w in networks],
-        [replace(w, input=None) for w in networks],
+        [w.replace(readout=None) for w in networks],
+        [w.replace(input=None) for w in networks],
     ):
         larger = [scaled_weights(w, size) for w in given]
         before, after = (

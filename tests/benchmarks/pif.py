@@ -11,7 +11,6 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -30,7 +29,7 @@ Pairs = list[tuple[Weights, Weights]]
 
 def untrained(n: int, n_members: int) -> list[Weights]:
     rng = np.random.default_rng(n)
-    return [Weights(recurrent=rng.uniform(-1, 1, size=(1, n, n)) / np.sqrt(n)) for _ in range(n_members)]
+    return [Weights.of(recurrent=rng.uniform(-1, 1, size=(1, n, n)) / np.sqrt(n)) for _ in range(n_members)]
 
 
 def trained(n: int, n_members: int) -> list[Weights]:
@@ -39,7 +38,7 @@ def trained(n: int, n_members: int) -> list[Weights]:
     task = dg.tasks.FlipFlop(channels=3, n_steps=50)
     ensemble = dg.train(task, dg.Network(hidden_size=n), training, seeds=range(n_members), progress=False)
     recurrent = ensemble.converged.weights()["W_rec"].astype(np.float64)
-    return [Weights(recurrent=w[None]) for w in recurrent]
+    return [Weights.of(recurrent=w[None]) for w in recurrent]
 
 
 def ours(pairs: Pairs, signed: bool) -> list[float]:
@@ -65,12 +64,12 @@ def planted_found(n: int, n_networks: int, signed: bool) -> int:
     found = 0
     for seed in range(n_networks):
         rng = np.random.default_rng(seed)
-        x = Weights(recurrent=rng.uniform(-1, 1, size=(1, n, n)) / np.sqrt(n))
+        x = Weights.of(recurrent=rng.uniform(-1, 1, size=(1, n, n)) / np.sqrt(n))
         planted = rng.permutation(n)
         signs = rng.choice([-1.0, 1.0], size=n) if signed else np.ones(n)
         y = transform(x, planted, signs)
         noisy = y.recurrent + 0.5 / np.sqrt(3 * n) * rng.normal(size=y.recurrent.shape)
-        back = pif.align(x, replace(y, recurrent=noisy), signed=signed, n_restarts=RESTARTS)
+        back = pif.align(x, y.replace(recurrent=noisy), signed=signed, n_restarts=RESTARTS)
         same_units = bool((planted[back.permutation] == np.arange(n)).all())
         found += int(same_units and abs((back.signs * signs[back.permutation]).sum()) == n)
     return found

@@ -43,7 +43,7 @@ def weights(members: int, units: int) -> list[Weights]:
     """Recurrent weights as tanh networks begin with."""
     rng = np.random.default_rng(0)
     bound = units**-0.5
-    return [Weights(recurrent=rng.uniform(-bound, bound, size=(1, units, units))) for _ in range(members)]
+    return [Weights.of(recurrent=rng.uniform(-bound, bound, size=(1, units, units))) for _ in range(members)]
 
 
 def update(members: int, units: int, steps: int) -> Work:

@@ -153,7 +153,7 @@ def from_arrays(made: dict[str, Any], **_: Any) -> Any:
 
 def closures(made: dict[str, Any], **_: Any) -> Any:
     recording = record(made["ensemble"], TASK, PROBE)
-    return recording.states, recording.behavior["lesion"].errors, recording.weights[0].bias
+    return recording.states, recording.behavior["lesion"].errors, recording.weights[0]["bias"]
 
 
 def studied(out: Path, **_: Any) -> Any:

@@ -379,7 +379,7 @@ FUNCTIONS: dict[str, tuple[Any, Any]] = {
     "pair_mean": (lambda x: jackknife.pair_mean(x).value, np.ones((4, 4)) - np.eye(4)),
     "member_mean": (lambda x: jackknife.member_mean(x).value, SQUARE[0]),
     "align": (
-        lambda x: pif.align(Weights(recurrent=x), Weights(recurrent=SQUARE[None]), signed=True).distance,
+        lambda x: pif.align(Weights.of(recurrent=x), Weights.of(recurrent=SQUARE[None]), signed=True).distance,
         SQUARE[None] + 1,
     ),
 }

@@ -323,11 +323,11 @@ def test_another_task_of_the_same_size_may_be_used(ensemble: dg.Ensemble) -> Non
 def test_members_of_one_weight_are_the_measures_weights(ensemble: dg.Ensemble, recording: Recording) -> None:
     weights = ensemble.weights()
     one = recording.weights[1]
-    assert np.array_equal(one.input[0], weights["W_in"][1])
-    assert np.array_equal(one.bias[0, 0], weights["bias"][1])
-    assert np.array_equal(one.readout, weights["W_out"][1])
+    assert np.array_equal(one["input"][0], weights["W_in"][1])
+    assert np.array_equal(one["bias"][0, 0], weights["bias"][1])
+    assert np.array_equal(one["readout"], weights["W_out"][1])
     assert (one.candidate, one.symmetry) == (0, "signed_permutation")
     gated = record(trained("gru"), TASK, PROBE).weights[0]
     assert gated.recurrent.shape == (3, N, N)
-    assert gated.bias.shape == (3, 2, N)
+    assert gated["bias"].shape == (3, 2, N)
     assert gated.candidate == 2

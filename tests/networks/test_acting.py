@@ -129,13 +129,13 @@ def test_two_torch_lstms_of_equal_outputs() -> None:
 def test_sums_by_hand() -> None:
     """Gates 0 and 2 of three: 1 + 10 and 3 + 30 stand in the first row; gate 1 keeps its two biases."""
     bias = np.array([[[1.0], [10.0]], [[2.0], [20.0]], [[3.0], [30.0]]])
-    weights = Weights(recurrent=np.ones((3, 1, 1)), bias=bias, summed_biases=(0, 2))
-    assert weights.bias is not None
-    assert weights.bias.tolist() == [[[11.0], [0.0]], [[2.0], [20.0]], [[33.0], [0.0]]]
+    weights = Weights.of(recurrent=np.ones((3, 1, 1)), bias=bias, summed_biases=(0, 2))
+    assert weights["bias"] is not None
+    assert weights["bias"].tolist() == [[[11.0], [0.0]], [[2.0], [20.0]], [[33.0], [0.0]]]
     assert bias[0, 1, 0] == 10, "what was given is left as it is"
-    one = Weights(recurrent=np.ones((3, 1, 1)), bias=bias[:, :1], summed_biases=(0, 2))
-    assert one.bias is not None
-    assert one.bias.tolist() == bias[:, :1].tolist()
+    one = Weights.of(recurrent=np.ones((3, 1, 1)), bias=bias[:, :1], summed_biases=(0, 2))
+    assert one["bias"] is not None
+    assert one["bias"].tolist() == bias[:, :1].tolist()
 
 
 class Unconnected(TanhCell):

@@ -163,12 +163,12 @@ def back(cell: Cell, weights: list[Weights]) -> Params:
     """Parameters from the weights that the measures take: the inverse of `member_weights`."""
     params = {
         "W_rec": np.stack([w.recurrent.reshape(-1, N) for w in weights]),
-        "W_in": np.stack([w.input.reshape(-1, IN) for w in weights]),
-        "W_out": np.stack([w.readout for w in weights]),
+        "W_in": np.stack([w["input"].reshape(-1, IN) for w in weights]),
+        "W_out": np.stack([w["readout"] for w in weights]),
         "b_out": np.zeros((len(weights), OUT)),
     }
     for k, name in enumerate(cell.biases):
-        params[name] = np.stack([w.bias[:, k].reshape(-1) for w in weights])
+        params[name] = np.stack([w["bias"][:, k].reshape(-1) for w in weights])
     return {name: torch.from_numpy(value) for name, value in params.items()}
 
 
@@ -196,7 +196,7 @@ def test_what_the_cells_symmetry_leaves_out_is_another_network(name: str) -> Non
         _, changed = forward(cell, back(cell, [transform(w, order, **change) for w in weights]), inputs, {})
         assert (changed - outputs).abs().max() > 1e-2
     shuffled = [transform(w, np.roll(order, 1)) for w in weights]
-    half = back(cell, shuffled) | {"W_out": torch.from_numpy(np.stack([w.readout for w in weights]))}
+    half = back(cell, shuffled) | {"W_out": torch.from_numpy(np.stack([w["readout"] for w in weights]))}
     assert (forward(cell, half, inputs, {})[1] - outputs).abs().max() > 1e-2, "the readout goes along"
 
 

@@ -222,5 +222,6 @@ def test_what_fast_ways_rely_on_is_stated_and_never_inherited() -> None:
         assert path_for(kind()) == "compiled"
     for kind in (*OWN_CELLS, Renamed, Below):
         assert kind().kernel is None
-        assert not (kind().signals or kind().maximal_update)
+        assert not kind().signals
+        assert not kind().maximal_update
         assert path_for(kind()) == "autograd"

@@ -74,7 +74,7 @@ class EffectiveRank(OfMembers):
         "singular values (Roy & Vetterli 2007)."
     )
     level: ClassVar[Level] = "weights"
-    needs: ClassVar[tuple[str, ...]] = ("weights",)
+    needs: ClassVar[tuple[str, ...]] = ("weights", "recurrent_weights")
     meaning: ClassVar[str] = (
         "in how many directions the recurrent weights act (exp of the entropy of their normalised singular values; "
         "all gates together): mean and sd over members"

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from degeneracy.analysis.matching.linear_assignment import Single
 from degeneracy.analysis.recording import Array
@@ -38,6 +40,11 @@ class Assignment:
     signed: bool
     scale: float  # ||X|| ||Y|| over all blocks, as in `Side`: the unit of profit
 
+    @property
+    def linear_only(self) -> bool:
+        """Whether no weights between units count: then one linear assignment is the answer."""
+        return not len(self.x.own) and not len(self.x.other)
+
 
 def side(own: Array, other: Array, outside: Sequence[Array], *, signed: bool) -> Side:
     """Prepares one network for all of its pairs.
@@ -55,15 +62,31 @@ def side(own: Array, other: Array, outside: Sequence[Array], *, signed: bool) ->
     right = [np.concatenate([turned, own, other])]
     if len(outside) > 1:
         left, right = [*left, other], [*right, other_turned]
+    n = own.shape[-1]
     return Side(
         own=own,
         other=other,
         outside=tuple(outside),
-        left=tuple(np.concatenate(list(w), axis=1, dtype=np.float32) for w in left),
+        left=tuple(_beside(w, n) for w in left),
         right=tuple(w.astype(np.float32) for w in right),
         looks=_looks(own, other, signed),
         squares=float((own**2).sum() + (other**2).sum() + sum((w**2).sum() for w in outside)),
     )
+
+
+def _beside(matrices: Array, n: int) -> Single:
+    """Matrices (term, unit, unit) beside one another, (unit, term * unit)."""
+    return np.concatenate([np.zeros((n, 0)), *matrices], axis=1, dtype=np.float32)
+
+
+def exact(problem: Assignment) -> tuple[NDArray[np.int64], Array]:
+    """The best matching and its signs where there are linear terms alone."""
+    profits = problem.linear
+    total = np.abs(profits[0]) + profits[1:].sum(axis=0) if problem.signed else profits[0]
+    _, matching = linear_sum_assignment(total, maximize=True)
+    chosen = profits[0, np.arange(len(matching)), matching]
+    signs = np.where(chosen < 0, -1.0, 1.0) if problem.signed else np.ones(len(matching))
+    return matching, signs
 
 
 def assignment(x: Side, y: Side, *, signed: bool) -> Assignment:
@@ -84,7 +107,7 @@ def _looks(own: Array, other: Array, signed: bool) -> Single:
     gates = np.concatenate([_invariants(own), np.abs(other)]) if signed else np.concatenate([own, other])
     single = gates.astype(np.float32)
     both = [np.sort(single, axis=2), np.sort(single.transpose(0, 2, 1), axis=2)]
-    return np.concatenate([*both[0], *both[1]], axis=1)
+    return np.concatenate([np.zeros((own.shape[-1], 0), np.float32), *both[0], *both[1]], axis=1)
 
 
 def _invariants(gates: Array) -> Array:

@@ -26,6 +26,8 @@ from degeneracy.analysis.statistics import by_name, jackknife
 from degeneracy.analysis.weights import orthogonal, pif
 from degeneracy.analysis.weights.symmetry import random_copy, transform
 
+NO_RECURRENT = "the networks have no weights between units"
+
 
 class PIF(Measure):
     """Frobenius distance of weights after the best permutation of units."""
@@ -57,7 +59,8 @@ class PIF(Measure):
     revision: ClassVar[int] = 1  # biases that act through their sum alone are summed
     meaning: ClassVar[str] = (
         "how differently units are wired: Frobenius distance of weights after the best permutation of units; "
-        "'recurrent' weights alone, 'joint' with input, bias and readout weights, each block over its mean norm"
+        "'recurrent' weights alone, 'joint' with input, bias and readout weights and all else that the cell has, each "
+        "block over its mean norm"
     )
     zero: ClassVar[str] = "the same wiring up to the order of the units"
     source: ClassVar[str] = (
@@ -82,6 +85,9 @@ class PIF(Measure):
         distances: dict[str, Array] = {}
         diagnostics: dict[str, float] = {}
         for variant in self.variants:
+            if variant == "recurrent" and not recording.recurrent_weights:
+                findings.append(nan_finding(variant, len(weights), NO_RECURRENT))
+                continue
             rows, matrix, fit = self._variant(variant, weights, recording.untrained)
             findings += rows
             distances[variant] = matrix
@@ -113,7 +119,7 @@ class PIF(Measure):
         self, kind: str, weights: list[Weights], scales: dict[str, float]
     ) -> tuple[jackknife.Estimate | None, str]:
         """The same over other members; none, and why, where they lack a block that counts or cannot be aligned."""
-        lacking = [block for block in scales if any(getattr(w, block) is None for w in weights)]
+        lacking = [block for block in scales if any(block not in w.blocks for w in weights)]
         if lacking:
             return None, f"{kind} members without their {', '.join(lacking)} weights"
         reason = self._cannot(weights)
@@ -135,7 +141,7 @@ class PIF(Measure):
 
 def permuted_copy(weights: Weights, rng: np.random.Generator) -> Weights:
     """The same network with its units in random order."""
-    return transform(weights, rng.permutation(weights.recurrent.shape[-1]))
+    return transform(weights, rng.permutation(weights.n_units))
 
 
 class SignedPIF(PIF):
@@ -180,7 +186,7 @@ class Orthogonal(Measure):
         Check(name="orthogonal", asks="weights up to any rotation of the units' space", differs_in="symmetry"),
     )
     level: ClassVar[Level] = "weights"
-    needs: ClassVar[tuple[str, ...]] = ("weights", "symmetry")
+    needs: ClassVar[tuple[str, ...]] = ("weights", "recurrent_weights", "symmetry")
     pairwise: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
     meaning: ClassVar[str] = (
@@ -252,7 +258,7 @@ class WeightChange(Measure):
     variant_titles: ClassVar[Mapping[str, str]] = {"absolute": "absolute", "relative": "relative"}
     averages: ClassVar[tuple[str, ...]] = ("absolute", "relative")
     level: ClassVar[Level] = "learning"
-    needs: ClassVar[tuple[str, ...]] = ("weights", "initial_weights")
+    needs: ClassVar[tuple[str, ...]] = ("weights", "recurrent_weights", "initial_weights")
     meaning: ClassVar[str] = "Frobenius norm of the change of the recurrent weights, also over the initial norm"
     zero: ClassVar[str] = "training left the recurrent weights as they were"
     source: ClassVar[str] = "Huang et al. (2025), arXiv 2410.03972"

@@ -1,19 +1,20 @@
 """How far apart two networks' weights are once hidden units have been matched as well as can be found.
 
-Matching is a quadratic assignment problem and NP-hard, so every distance here is an upper bound, from several starts
-of a Frank-Wolfe search over the convex hull of (signed) permutations and a local search at its end.
+Weights between units make matching a quadratic assignment problem, which is NP-hard, so that distances are upper
+bounds, from several starts of a Frank-Wolfe search over the convex hull of (signed) permutations and a local search at
+its end. Blocks with one axis of units are its linear terms; networks that have no other are matched exactly.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from degeneracy.analysis.matching.assignment import Side, assignment, side
+from degeneracy.analysis.matching.assignment import Side, assignment, exact, side
 from degeneracy.analysis.matching.frank_wolfe import solve
-from degeneracy.analysis.recording import Array, Weights
+from degeneracy.analysis.recording import ORDINARY, Array, Block, Weights
 from degeneracy.analysis.scaling import common_exponent, norm
 from degeneracy.analysis.weights.symmetry import (
     Permutation,
@@ -25,7 +26,6 @@ from degeneracy.analysis.weights.symmetry import (
 from degeneracy.core.errors import UserError, unknown_name
 
 Variant = Literal["recurrent", "joint"]
-BLOCKS = ("recurrent", "input", "bias", "readout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def align(
         x: one network.
         y: another of the same cell and size.
         signed: whether units may change sign; the cell must allow it.
-        blocks: those of `BLOCKS` that count; a block absent from both networks counts nothing.
+        blocks: the names of those that count; a block absent from both networks counts nothing.
         block_scales: what each block is divided by; 1 for a block left out.
         n_restarts: starts of the search, 1 or more: more finds shorter distances.
         max_iter: most Frank-Wolfe steps a start.
@@ -77,12 +77,11 @@ def align(
 
     Source: FAQ, Vogelstein et al. 2015 (PLOS ONE 10:e0121002), for several blocks and with signs.
     """
-    options = _checked(blocks, n_restarts)
-    scales = dict.fromkeys(BLOCKS, 1.0) | dict(block_scales or {})
+    scales = dict(block_scales or {})
     return pif_pairs(
         [(x, y)],
         signed=signed,
-        block_scales={block: scales[block] for block in options},
+        block_scales={block: scales.get(block, 1.0) for block in blocks},
         n_restarts=n_restarts,
         max_iter=max_iter,
         seed=seed,
@@ -102,47 +101,48 @@ def pif_pairs(
 
     A network that stands in several pairs is prepared once; a pair's result does not depend on the other pairs.
     """
-    blocks = _checked(tuple(block_scales), n_restarts)
+    if n_restarts < 1:
+        raise UserError(f"align: n_restarts = {n_restarts} is wrong: at least 1 start is needed")
     networks: dict[int, _Network] = {}
     found = []
     for x, y in pairs:
+        _check_names(block_scales, x, y)
         reason = comparable(x, y, signed=signed)
         if reason:
             raise UserError(f"align: {reason}")
         for weights in (x, y):
             if id(weights) not in networks:
-                networks[id(weights)] = _prepared(weights, signed, blocks, block_scales)
+                networks[id(weights)] = _prepared(weights, signed, block_scales)
         first, second = networks[id(x)], networks[id(y)]
         found.append(_align_canonical(first, second, signed, n_restarts, max_iter, seed))
     return found
 
 
-def _checked(blocks: Sequence[str], n_restarts: int) -> tuple[str, ...]:
-    """The blocks, all known; and at least one start."""
-    for block in blocks:
-        if block not in BLOCKS:
-            raise unknown_name("block", block, BLOCKS, where="align")
-    if n_restarts < 1:
-        raise UserError(f"align: n_restarts = {n_restarts} is wrong: at least 1 start is needed")
-    return tuple(blocks)
+def _check_names(names: Iterable[str], x: Weights, y: Weights) -> None:
+    """Refuse a name that is no block of the networks, nor of ordinary ones."""
+    known = list(dict.fromkeys((*ORDINARY, *x.blocks, *y.blocks)))
+    for name in names:
+        if name not in known:
+            raise unknown_name("block", name, known, where="align")
 
 
 def block_scales(weights: Sequence[Weights], variant: Variant) -> dict[str, float]:
-    """The blocks of a variant and what each is divided by: 1 for `recurrent`, mean norms over members for `joint`.
+    """The blocks of a variant and what each is divided by: 1 for those of `recurrent`, mean norms for those of `joint`.
 
-    Norms are those at canonical scales where the cell allows scaling. Blocks that a member lacks, or that are zero in
-    all members, are left out.
+    `recurrent` are the weights between units, `joint` all blocks, each over its mean norm over members. Norms are those
+    at canonical scales where the cell allows scaling. Blocks that a member lacks, or that are zero in all members, are
+    left out.
 
     Raises:
         UserError: an unknown variant, or scales that cannot be normalised.
     """
     if variant == "recurrent":
-        return {"recurrent": 1.0}
+        return {name: 1.0 for name, block in weights[0].blocks.items() if block.role == "recurrent"}
     if variant != "joint":
         raise unknown_name("variant", variant, ("recurrent", "joint"), where="pif")
     canonical = [normalise_scaling(w) if symmetry_of(w).scaling else w for w in weights]
-    present = [b for b in BLOCKS if all(getattr(w, b) is not None for w in canonical)]
-    norms = {b: float(np.mean([norm(getattr(w, b)) for w in canonical])) for b in present}
+    present = [name for name in canonical[0].blocks if all(name in w.blocks for w in canonical)]
+    norms = {name: float(np.mean([norm(w[name]) for w in canonical])) for name in present}
     return {block: size for block, size in norms.items() if size > 0}
 
 
@@ -153,15 +153,23 @@ def comparable(x: Weights, y: Weights, *, signed: bool = False) -> str:
     if signed and not symmetry_of(x).signs:
         which = f"in a cell of symmetry '{x.symmetry}'" if x.symmetry else "where the cell is not known"
         return f"units may not change sign {which}"
-    for block in BLOCKS:
-        a, b = getattr(x, block), getattr(y, block)
-        if (a is None) != (b is None):
-            return f"{block} weights are given for one network only"
-        if a is not None and a.shape != b.shape:
-            return f"networks of different sizes ({block} weights {a.shape} and {b.shape})"
-        if a is not None and not (np.isfinite(a).all() and np.isfinite(b).all()):
-            return f"{block} weights are not finite"
+    for name in dict.fromkeys((*x.blocks, *y.blocks)):
+        if (name in x.blocks) != (name in y.blocks):
+            return f"{name} weights are given for one network only"
+        a, b = x[name], y[name]
+        if a.shape != b.shape:
+            return f"networks of different sizes ({name} weights {a.shape} and {b.shape})"
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            return f"{name} weights are not finite"
+        if not _matched(x.blocks[name]):
+            return f"{name} weights with the axes {', '.join(x.blocks[name].axes)} cannot be matched"
     return (scaling_obstacle(x) or scaling_obstacle(y)) if symmetry_of(x).scaling else ""
+
+
+def _matched(block: Block) -> bool:
+    """Whether the search knows what to do with a block: recurrent weights, or at most one axis of units."""
+    units = [axis for axis in block.inner if axis in ("unit", "pre")]
+    return len(units) < 2 or (block.role == "recurrent" and block.inner == ("unit", "pre"))
 
 
 def shuffled(weights: Weights, rng: np.random.Generator) -> Weights:
@@ -170,20 +178,12 @@ def shuffled(weights: Weights, rng: np.random.Generator) -> Weights:
     Bias and input entries are shuffled within a gate (and within each of the gate's bias rows).
     """
 
-    def mix(block: Array | None, keep: int) -> Array | None:
-        if block is None:
-            return None
-        return rng.permuted(block.reshape(*block.shape[:keep], -1), axis=-1).reshape(block.shape)
+    def mix(block: Block) -> Array:
+        keep = sum(axis in ("gate", "bias") for axis in block.axes)
+        array = block.array
+        return rng.permuted(array.reshape(*array.shape[:keep], -1), axis=-1).reshape(array.shape)
 
-    recurrent = mix(weights.recurrent, 1)
-    assert recurrent is not None
-    return replace(
-        weights,
-        recurrent=recurrent,
-        input=mix(weights.input, 1),
-        bias=mix(weights.bias, 2),
-        readout=mix(weights.readout, 0),
-    )
+    return weights.replace(**{name: mix(block) for name, block in weights.blocks.items()})
 
 
 def weight_change(initial: Weights, final: Weights) -> tuple[float, float]:
@@ -215,45 +215,59 @@ class _Network:
     key: list[bytes]  # puts two networks in an order that does not depend on how they were given
 
 
-def _prepared(weights: Weights, signed: bool, blocks: Sequence[str], scales: Mapping[str, float]) -> _Network:
+def _prepared(weights: Weights, signed: bool, scales: Mapping[str, float]) -> _Network:
     """Weights at canonical scales, with the blocks that count, each divided by its scale."""
     if symmetry_of(weights).scaling:
         weights = normalise_scaling(weights)
-    kept = {
-        block: getattr(weights, block) / scales[block]
-        for block in BLOCKS
-        if block in blocks and getattr(weights, block) is not None
-    }
-    nothing = {"recurrent": np.zeros_like(weights.recurrent), "input": None, "bias": None, "readout": None}
-    weights = replace(weights, **{**nothing, **kept})
-    own = np.full(len(weights.recurrent), True)
-    if signed:
-        own = np.arange(len(weights.recurrent)) == weights.candidate
-    outside = [_outside(weights, own, weights.readout)]
-    if not own.all():
-        outside.append(_outside(weights, ~own, None))
+    weights = weights.replace(
+        **{name: weights[name] / scales[name] if name in scales else None for name in weights.blocks}
+    )
+    takes = {name: _takes_sign(block, weights.candidate, signed) for name, block in weights.blocks.items()}
+    between = [name for name, block in weights.blocks.items() if block.role == "recurrent"]
+    outside = [_outside(weights, takes, True)]
+    if not all(mask.all() for mask in takes.values()):
+        outside.append(_outside(weights, takes, False))
+    nothing = np.zeros((0, weights.n_units, weights.n_units))
+    own, other = (
+        np.concatenate([nothing, *(np.stack(weights.blocks[name].by_gate)[takes[name] == sign] for name in between)])
+        for sign in (True, False)
+    )
     return _Network(
         weights=weights,
-        side=side(weights.recurrent[own], weights.recurrent[~own], outside, signed=signed),
+        side=side(own, other, outside, signed=signed),
         key=[a.tobytes() for a in _arrays(weights)],
     )
 
 
-def _outside(weights: Weights, gates: NDArray[np.bool_], readout: Array | None) -> Array:
-    """The weights of each unit's rows in some gates from the outside, and to it, (unit, weight)."""
-    n = weights.recurrent.shape[-1]
+def _takes_sign(block: Block, candidate: int, signed: bool) -> NDArray[np.bool_]:
+    """Which gates of a block have rows that change sign with the unit; all where units do not change sign."""
+    n = len(block.by_gate)
+    if not signed:
+        return np.full(n, True)
+    if block.role == "unit":
+        return np.full(n, False)
+    return np.arange(n) == candidate if block.gated else np.full(n, True)
+
+
+def _outside(weights: Weights, takes: Mapping[str, NDArray[np.bool_]], sign: bool) -> Array:
+    """The weights of each unit's rows that take a sign (or not) from the outside, and to it, (unit, weight)."""
+    n = weights.n_units
     columns: list[Array] = [np.zeros((n, 0))]
-    if weights.input is not None:
-        columns += list(weights.input[gates])
-    if weights.bias is not None:
-        columns += list(weights.bias[gates].transpose(0, 2, 1))
-    if readout is not None:
-        columns.append(readout.T)
+    for name, block in weights.blocks.items():
+        axes = [axis for axis in block.inner if axis in ("unit", "pre")]
+        if block.role == "recurrent" or not axes:
+            continue
+        place = block.inner.index(axes[0])
+        columns += [
+            np.moveaxis(array, place, 0).reshape(n, -1)
+            for array, own in zip(block.by_gate, takes[name], strict=True)
+            if own == sign
+        ]
     return np.concatenate(columns, axis=1)
 
 
 def _arrays(weights: Weights) -> list[Array]:
-    return [getattr(weights, block) for block in BLOCKS if getattr(weights, block) is not None]
+    return [block.array for block in weights.blocks.values()]
 
 
 def _align_canonical(x: _Network, y: _Network, signed: bool, n_restarts: int, max_iter: int, seed: int) -> Alignment:
@@ -261,7 +275,10 @@ def _align_canonical(x: _Network, y: _Network, signed: bool, n_restarts: int, ma
     swap = x.key > y.key
     first, second = (y, x) if swap else (x, y)
     problem = assignment(first.side, second.side, signed=signed)
-    results = solve(problem, n_restarts=n_restarts, max_iter=max_iter, seed=seed)
+    if problem.linear_only:
+        results = [(*exact(problem), True)]
+    else:
+        results = solve(problem, n_restarts=n_restarts, max_iter=max_iter, seed=seed)
     found = [_distance(first.weights, transform(second.weights, matching, signs)) for matching, signs, _ in results]
     best = int(np.argmin(found))
     permutation, signs, converged = results[best]

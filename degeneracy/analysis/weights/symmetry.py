@@ -5,14 +5,14 @@ sign, a ReLU lets each unit be rescaled. A weight distance has to look past thes
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from degeneracy.analysis.recording import Array, Weights
+from degeneracy.analysis.recording import Array, Block, Weights
 from degeneracy.analysis.scaling import common_exponent
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.core.numeric import real_array
@@ -45,6 +45,12 @@ SYMMETRIES: dict[str, Symmetry] = {
     "scaled_permutation": Symmetry(
         signs=False, scaling=True, note="units relabelled, each with a positive factor: relu(a x) = a relu(x)"
     ),
+    "linear_permutation": Symmetry(
+        signs=True,
+        scaling=True,
+        note="units relabelled, each with a factor of either sign on the candidate's rows: each unit's state is linear "
+        "in its candidate",
+    ),
 }
 
 
@@ -66,8 +72,9 @@ def transform(
 ) -> Weights:
     """The network with its hidden units relabelled: new unit i is f_i times old unit p_i.
 
-    With f = signs * scales, recurrent'[g, i, j] = r[g, i] recurrent[g, p_i, p_j] / f_j, where r[g, i] is f_i for
-    the candidate gate and 1 for the others; rows of input and bias take r[g, i], readout columns 1 / f_j.
+    With f = signs * scales: every axis of units is permuted; rows ("unit") of recurrent, input and bias weights take
+    f_i in the candidate gate and nothing in the others; columns ("pre") take 1 / f_j; a property of units, of role
+    "unit", takes nothing. So recurrent'[g, i, j] = r[g, i] recurrent[g, p_i, p_j] / f_j, r[g, i] = f_i or 1.
     It is the same network only where the cell allows signs and scales (see `SYMMETRIES`).
 
     Args:
@@ -79,21 +86,39 @@ def transform(
     Returns:
         The transformed weights; blocks that were absent stay absent.
     """
-    n = len(permutation)
-    factor = np.ones(n) if signs is None else real_array(signs, "signs")
+    factor = np.ones(len(permutation)) if signs is None else real_array(signs, "signs")
     inverse = factor.copy()  # 1 / sign = sign
     if scales is not None:
         factor, inverse = factor * scales, inverse / scales
-    rows = np.ones((weights.recurrent.shape[0], n))
-    rows[weights.candidate] = factor
-    recurrent = weights.recurrent[:, permutation][:, :, permutation]
-    return replace(
-        weights,
-        recurrent=rows[:, :, None] * recurrent * inverse,
-        input=None if weights.input is None else rows[:, :, None] * weights.input[:, permutation],
-        bias=None if weights.bias is None else rows[:, None, :] * weights.bias[:, :, permutation],
-        readout=None if weights.readout is None else weights.readout[:, permutation] * inverse,
+    return weights.replace(
+        **{
+            name: _transformed(block, permutation, factor, inverse, weights.candidate)
+            for name, block in weights.blocks.items()
+        }
     )
+
+
+def _transformed(block: Block, permutation: Permutation, factor: Array, inverse: Array, candidate: int) -> Array:
+    array = block.array
+    for place, axis in enumerate(block.axes):
+        if axis in ("unit", "pre"):
+            array = array[(slice(None),) * place + (permutation,)]
+    if block.role == "unit":
+        return array
+    for place, axis in enumerate(block.axes):
+        if axis not in ("unit", "pre"):
+            continue
+        shape = [1] * array.ndim
+        shape[place] = len(permutation)
+        if axis == "pre":
+            array = array * inverse.reshape(shape)
+            continue
+        rows = factor.reshape(shape)
+        if block.gated:
+            gate = np.arange(len(array)).reshape(-1, *[1] * (array.ndim - 1))
+            rows = np.where(gate == candidate, rows, 1.0)
+        array = rows * array
+    return array
 
 
 def random_copy(weights: Weights, rng: np.random.Generator) -> Weights:
@@ -102,7 +127,7 @@ def random_copy(weights: Weights, rng: np.random.Generator) -> Weights:
     Units are permuted uniformly; signs are fair coins; scales are log-uniform in [1/2, 2].
     """
     symmetry = symmetry_of(weights)
-    n = weights.recurrent.shape[-1]
+    n = weights.n_units
     permutation = rng.permutation(n)
     signs = rng.choice([-1.0, 1.0], size=n) if symmetry.signs else None
     scales = 2.0 ** rng.uniform(-1, 1, size=n) if symmetry.scaling else None
@@ -110,17 +135,18 @@ def random_copy(weights: Weights, rng: np.random.Generator) -> Weights:
 
 
 def normalise_scaling(weights: Weights, *, tolerance: float = 1e-13, max_iter: int = 100) -> Weights:
-    """The one rescaling of a ReLU network with the smallest weights: same network, scales normalised out.
+    """The one rescaling of a network with the smallest weights: same network, scales normalised out.
 
     Minimises, over positive scales d, F(d) = ||D W D^-1||^2 + ||D W_in||^2 + ||D b||^2 + ||W_out D^-1||^2 over the
-    blocks given. In u = log d, F is a sum of exponentials of u_i - u_j, u_i and -u_j, hence convex; at the minimum
-    each unit's incoming weights (recurrent row, input, bias) have the norm of its outgoing ones (recurrent column,
-    readout), self-connection aside. The result is unique where every unit lies on a directed cycle of the graph
-    of weights joined to one outside node. Without readout, or with neither input nor bias, only W is balanced,
-    which leaves one common factor: it is set so that the blocks outside W have norm 1 (W does not see it).
+    blocks given; rows of gates other than the candidate take no D. In u = log d, F is a sum of exponentials of
+    u_i - u_j, u_i and -u_j, hence convex; at the minimum each unit's incoming weights (recurrent row, input, bias) have
+    the norm of its outgoing ones (recurrent column, readout), self-connection aside. The result is unique where every
+    unit lies on a directed cycle of the graph of weights joined to one outside node. Without readout, or with neither
+    input nor bias, only W is balanced, which leaves one common factor: it is set so that the blocks outside W have norm
+    1 (W does not see it).
 
     Args:
-        weights: a one-gate network whose activation is positively homogeneous.
+        weights: a network whose units may be rescaled.
         tolerance: relative change of F at which Newton's method stops.
         max_iter: most Newton steps; a dozen is usual.
 
@@ -135,11 +161,13 @@ def normalise_scaling(weights: Weights, *, tolerance: float = 1e-13, max_iter: i
     obstacle = scaling_obstacle(weights)
     if obstacle:
         raise UserError(obstacle)
-    exponent = common_exponent(_blocks(weights).values())
+    scaled = _scaled(weights)
+    exponent = common_exponent([weights[name] for name in scaled])
     if abs(exponent) > LARGE:
-        canonical = normalise_scaling(_resized(weights, -exponent, _blocks(weights)))
+        canonical = normalise_scaling(_resized(weights, -exponent, scaled))
         # Outside weights of one kind alone have norm 1, whatever the size of the others.
-        return _resized(canonical, exponent, _blocks(weights) if _anchored(weights) else ["recurrent"])
+        between = [name for name in scaled if weights.blocks[name].role == "recurrent"]
+        return _resized(canonical, exponent, scaled if _anchored(weights) else between)
     squares, incoming, outgoing = _squares(weights)
     anchored = _anchored(weights)
     if anchored:
@@ -158,10 +186,9 @@ def scaling_obstacle(weights: Weights) -> str:
     A unit that no cycle of non-zero weights runs through (nothing reaches it, or it reaches nothing) could be scaled
     without end, so there is no smallest network.
     """
-    if weights.recurrent.shape[0] != 1:
-        return f"scaling symmetry is for cells with one gate, not {weights.recurrent.shape[0]}"
-    blocks = _blocks(weights)
-    squares, incoming, outgoing = _squares(_resized(weights, -common_exponent(blocks.values()), blocks))
+    scaled = _scaled(weights)
+    exponent = common_exponent([weights[name] for name in scaled])
+    squares, incoming, outgoing = _squares(_resized(weights, -exponent, scaled))
     graph = squares
     if incoming.any() and outgoing.any():
         graph = np.block([[squares, incoming[:, None]], [outgoing[None, :], np.zeros((1, 1))]])
@@ -171,33 +198,48 @@ def scaling_obstacle(weights: Weights) -> str:
 
 def _anchored(weights: Weights) -> bool:
     """Whether there are weights both from the outside and to it: then F fixes the common factor of all scales."""
-    blocks = _blocks(weights)
-    into = any(blocks[name].any() for name in ("input", "bias") if name in blocks)
-    return into and "readout" in blocks and bool(blocks["readout"].any())
+    _, into, out = _terms(weights)
+    return any(array.any() for array in into) and any(array.any() for array in out)
 
 
-def _blocks(weights: Weights) -> dict[str, Array]:
-    """The blocks that are there, by name."""
-    blocks = {name: getattr(weights, name) for name in ("recurrent", "input", "bias", "readout")}
-    return {name: block for name, block in blocks.items() if block is not None}
+def _scaled(weights: Weights) -> list[str]:
+    """The blocks that scales act on."""
+    return [name for name, block in weights.blocks.items() if block.role != "unit"]
 
 
 def _resized(weights: Weights, exponent: int, blocks: Iterable[str]) -> Weights:
     """The weights with some blocks times 2^exponent."""
-    return replace(weights, **{name: np.ldexp(getattr(weights, name), exponent) for name in blocks})
+    return weights.replace(**{name: np.ldexp(weights[name], exponent) for name in blocks})
+
+
+def _terms(weights: Weights) -> tuple[list[Array], list[Array], list[Array]]:
+    """What F sums: weights (unit, unit) between units, (unit, k) into them alone, and (k, unit) out of them alone."""
+    between, into, out = [], [], []
+    for block in weights.blocks.values():
+        for gate, array in enumerate(block.by_gate):
+            rows = "unit" in block.inner and (not block.gated or gate == weights.candidate) and block.role != "unit"
+            columns = "pre" in block.inner and block.role != "unit"
+            if rows and columns:
+                between.append(array)
+            elif rows:
+                into.append(np.moveaxis(array, block.inner.index("unit"), 0).reshape(weights.n_units, -1))
+            elif columns:
+                out.append(np.moveaxis(array, block.inner.index("pre"), -1).reshape(-1, weights.n_units))
+    return between, into, out
 
 
 def _squares(weights: Weights) -> tuple[Array, Array, Array]:
     """Squared recurrent weights without the diagonal (unit, unit); of all weights in, and out, of each unit."""
-    squares = weights.recurrent[0] ** 2
+    n = weights.n_units
+    between, into, out = _terms(weights)
+    squares, incoming, outgoing = np.zeros((n, n)), np.zeros(n), np.zeros(n)
+    for array in between:
+        squares += array**2
     np.fill_diagonal(squares, 0.0)
-    incoming, outgoing = np.zeros(len(squares)), np.zeros(len(squares))
-    if weights.input is not None:
-        incoming += (weights.input[0] ** 2).sum(axis=1)
-    if weights.bias is not None:
-        incoming += (weights.bias[0] ** 2).sum(axis=0)
-    if weights.readout is not None:
-        outgoing += (weights.readout**2).sum(axis=0)
+    for array in into:
+        incoming += (array**2).sum(axis=1)
+    for array in out:
+        outgoing += (array**2).sum(axis=0)
     return squares, incoming, outgoing
 
 

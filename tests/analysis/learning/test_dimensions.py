@@ -62,12 +62,12 @@ def test_participation_ratio_from_the_covariances_eigenvalues():
 
 def test_gates_stand_one_below_the_other():
     gates = np.stack([np.diag([1.0, 0.0]), np.diag([0.0, 1.0])])
-    assert recurrent_matrix(Weights(recurrent=gates)).tolist() == [[1, 0], [0, 0], [0, 0], [0, 1]]
+    assert recurrent_matrix(Weights.of(recurrent=gates)).tolist() == [[1, 0], [0, 0], [0, 0], [0, 1]]
 
 
 def test_mean_and_sd_over_members_beside_untrained_ones():
     """Ranks 1, 2 and 3: mean 2, sd 1; without the first, mean 2.5. Untrained: all 3, sd 0."""
-    ranks = [Weights(recurrent=np.diag([1.0] * k + [0.0] * (3 - k))[None]) for k in (1, 2, 3)]
+    ranks = [Weights.of(recurrent=np.diag([1.0] * k + [0.0] * (3 - k))[None]) for k in (1, 2, 3)]
     untrained = Recording(members=("a", "b", "c"), weights=[ranks[2]] * 3)
     recording = Recording(members=("a", "b", "c"), weights=ranks, untrained=untrained)
     mean, sd = MEASURES["effective_rank"]()(recording).findings
@@ -87,7 +87,7 @@ def test_mean_and_sd_over_members_beside_untrained_ones():
 def test_the_measure_counts_all_gates():
     """Each gate acts in one direction, another each: two together, one in any gate alone."""
     apart = np.stack([np.diag([1.0, 0.0]), np.diag([0.0, 1.0])])
-    weights = [Weights(recurrent=apart), Weights(recurrent=apart[:, ::-1])]
+    weights = [Weights.of(recurrent=apart), Weights.of(recurrent=apart[:, ::-1])]
     found = MEASURES["effective_rank"]()(Recording(members=("a", "b"), weights=weights))
     assert found.arrays["values"] == pytest.approx([2, 2], rel=1e-14)
 

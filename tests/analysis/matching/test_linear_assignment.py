@@ -84,7 +84,7 @@ from degeneracy.analysis.matching import linear_assignment
 from degeneracy.analysis.weights import pif
 from degeneracy.analysis.recording import Weights
 assert linear_assignment.compiling is None
-x, y = (Weights(recurrent=np.random.default_rng(s).normal(size=(1, 16, 16))) for s in (1, 2))
+x, y = (Weights.of(recurrent=np.random.default_rng(s).normal(size=(1, 16, 16))) for s in (1, 2))
 print(pif.align(x, y, signed=False).distance, pif.align(x, y, signed=True).distance)
 """
 
@@ -94,7 +94,7 @@ def test_weight_distances_without_numba():
         [sys.executable, "-c", WITHOUT_NUMBA], capture_output=True, text=True, check=False, encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr
-    x, y = (Weights(recurrent=np.random.default_rng(s).normal(size=(1, 16, 16))) for s in (1, 2))
+    x, y = (Weights.of(recurrent=np.random.default_rng(s).normal(size=(1, 16, 16))) for s in (1, 2))
     ours = [pif.align(x, y, signed=signed).distance for signed in (False, True)]
     # Both search alike; where two matchings are of equal profit to rounding, they may part and end 2% apart.
     np.testing.assert_allclose([float(word) for word in done.stdout.split()], ours, rtol=0.02)

@@ -19,7 +19,7 @@ def recording(members) -> Recording:
     """Some of six networks: states, weights, outputs and errors that have nothing to do with each other."""
     rng = np.random.default_rng(1)
     states = [rng.normal(size=(8, 12, 5)).cumsum(1) for _ in range(N)]
-    before, after = ([Weights(recurrent=rng.normal(size=(5, 5))) for _ in range(N)] for _ in range(2))
+    before, after = ([Weights.of(recurrent=rng.normal(size=(5, 5))) for _ in range(N)] for _ in range(2))
     errors, outputs = np.exp(rng.normal(size=(N, 8))), rng.normal(size=(N, 8, 12, 2))
     times = 1 + rng.random((N, 8))
     chosen = list(members)

@@ -18,7 +18,7 @@ from degeneracy.core.errors import UserError
 
 def uniform(n: int, seed: int = 0, gates: int = 1) -> Weights:
     rng = np.random.default_rng(seed)
-    return Weights(recurrent=rng.uniform(-1, 1, size=(gates, n, n)) / np.sqrt(n), candidate=2 if gates > 1 else 0)
+    return Weights.of(recurrent=rng.uniform(-1, 1, size=(gates, n, n)) / np.sqrt(n), candidate=2 if gates > 1 else 0)
 
 
 def distance(a, b, **options) -> float:
@@ -92,7 +92,7 @@ def test_at_most_the_distances_after_permutations_and_signs(gates):
 
 def test_a_gated_cell_is_compared_by_its_candidate():
     a, b = uniform(8, 0, gates=3), uniform(8, 1, gates=3)
-    same = replace(b, recurrent=np.concatenate([b.recurrent[:2], a.recurrent[2:]]))
+    same = b.replace(recurrent=np.concatenate([b.recurrent[:2], a.recurrent[2:]]))
     assert np.array_equal(compared_matrix(a), a.recurrent[2])
     assert measured([a, same]).distances["recurrent"][0, 1] < 1e-6
     copy = random_copy(a, np.random.default_rng(0))

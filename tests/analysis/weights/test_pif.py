@@ -14,18 +14,19 @@ from degeneracy.analysis.weights.measures import SignedPIF
 from degeneracy.analysis.weights.symmetry import random_copy, transform
 from degeneracy.core.errors import UserError
 
+BLOCKS = tuple(pif.ORDINARY)
 # A copy's entries are the original's in another order, so only the sums of a norm round.
 EXACT = 1e-10
 
 
 def uniform(n, seed=0):
     """A tanh network's recurrent weights at initialisation: U(-1/sqrt n, 1/sqrt n)."""
-    return Weights(recurrent=np.random.default_rng(seed).uniform(-1, 1, size=(1, n, n)) / np.sqrt(n))
+    return Weights.of(recurrent=np.random.default_rng(seed).uniform(-1, 1, size=(1, n, n)) / np.sqrt(n))
 
 
 def full(n, seed=0, gates=1, candidate=0, symmetry="signed_permutation"):
     rng = np.random.default_rng(seed)
-    return Weights(
+    return Weights.of(
         recurrent=rng.normal(size=(gates, n, n)),
         input=rng.normal(size=(gates, n, 2)),
         bias=rng.normal(size=(gates, 2, n)),
@@ -46,10 +47,10 @@ def distances(ws, *, signed, variant="recurrent", **options):
     return matrix
 
 
-def problem_of(x, y, signed, blocks=pif.BLOCKS):
+def problem_of(x, y, signed, blocks=BLOCKS):
     """The quadratic assignment of two networks."""
     scales = dict.fromkeys(blocks, 1.0)
-    a, b = (pif._prepared(w, signed, blocks, scales).side for w in (x, y))
+    a, b = (pif._prepared(w, signed, scales).side for w in (x, y))
     return assignment.assignment(a, b, signed=signed)
 
 
@@ -64,13 +65,13 @@ def brute_force(x, y, signed, blocks):
     for p in permutations(range(n)):
         for signs in product((-1.0, 1.0), repeat=n) if signed else [np.ones(n)]:
             t = transform(y, np.array(p), np.array(signs))
-            best = min(best, sum(((getattr(x, b) - getattr(t, b)) ** 2).sum() for b in blocks))
+            best = min(best, sum(((x[b] - t[b]) ** 2).sum() for b in blocks))
     return np.sqrt(best)
 
 
 def test_two_units_by_hand():
-    x = Weights(recurrent=np.array([[[1.0, 2.0], [0.0, 3.0]]]))
-    y = Weights(recurrent=np.array([[[3.0, 1.0], [-2.0, 1.0]]]))
+    x = Weights.of(recurrent=np.array([[[1.0, 2.0], [0.0, 3.0]]]))
+    y = Weights.of(recurrent=np.array([[[3.0, 1.0], [-2.0, 1.0]]]))
     # Unmatched: (1-3)^2 + (2-1)^2 + (0+2)^2 + (3-1)^2 = 13. Swapped y = [[1, -2], [1, 3]]: 0 + 16 + 1 + 0 = 17.
     assert pif.align(x, y, signed=False).distance == pytest.approx(np.sqrt(13), abs=EXACT)
     # One sign flipped, swapped y = [[1, 2], [-1, 3]]: 0 + 0 + 1 + 0 = 1.
@@ -85,8 +86,8 @@ def test_two_units_by_hand():
     [
         (6, False, {}, ("recurrent",)),
         (4, True, {}, ("recurrent",)),
-        (5, False, GRU, pif.BLOCKS),
-        (4, True, GRU, pif.BLOCKS),
+        (5, False, GRU, BLOCKS),
+        (4, True, GRU, BLOCKS),
         (4, True, LSTM, ("recurrent",)),
     ],
 )
@@ -103,13 +104,13 @@ def test_brute_force_agrees(n, signed, cell, blocks):
 
 
 @pytest.mark.parametrize("cell", [{}, GRU, LSTM])
-@pytest.mark.parametrize("blocks", [("recurrent",), pif.BLOCKS])
+@pytest.mark.parametrize("blocks", [("recurrent",), BLOCKS])
 def test_a_copy_under_the_cells_symmetry_is_at_zero(cell, blocks):
     x = full(24, **cell)
     copy = random_copy(x, np.random.default_rng(1))
     assert pif.align(x, copy, signed=True, blocks=blocks).distance < EXACT
     # Permutations alone do not reach it: the flipped half of the entries stays away.
-    norm = np.sqrt(sum((getattr(x, b) ** 2).sum() for b in blocks))
+    norm = np.sqrt(sum((x[b] ** 2).sum() for b in blocks))
     assert pif.align(x, copy, signed=False, blocks=blocks).distance > 0.5 * norm
 
 
@@ -117,12 +118,12 @@ def test_a_rescaled_relu_network_is_at_zero():
     x = full(16, symmetry="scaled_permutation")
     copy = random_copy(x, np.random.default_rng(1))
     # 16 x 16 entries of order 1 at Newton's 1e-12 or so.
-    assert pif.align(x, copy, signed=False, blocks=pif.BLOCKS).distance < 1e-8
+    assert pif.align(x, copy, signed=False, blocks=BLOCKS).distance < 1e-8
     assert distances([x, copy], signed=False, variant="joint")[0, 1] < 1e-8
     # The blocks' norms are taken at canonical scales too; 1e-10 for the same reason.
     assert pif.block_scales([copy], "joint") == pytest.approx(pif.block_scales([x], "joint"), rel=1e-10)
     as_tanh = [replace(w, symmetry="signed_permutation") for w in (x, copy)]
-    assert pif.align(*as_tanh, signed=False, blocks=pif.BLOCKS).distance > 1
+    assert pif.align(*as_tanh, signed=False, blocks=BLOCKS).distance > 1
 
 
 def test_a_sign_flipped_network_of_128_units():
@@ -154,7 +155,7 @@ def test_a_planted_matching_is_recovered_under_noise(signed):
         signs = rng.choice([-1.0, 1.0], size=n) if signed else np.ones(n)
         noise = 0.5 / np.sqrt(3 * n) * rng.normal(size=(1, n, n))
         y = transform(x, planted, signs)
-        found = pif.align(x, replace(y, recurrent=y.recurrent + noise), signed=signed, n_restarts=1)
+        found = pif.align(x, y.replace(recurrent=y.recurrent + noise), signed=signed, n_restarts=1)
         np.testing.assert_array_equal(planted[found.permutation], np.arange(n))
         # A common sign of all units changes nothing in recurrent weights.
         assert abs((found.signs * signs[found.permutation]).sum()) == n
@@ -209,20 +210,20 @@ def test_the_matching_belongs_to_the_order_asked_for():
 def test_what_is_not_ignored():
     x = uniform(32)
     n = np.linalg.norm(x.recurrent)
-    scaled = replace(x, recurrent=1.5 * x.recurrent)
+    scaled = x.replace(recurrent=1.5 * x.recurrent)
     assert pif.align(x, scaled, signed=True).distance == pytest.approx(0.5 * n, rel=1e-10)
-    assert pif.align(x, replace(x, recurrent=x.recurrent.transpose(0, 2, 1)), signed=True).distance > 0.5 * n
-    assert pif.align(x, replace(x, recurrent=-x.recurrent), signed=True).distance > 0.5 * n
+    assert pif.align(x, x.replace(recurrent=x.recurrent.transpose(0, 2, 1)), signed=True).distance > 0.5 * n
+    assert pif.align(x, x.replace(recurrent=-x.recurrent), signed=True).distance > 0.5 * n
     one = x.recurrent.copy()
     one[0, 3, 5] += 0.25
-    copy = random_copy(replace(x, recurrent=one), np.random.default_rng(0))
+    copy = random_copy(x.replace(recurrent=one), np.random.default_rng(0))
     assert pif.align(x, copy, signed=True).distance == pytest.approx(0.25, abs=EXACT)
 
 
 @pytest.mark.parametrize("block", ["input", "bias", "readout"])
 def test_joint_sees_a_change_of_each_block(block):
     x = full(10, **GRU)
-    y = random_copy(replace(x, **{block: 2 * getattr(x, block)}), np.random.default_rng(0))
+    y = random_copy(x.replace(**{block: 2 * x[block]}), np.random.default_rng(0))
     assert distances([x, y], signed=True)[0, 1] < EXACT
     # Norms B and 2B: over their mean 1.5 B the difference B is 2/3.
     joint = distances([x, y], signed=True, variant="joint")[0, 1]
@@ -232,7 +233,7 @@ def test_joint_sees_a_change_of_each_block(block):
 def test_joint_divides_the_untrained_members_by_the_trained_ones_norms():
     """The same unit of distance on both sides: members of twice the weights are twice as far apart."""
     ws, members = [full(6, seed) for seed in range(3)], tuple("012")
-    doubled = [replace(w, **{block: 2 * getattr(w, block) for block in pif.BLOCKS}) for w in ws]
+    doubled = [w.replace(**{block: 2 * w[block] for block in BLOCKS}) for w in ws]
     untrained = Recording(members=members, weights=doubled)
     found = SignedPIF()(Recording(members=members, weights=ws, untrained=untrained)).findings
     one = next(finding for finding in found if finding.variant == "joint/untrained")
@@ -241,7 +242,7 @@ def test_joint_divides_the_untrained_members_by_the_trained_ones_norms():
 
 
 def test_joint_leaves_out_absent_and_zero_blocks():
-    ws = [replace(full(8, seed), input=None, bias=np.zeros((1, 2, 8))) for seed in range(2)]
+    ws = [full(8, seed).replace(input=None, bias=np.zeros((1, 2, 8))) for seed in range(2)]
     assert set(pif.block_scales(ws, "joint")) == {"recurrent", "readout"}
     assert np.isfinite(distances(ws, signed=True, variant="joint")).all()
 
@@ -327,8 +328,8 @@ def books_agree(problem, point, start=True):
 def test_shuffled_keeps_the_values_of_each_block_and_nothing_else():
     x = full(20, **GRU)
     mixed = pif.shuffled(x, np.random.default_rng(0))
-    for block in pif.BLOCKS:
-        old, new = getattr(x, block), getattr(mixed, block)
+    for block in BLOCKS:
+        old, new = x[block], mixed[block]
         assert not np.array_equal(old, new)
         if block == "readout":
             old, new = old[None], new[None]
@@ -336,21 +337,21 @@ def test_shuffled_keeps_the_values_of_each_block_and_nothing_else():
             np.testing.assert_array_equal(np.sort(gate_old, axis=None), np.sort(gate_new, axis=None))
     # Rows are broken up too: no shuffled row holds the values of a row there was.
     assert not set(map(tuple, np.sort(x.recurrent[0]))) & set(map(tuple, np.sort(mixed.recurrent[0])))
-    assert pif.shuffled(replace(x, input=None), np.random.default_rng(0)).input is None
+    assert pif.shuffled(x.replace(input=None), np.random.default_rng(0)).blocks.keys() == set(BLOCKS) - {"input"}
 
 
 def test_a_bias_row_is_shuffled_within_itself():
     """Rows of different sizes, which would otherwise be mixed."""
     bias = np.stack([np.arange(1.0, 6.0), 100 * np.arange(1.0, 6.0)])[None]
-    mixed = pif.shuffled(Weights(recurrent=np.ones((1, 5, 5)), bias=bias), np.random.default_rng(0))
-    np.testing.assert_array_equal(np.sort(mixed.bias, axis=-1), bias)
+    mixed = pif.shuffled(Weights.of(recurrent=np.ones((1, 5, 5)), bias=bias), np.random.default_rng(0))
+    np.testing.assert_array_equal(np.sort(mixed["bias"], axis=-1), bias)
 
 
 def test_untrained_members_without_a_block_are_no_reference_of_the_blocks_together():
     rng = np.random.default_rng(0)
-    given = [Weights(recurrent=rng.normal(size=(1, 5, 5)), input=rng.normal(size=(1, 5, 2))) for _ in range(3)]
+    given = [Weights.of(recurrent=rng.normal(size=(1, 5, 5)), input=rng.normal(size=(1, 5, 2))) for _ in range(3)]
     members = ("a", "b", "c")
-    before = Recording(members=members, weights=[replace(w, input=None) for w in given])
+    before = Recording(members=members, weights=[w.replace(input=None) for w in given])
     found = SignedPIF()(Recording(members=members, weights=given, untrained=before))
     rows = {finding.variant: finding for finding in found.findings}
     assert rows["recurrent/untrained"].reference is not None
@@ -360,21 +361,21 @@ def test_untrained_members_without_a_block_are_no_reference_of_the_blocks_togeth
 
 def test_weight_change_by_hand():
     before, after = (
-        Weights(recurrent=np.array([[[3.0, 0], [0, 4]]])),
-        Weights(recurrent=np.array([[[3.0, 2], [1, 2]]])),
+        Weights.of(recurrent=np.array([[[3.0, 0], [0, 4]]])),
+        Weights.of(recurrent=np.array([[[3.0, 2], [1, 2]]])),
     )
     # Changes 0, 2, 1, -2: sqrt(9) = 3; ||W_0|| = sqrt(9 + 16) = 5.
     assert pif.weight_change(before, after) == pytest.approx((3.0, 0.6), abs=EXACT)
     assert pif.weight_change(before, before) == (0.0, 0.0)
-    assert np.isnan(pif.weight_change(Weights(recurrent=np.zeros((1, 2, 2))), after)[1])
+    assert np.isnan(pif.weight_change(Weights.of(recurrent=np.zeros((1, 2, 2))), after)[1])
 
 
 X = full(5)
 MISTAKES = {
     "different sizes": (full(6), {}),
     "different cells": (full(5, **GRU), {}),
-    "input weights are given for one network only": (replace(X, input=None), {}),
-    "readout weights are not finite": (replace(X, readout=np.full((3, 5), np.nan)), {}),
+    "input weights are given for one network only": (X.replace(input=None), {}),
+    "readout weights are not finite": (X.replace(readout=np.full((3, 5), np.nan)), {}),
     "did you mean 'recurrent'": (X, {"blocks": ("recurent",)}),
     "n_restarts = 0 is wrong": (X, {"n_restarts": 0}),
 }

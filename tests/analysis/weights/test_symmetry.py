@@ -1,7 +1,5 @@
 """A transformed network must be the same network: its outputs are compared, step by step, with the original's."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -17,31 +15,31 @@ def sigmoid(a):
 
 
 def tanh_step(w, state, x):
-    h = np.tanh(w.recurrent[0] @ state[0] + w.input[0] @ x + w.bias[0].sum(axis=0))
+    h = np.tanh(w.recurrent[0] @ state[0] + w["input"][0] @ x + w["bias"][0].sum(axis=0))
     return (h,)
 
 
 def relu_step(w, state, x):
-    h = np.maximum(w.recurrent[0] @ state[0] + w.input[0] @ x + w.bias[0].sum(axis=0), 0)
+    h = np.maximum(w.recurrent[0] @ state[0] + w["input"][0] @ x + w["bias"][0].sum(axis=0), 0)
     return (h,)
 
 
 def sigmoid_step(w, state, x):
-    h = sigmoid(w.recurrent[0] @ state[0] + w.input[0] @ x + w.bias[0].sum(axis=0))
+    h = sigmoid(w.recurrent[0] @ state[0] + w["input"][0] @ x + w["bias"][0].sum(axis=0))
     return (h,)
 
 
 def leaky_current_step(w, state, x):
     # current form: the activation is inside the recurrence, and the readout sees tanh of the state
-    c = 0.7 * state[1] + 0.3 * (w.recurrent[0] @ np.tanh(state[1]) + w.input[0] @ x + w.bias[0].sum(axis=0))
+    c = 0.7 * state[1] + 0.3 * (w.recurrent[0] @ np.tanh(state[1]) + w["input"][0] @ x + w["bias"][0].sum(axis=0))
     return (np.tanh(c), c)
 
 
 def gru_step(w, state, x):
     (h,) = state
     a, b = (
-        w.input @ x + w.bias[:, 0],
-        w.recurrent @ h + w.bias[:, 1],
+        w["input"] @ x + w["bias"][:, 0],
+        w.recurrent @ h + w["bias"][:, 1],
     )  # torch's: gates r, z, n; bias rows ih, hh
     r, z = sigmoid(a[0] + b[0]), sigmoid(a[1] + b[1])
     return ((1 - z) * np.tanh(a[2] + r * b[2]) + z * h,)
@@ -49,7 +47,7 @@ def gru_step(w, state, x):
 
 def lstm_step(w, state, x):
     h, c = state
-    i, f, g, o = w.input @ x + w.recurrent @ h + w.bias.sum(axis=1)  # torch's order
+    i, f, g, o = w["input"] @ x + w.recurrent @ h + w["bias"].sum(axis=1)  # torch's order
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return (sigmoid(o) * np.tanh(c), c)
 
@@ -67,7 +65,7 @@ CELLS = {  # cell -> (step, gates, candidate, parts of the state)
 def network(cell, seed=0):
     _, gates, candidate, _ = CELLS[cell]
     rng = np.random.default_rng(seed)
-    return Weights(
+    return Weights.of(
         recurrent=rng.normal(size=(gates, N, N)) / np.sqrt(N),
         input=rng.normal(size=(gates, N, INPUTS)),
         bias=rng.normal(size=(gates, 2, N)),
@@ -83,7 +81,7 @@ def outputs(cell, w):
     out = []
     for x in np.random.default_rng(99).normal(size=(STEPS, INPUTS)):
         state = step(w, state, x)
-        out.append(w.readout @ state[0])
+        out.append(w["readout"] @ state[0])
     return np.array(out)
 
 
@@ -104,7 +102,7 @@ def test_the_copies_of_odd_cells_change_signs(cell):
     candidate = w.candidate
     # A diagonal entry keeps its sign under signs; the readout's columns do not.
     np.testing.assert_allclose(np.sort(np.diag(copy.recurrent[candidate])), np.sort(np.diag(w.recurrent[candidate])))
-    assert not np.allclose(np.sort(copy.readout[0]), np.sort(w.readout[0]))
+    assert not np.allclose(np.sort(copy["readout"][0]), np.sort(w["readout"][0]))
 
 
 @pytest.mark.parametrize("cell", ["relu", "sigmoid"])
@@ -123,7 +121,7 @@ def test_scales_are_no_symmetry_of_other_cells(cell):
 
 def test_transform_by_hand():
     # New unit 0 is minus old unit 1, new unit 1 is old unit 0.
-    w = Weights(
+    w = Weights.of(
         recurrent=np.array([[[1.0, 2.0], [3.0, 4.0]]]),
         input=np.array([[[5.0], [6.0]]]),
         bias=np.array([[[7.0, 8.0]]]),
@@ -132,9 +130,9 @@ def test_transform_by_hand():
     new = symmetry.transform(w, np.array([1, 0]), np.array([-1.0, 1.0]))
     # W' = [[ (-)(-)W11, (-)(+)W10 ], [ (+)(-)W01, W00 ]] = [[4, -3], [-2, 1]]
     np.testing.assert_array_equal(new.recurrent, [[[4, -3], [-2, 1]]])
-    np.testing.assert_array_equal(new.input, [[[-6], [5]]])
-    np.testing.assert_array_equal(new.bias, [[[-8, 7]]])
-    np.testing.assert_array_equal(new.readout, [[-10, 9]])
+    np.testing.assert_array_equal(new["input"], [[[-6], [5]]])
+    np.testing.assert_array_equal(new["bias"], [[[-8, 7]]])
+    np.testing.assert_array_equal(new["readout"], [[-10, 9]])
 
 
 def test_gates_other_than_the_candidate_keep_their_rows():
@@ -142,19 +140,19 @@ def test_gates_other_than_the_candidate_keep_their_rows():
     flipped = symmetry.transform(w, np.arange(N), -np.ones(N))
     np.testing.assert_array_equal(flipped.recurrent[:2], -w.recurrent[:2])  # columns only
     np.testing.assert_array_equal(flipped.recurrent[2], w.recurrent[2])  # rows and columns
-    np.testing.assert_array_equal(flipped.input[:2], w.input[:2])
-    np.testing.assert_array_equal(flipped.bias[2], -w.bias[2])
+    np.testing.assert_array_equal(flipped["input"][:2], w["input"][:2])
+    np.testing.assert_array_equal(flipped["bias"][2], -w["bias"][2])
 
 
 def test_absent_blocks_stay_absent():
-    bare = Weights(recurrent=np.eye(3)[None])
+    bare = Weights.of(recurrent=np.eye(3)[None])
     copy = symmetry.random_copy(bare, np.random.default_rng(0))
-    assert (copy.input, copy.bias, copy.readout) == (None, None, None)
+    assert set(copy.blocks) == {"recurrent"}
 
 
 def test_scales_by_hand():
     # One unit: F(d) = (d a)^2 + (b / d)^2 is least at d^2 = b / a = 8 / 2 = 4, d = 2: input 2*2 = 4, readout 8/2 = 4.
-    w = Weights(
+    w = Weights.of(
         recurrent=np.array([[[0.5]]]),
         input=np.array([[[2.0]]]),
         readout=np.array([[8.0]]),
@@ -162,26 +160,28 @@ def test_scales_by_hand():
     )
     new = symmetry.normalise_scaling(w)
     # Newton's last step leaves a relative error under 1e-12.
-    np.testing.assert_allclose([new.input.item(), new.readout.item(), new.recurrent.item()], [4, 4, 0.5], rtol=1e-12)
+    np.testing.assert_allclose(
+        [new["input"].item(), new["readout"].item(), new.recurrent.item()], [4, 4, 0.5], rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("blocks", [(), ("input",), ("readout",), ("bias", "readout"), ("input", "bias", "readout")])
 def test_scales_are_normalised_out(blocks):
-    w = replace(network("relu"), **{b: None for b in ("input", "bias", "readout") if b not in blocks})
+    w = network("relu").replace(**{b: None for b in ("input", "bias", "readout") if b not in blocks})
     rng = np.random.default_rng(1)
     copy = symmetry.transform(w, np.arange(N), None, np.exp(rng.normal(scale=1.5, size=N)))
     new, canonical = symmetry.normalise_scaling(copy), symmetry.normalise_scaling(w)
     for block in ("recurrent", *blocks):
         # Scales span e^6: 1e-11 is what Newton's quadratic end leaves of it.
-        np.testing.assert_allclose(getattr(new, block), getattr(canonical, block), rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(new[block], canonical[block], rtol=1e-9, atol=1e-11)
 
 
 def test_normalised_scales_balance_in_and_out_and_keep_the_network():
     w = network("relu")
     new = symmetry.normalise_scaling(symmetry.random_copy(w, np.random.default_rng(3)))
     square = new.recurrent[0] ** 2 * (1 - np.eye(N))
-    into = square.sum(axis=1) + (new.input[0] ** 2).sum(axis=1) + (new.bias[0] ** 2).sum(axis=0)
-    out = square.sum(axis=0) + (new.readout**2).sum(axis=0)
+    into = square.sum(axis=1) + (new["input"][0] ** 2).sum(axis=1) + (new["bias"][0] ** 2).sum(axis=0)
+    out = square.sum(axis=0) + (new["readout"] ** 2).sum(axis=0)
     np.testing.assert_allclose(into, out, rtol=1e-10)  # the stationarity condition, by an independent formula
     np.testing.assert_allclose(
         outputs("relu", symmetry.normalise_scaling(w)), outputs("relu", w), rtol=1e-10, atol=1e-12
@@ -192,28 +192,28 @@ def test_scales_that_cannot_be_normalised_are_named():
     w = network("relu")
     dead = w.recurrent.copy()
     dead[0, 2, :] = 0  # nothing comes in from other units
-    lone = replace(w, recurrent=dead, input=w.input * (np.arange(N) != 2)[:, None], bias=w.bias * (np.arange(N) != 2))
+    lone = w.replace(
+        recurrent=dead, input=w["input"] * (np.arange(N) != 2)[:, None], bias=w["bias"] * (np.arange(N) != 2)
+    )
     assert symmetry.scaling_obstacle(w) == ""
     assert "no weights in" in symmetry.scaling_obstacle(lone)
     with pytest.raises(UserError, match="cannot be normalised"):
         symmetry.normalise_scaling(lone)
-    with pytest.raises(UserError, match="one gate, not 3"):
-        symmetry.normalise_scaling(network("gru"))
 
 
 def test_an_unknown_symmetry_names_the_closest():
     with pytest.raises(UserError, match="did you mean 'signed_permutation'"):
-        symmetry.symmetry_of(Weights(recurrent=np.eye(2)[None], symmetry="signd_permutation"))
+        symmetry.symmetry_of(Weights.of(recurrent=np.eye(2)[None], symmetry="signd_permutation"))
 
 
 @pytest.mark.parametrize("exponent", [-400, 400])
 def test_weights_from_the_outside_alone_have_norm_1_at_any_size(exponent):
-    w = replace(network("relu"), readout=None)
+    w = network("relu").replace(readout=None)
     canonical = symmetry.normalise_scaling(w)
     blocks = ("recurrent", "input", "bias")
-    large = replace(w, **{name: np.ldexp(getattr(w, name), exponent) for name in blocks})
+    large = w.replace(**{name: np.ldexp(w[name], exponent) for name in blocks})
     new = symmetry.normalise_scaling(large)
     # Rounding of Newton's last step.
     np.testing.assert_allclose(np.ldexp(new.recurrent, -exponent), canonical.recurrent, rtol=1e-10)
     for name in ("input", "bias"):
-        np.testing.assert_allclose(getattr(new, name), getattr(canonical, name), rtol=1e-10)
+        np.testing.assert_allclose(new[name], canonical[name], rtol=1e-10)
