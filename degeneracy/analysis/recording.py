@@ -195,10 +195,10 @@ class Recording:
         return len(self.members)
 
     @property
-    def recurrent_weights(self) -> Sequence[Array]:
-        """Each member's weights from unit to unit, (gate, post, pre); none where a member has no such weights."""
-        found = [each.recurrent for each in self.weights or ()]
-        return found if all(len(each) for each in found) else ()
+    def recurrent_weights(self) -> Sequence[Weights]:
+        """The members' weights; none of them where a member has no weights between units."""
+        without = any(isinstance(each, Weights) and not len(each.recurrent) for each in self.weights or ())
+        return () if without else self.weights or ()
 
     @property
     def symmetry(self) -> str:

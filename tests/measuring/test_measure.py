@@ -204,7 +204,9 @@ def test_every_need_of_every_measure_is_asked_for(ensemble: dg.Ensemble) -> None
     recording = record(ensemble, TASK, PROBE)
     recording = replace(recording, prediction_times=np.ones((3, 6)))  # as a task with a closed loop has them
     of_no_known_cell = [replace(one, symmetry="") for one in recording.weights or ()]
+    of_inputs = [one.replace(recurrent=None) for one in recording.weights or ()]
     without: dict[str, Any] = {"behavior": {"behavior": {}}, "symmetry": {"weights": of_no_known_cell}}
+    without["recurrent_weights"] = {"weights": of_inputs}
     for name, measure in build_measures(options=OPTIONS).items():
         assert lacking(measure, recording) == ""
         for need in measure.needs:
