@@ -257,10 +257,10 @@ def test_every_entry_of_a_table_says_what_it_is(kind: type) -> None:
 
 
 @pytest.mark.parametrize("kind", dg.TASKS.values())
-def test_a_tasks_recipe_and_complexity_name_fields(kind: type[dg.Task]) -> None:
-    assert set(kind.recipe) <= set(dg.Training.model_fields)
-    assert set(kind.complexity) <= set(kind.model_fields)
-    dg.Training(**kind.recipe)
+def test_a_tasks_training_defaults_and_difficulty_name_fields(kind: type[dg.Task]) -> None:
+    assert set(kind.training_defaults) <= set(dg.Training.model_fields)
+    assert set(kind.difficulty_fields) <= set(kind.model_fields)
+    dg.Training(**kind.training_defaults)
 
 
 def test_no_default_is_none() -> None:

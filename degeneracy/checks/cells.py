@@ -16,7 +16,7 @@ from degeneracy.measuring.record import parameter_blocks
 from degeneracy.networks import forward, input_drive, parameters, run_states, weights_obstacle
 from degeneracy.networks.cells import Cell, Params, Role
 from degeneracy.tasks import MSE, Trials
-from degeneracy.training.updates import PATHS, serves
+from degeneracy.training.updates import BACKENDS, serves
 
 N_UNITS, N_INPUTS, N_OUTPUTS = 6, 2, 2
 
@@ -101,15 +101,15 @@ def cell_fast_ways(cell: Cell) -> None:
     params = {name: value.float() for name, value in _params(cell, 0).items()}
     inputs = _inputs(1).float()
     trials = Trials.of(inputs, Streams([0], "check targets").normal((*inputs.shape[1:3], N_OUTPUTS)))
-    _, _, expected = PATHS["autograd"](cell, params, trials, {}, {}, {}, MSE)
-    for path in PATHS:
-        if path == "autograd" or not serves(path, cell):
+    _, _, expected = BACKENDS["autograd"](cell, params, trials, {}, {}, {}, MSE)
+    for backend in BACKENDS:
+        if backend == "autograd" or not serves(backend, cell):
             continue
-        _, _, found = PATHS[path](cell, params, trials, {}, {}, {}, MSE)
+        _, _, found = BACKENDS[backend](cell, params, trials, {}, {}, {}, MSE)
         for name, right in expected.items():
             # 1e-4 of the largest: float32 over 7 steps leaves 1e-6, another step some percent.
             difference, size = float((found[name] - right).abs().max()), float(right.abs().max())
-            said = f"path '{path}', which `kernel` says serves the cell, gives the gradient of {name}"
+            said = f"backend '{backend}', which `kernel` says serves the cell, gives the gradient of {name}"
             require(difference <= 1e-4 * size, f"{said}: off by {difference:.2g} of {size:.2g}")
 
 

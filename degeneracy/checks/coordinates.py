@@ -38,7 +38,7 @@ def state_changes(
     Args:
         task: draws the trials.
         network: all but the width.
-        training: learning rate, batch size and clipping; what is not set is taken from the task's recipe.
+        training: learning rate, batch size and clipping; what is not set is taken from the task's training defaults.
         widths: numbers of units.
         seeds: networks a width.
         n_updates: updates before states are compared with those at the start.

@@ -116,8 +116,8 @@ def tasks_text() -> str:
     """Every task with its fields, defaults and source."""
     parts = []
     for name, task in TASKS.items():
-        harder = f"harder with: {', '.join(task.complexity)}" if task.complexity else ""
-        training = ", ".join(f"{key} {value}" for key, value in task.recipe.items())
+        harder = f"harder with: {', '.join(task.difficulty_fields)}" if task.difficulty_fields else ""
+        training = ", ".join(f"{key} {value}" for key, value in task.training_defaults.items())
         parts.append(_entry(name, task.summary, task, [harder, f"training: {training}", f"source: {task.citation}"]))
     return "\n\n".join([*parts, "Set as --set task.FIELD=VALUE. A task of your own: task.name=module:Name."])
 

@@ -1,7 +1,7 @@
 """How much of the degeneracy each source of variability carries: initialisation, data, noise.
 
-A study that varies `training.held` trains the same condition with some of the sources common to all members. What
-is left of a measure's value when only some sources vary, as a share of its value when all do, says how much these
+A study that varies `training.shared_streams` trains the same condition with some of the sources common to all members.
+What is left of a measure's value when only some sources vary, as a share of its value when all do, says how much these
 carry by themselves. Shares of single sources need not add up to 1: sources act together, and distances saturate.
 """
 
@@ -15,7 +15,7 @@ from degeneracy.core.errors import UserError
 from degeneracy.measuring.results import Result
 from degeneracy.studies.study_result import StudyResult
 
-FACTOR = "training.held"
+FACTOR = "training.shared_streams"
 SOURCES = ("initialisation", "data", "noise")
 COLUMNS = ("varies", "level", "measure", "variant", "share", "ci_low", "ci_high", "n_members", "note")
 
@@ -28,7 +28,7 @@ def variability_shares(study: StudyResult) -> pd.DataFrame:
     that both conditions share counted jointly (`analysis.statistics.contrasts`).
 
     Args:
-        study: one that varies `training.held` alone, with a level [] that holds nothing.
+        study: one that varies `training.shared_streams` alone, with a level [] that shares nothing.
 
     Returns:
         A row a set of sources, measure and variant: `varies` names the sources that vary; `share`, 0 (they carry
@@ -37,16 +37,16 @@ def variability_shares(study: StudyResult) -> pd.DataFrame:
     Raises:
         UserError: a study that does not.
     """
-    by_held = {tuple(sorted(result.factors.get(FACTOR, ()))): result for result in study.results}
-    if set(study.factors) != {FACTOR} or () not in by_held:
+    by_shared = {tuple(sorted(result.factors.get(FACTOR, ()))): result for result in study.results}
+    if set(study.factors) != {FACTOR} or () not in by_shared:
         raise UserError(
             f"variability_shares: the study varies {', '.join(study.factors) or 'nothing'}; needed is one that varies"
-            f" {FACTOR} alone, with a level [] that holds nothing"
+            f" {FACTOR} alone, with a level [] that shares nothing"
         )
-    all_vary = by_held.pop(())
+    all_vary = by_shared.pop(())
     rows = []
-    for held, result in by_held.items():
-        varies = ", ".join(name for name in _sources(all_vary) if name not in held) or "nothing"
+    for shared, result in by_shared.items():
+        varies = ", ".join(name for name in _sources(all_vary) if name not in shared) or "nothing"
         for measure, measured in all_vary.measured.items():
             level = all_vary.levels[measure]
             if level == "learning":  # how networks learn, not how they differ

@@ -31,7 +31,7 @@ from degeneracy.training import History, Member, Training, one_thread
 
 MAX_SEEDS = 100_000  # more would be a slip of the pen; each is a network to train
 CONVERGED = ("converged", "given")  # the status of members that measures look at
-FORMAT = 2
+FORMAT = 3
 PARTS = ("network", "task", "training")  # of the spec in an ensemble's file
 
 

@@ -29,7 +29,7 @@ def train(
     Args:
         task: the task.
         network: what a member is.
-        training: how it is trained; what is not set is taken from the task's recipe.
+        training: how it is trained; what is not set is taken from the task's training defaults.
         seeds: one a member; a member is its seed, alone or in company.
         device: "auto", "cpu" or "cuda".
         jobs: processes on a CPU, -1 for one a core.

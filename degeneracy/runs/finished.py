@@ -213,7 +213,7 @@ def _provenance(run: RunDirectory, seconds: float) -> dict[str, Any]:
         **{package: version(package) for package in packages},
         "platform": f"{platform.system()} {platform.machine()}",
         "devices": sorted({member["device"] for member in members}),
-        "numeric_paths": sorted({member["path"] for member in members}),
+        "backends": sorted({member["backend"] for member in members}),
         "seeds": list(run.study["seeds"]),
         "claims_changed_since_training": run.claims_changed,
         "training_seconds_of_all_members": round(sum(member["seconds"] for member in members), 1),

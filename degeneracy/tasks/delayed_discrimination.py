@@ -27,8 +27,8 @@ class DelayedDiscrimination(Task):
     name: ClassVar[str] = "delayed_discrimination"
     summary: ClassVar[str] = "say which of two stimuli, a delay apart, was the larger"
     citation: ClassVar[str] = "Romo et al. (1999), Nature 399:470; parameters of Huang et al. (2025), arXiv 2410.03972"
-    complexity: ClassVar[tuple[str, ...]] = ("channels", "delay_max", "auxiliary")
-    recipe: ClassVar[Mapping[str, Any]] = {
+    difficulty_fields: ClassVar[tuple[str, ...]] = ("channels", "delay_max", "auxiliary")
+    training_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 1e-3,
         "schedule": "cosine_warm_restarts",
         "batch_size": 256,

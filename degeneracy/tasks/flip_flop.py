@@ -31,8 +31,8 @@ class FlipFlop(Task):
     citation: ClassVar[str] = (
         "Sussillo & Barak (2013), Neural Computation 25:626; parameters of Huang et al. (2025), arXiv 2410.03972"
     )
-    complexity: ClassVar[tuple[str, ...]] = ("channels", "switch_probability")
-    recipe: ClassVar[Mapping[str, Any]] = {
+    difficulty_fields: ClassVar[tuple[str, ...]] = ("channels", "switch_probability")
+    training_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 1e-3,
         "steps_per_epoch": 128,
         "batch_size": 256,

@@ -42,8 +42,8 @@ class Lorenz96(Task):
     name: ClassVar[str] = "lorenz96"
     summary: ClassVar[str] = "predict the next state of a chaotic ring"
     citation: ClassVar[str] = "Lorenz (1996), Predictability: a problem partly solved, ECMWF Seminar 1:1"
-    complexity: ClassVar[tuple[str, ...]] = ("dimensions", "forcing", "dt")
-    recipe: ClassVar[Mapping[str, Any]] = {
+    difficulty_fields: ClassVar[tuple[str, ...]] = ("dimensions", "forcing", "dt")
+    training_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 1e-3,
         "steps_per_epoch": 128,
         "batch_size": 64,

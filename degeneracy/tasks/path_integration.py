@@ -36,8 +36,8 @@ class PathIntegration(Task):
     citation: ClassVar[str] = (
         "Cueva & Wei (2018), ICLR, arXiv 1803.07770; parameters of Huang et al. (2025), arXiv 2410.03972"
     )
-    complexity: ClassVar[tuple[str, ...]] = ("dimensions", "v_max")
-    recipe: ClassVar[Mapping[str, Any]] = {
+    difficulty_fields: ClassVar[tuple[str, ...]] = ("dimensions", "v_max")
+    training_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 1e-3,
         "schedule": {"name": "reduce_on_plateau", "factor": 0.5, "patience": 40},
         "steps_per_epoch": 128,

@@ -28,8 +28,8 @@ class SineWave(Task):
     citation: ClassVar[str] = (
         "Sussillo & Barak (2013), Neural Computation 25:626; parameters of Huang et al. (2025), arXiv 2410.03972"
     )
-    complexity: ClassVar[tuple[str, ...]] = ("channels", "frequency_max", "n_frequencies")
-    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 5e-4, "batch_size": 32, "max_epochs": 500}
+    difficulty_fields: ClassVar[tuple[str, ...]] = ("channels", "frequency_max", "n_frequencies")
+    training_defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 5e-4, "batch_size": 32, "max_epochs": 500}
     step_unit: ClassVar[str] = "s"
 
     channels: int = pydantic.Field(1, ge=1, le=64, description="number of waves produced at once")

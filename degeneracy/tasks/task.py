@@ -42,7 +42,7 @@ class ClosedLoop:
 class Task(Spec):
     """Base of all tasks. Fields are the task's parameters; the class variables describe it.
 
-    `complexity` names the fields that make it harder, `recipe` holds the training defaults (fields of
+    `difficulty_fields` names the fields that make it harder, `training_defaults` holds the training defaults (fields of
     `Training`) that a study takes where it sets none itself. `loss` is what outputs cost; where they are decisions, a
     task may `stop` training by the share of wrong ones, and `judged` says what is right or wrong as a whole: each
     scored step, or a trial, which is right where all its scored steps are.
@@ -51,8 +51,8 @@ class Task(Spec):
     name: ClassVar[str]
     summary: ClassVar[str]
     citation: ClassVar[str]
-    complexity: ClassVar[tuple[str, ...]]
-    recipe: ClassVar[Mapping[str, Any]]
+    difficulty_fields: ClassVar[tuple[str, ...]]
+    training_defaults: ClassVar[Mapping[str, Any]]
     step_unit: ClassVar[str] = "steps"
     loss: ClassVar[Loss] = MSE
     stop: ClassVar[Literal["loss", "wrong"]] = "loss"

@@ -22,7 +22,7 @@ from degeneracy.training.coupling import Coupled
 from degeneracy.training.regularisers import on_weights
 from degeneracy.training.specification import Training
 from degeneracy.training.stack import Member, Stack
-from degeneracy.training.updates import checked_path
+from degeneracy.training.updates import checked_backend
 
 
 @ordinary_state()
@@ -33,7 +33,7 @@ def train_stack(
     seeds: Sequence[int],
     *,
     device: str = "cpu",
-    path: str = "auto",
+    backend: str = "auto",
     strengths: Mapping[str, Sequence[float]] | None = None,
 ) -> list[Member]:
     """Train members side by side on one device.
@@ -44,18 +44,18 @@ def train_stack(
         training: already resolved by `Training.for_task`.
         seeds: one a member; one may come several times, with several strengths.
         device: a torch device.
-        path: how gradients are taken, a name in `PATHS`, or "auto" for the fastest that serves the cell.
+        backend: how gradients are taken, a name in `BACKENDS`, or "auto" for the fastest that serves the cell.
         strengths: of regularisers, one a member, in place of `training.regularisers`: a sweep in one batch.
 
     Returns:
         The members in the order of `seeds`. Coupled members end together: once all are under the threshold.
 
     Raises:
-        UserError: a path that does not serve the cell with these regularisers on the device.
+        UserError: a backend that does not serve the cell with these regularisers on the device.
     """
     started = time.perf_counter()
     costs = _costs(task, network, training, len(seeds), device, strengths)
-    name = checked_path(path, network.build_cell(), device, costs.strengths, task.loss)
+    name = checked_backend(backend, network.build_cell(), device, costs.strengths, task.loss)
     drawn = training.stream_seeds("initialisation", seeds)
     initial = initial_params(network, task.input_size, task.output_size, drawn)
     stack = Stack.start(task, network, training, seeds, initial, costs, device)
@@ -67,7 +67,7 @@ def train_stack(
         for k, status in enumerate(statuses):
             if status is not None and stack.places[k] not in done:
                 seconds = time.perf_counter() - started
-                provenance = {"device": stack.device_name, "path": name, "seconds": round(seconds, 3)}
+                provenance = {"device": stack.device_name, "backend": name, "seconds": round(seconds, 3)}
                 done[stack.places[k]] = stack.member(k, status, initial, provenance)
         going_on = [k for k, place in enumerate(stack.places) if place not in done]
         if not going_on:

@@ -35,8 +35,8 @@ def check_training_memory(task: Task, network: Network, training: Training, n_me
         f"{members}batch_size = {training.batch_size} trials with n_steps = {task.n_steps} and hidden_size = {units}": (
             training.batch_size * task.n_steps * (sources + units)
         ),
-        f"{members}pool = {training.pool} trials with n_steps = {task.n_steps}": (
-            training.pool * task.n_steps * sources
+        f"{members}n_fixed_trials = {training.n_fixed_trials} trials with n_steps = {task.n_steps}": (
+            training.n_fixed_trials * task.n_steps * sources
         ),
     }
     at_once = n_members if members else 1

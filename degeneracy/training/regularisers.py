@@ -1,7 +1,7 @@
 """Regularisers: penalties on a member's recurrent weights or states, added to its task loss while it trains.
 
 `REGULARISERS` is the table of what is here. Every one has its gradient in closed form beside its value: the fast
-paths add the one, autograd differentiates the other. What is recorded as training loss stays the task's alone, and
+backends add the one, autograd differentiates the other. What is recorded as training loss stays the task's alone, and
 so does what the stop rule sees.
 """
 
@@ -25,7 +25,7 @@ class Regulariser:
     On weights: functions of recurrent weights as (member, gate, post, pre). On states: functions of the hidden states
     (member, trial, time, unit), those that the readout sees, and of which steps are part of the trial, (member, trial,
     time).
-    `compiled` names the term of the compiled gradients that this one is; without one, training takes another path.
+    `compiled` names the term of the compiled gradients that this one is; without one, training takes another backend.
     """
 
     summary: str

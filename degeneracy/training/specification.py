@@ -21,11 +21,11 @@ Stream = Literal["initialisation", "data", "noise"]  # a member's named random s
 class Training(Spec):
     """How members are trained: on fresh trials until the task's threshold.
 
-    What is not set is taken from the task's `recipe` (see `for_task`), then from the defaults here. A member has
-    converged when its epoch-mean loss was under the task's threshold in 1 + `patience` epochs running. `regularisers`
-    are nuclear, l1 and l2 of the recurrent weights, l2_activity and temporal_consistency of the states. `optimiser`
-    (adam, adamw, sgd) and `schedule` (constant, cosine_warm_restarts, reduce_on_plateau) are names, or tables with a
-    name and its fields. Your own of all three are named as `module:Name`.
+    What is not set is taken from the task's `training_defaults` (see `for_task`), then from the defaults here. A member
+    has converged when its epoch-mean loss was under the task's threshold in 1 + `patience` epochs running.
+    `regularisers` are nuclear, l1 and l2 of the recurrent weights, l2_activity and temporal_consistency of the states.
+    `optimiser` (adam, adamw, sgd) and `schedule` (constant, cosine_warm_restarts, reduce_on_plateau) are names, or
+    tables with a name and its fields. Your own of all three are named as `module:Name`.
     """
 
     learning_rate: float = pydantic.Field(1e-3, gt=0)
@@ -36,18 +36,18 @@ class Training(Spec):
     clip_norm: float = pydantic.Field(1.0, gt=0, description="largest norm of a member's gradient")
     optimiser: pydantic.SerializeAsAny[Optimiser] = Adam()
     schedule: pydantic.SerializeAsAny[Schedule] = Constant()
-    pool: int = pydantic.Field(0, ge=0, description="size of a fixed set of trials; 0 draws fresh ones")
+    n_fixed_trials: int = pydantic.Field(0, ge=0, description="size of a fixed set of trials; 0 draws fresh ones")
     regularisers: Mapping[str, float] = pydantic.Field(
         default_factory=dict, description="strengths by name in REGULARISERS, or module:Name"
     )
     coupling: Coupling = Coupling()
-    held: tuple[Stream, ...] = pydantic.Field(
+    shared_streams: tuple[Stream, ...] = pydantic.Field(
         (), description="sources of variability that are the same for all members"
     )
     checkpoints: tuple[float, ...] = pydantic.Field(
         (), description="fractions of a member's own training at which it is kept as well, such as [0.1, 0.3]"
     )
-    held_seed: int = pydantic.Field(0, ge=0, description="the seed that members draw these from")
+    shared_seed: int = pydantic.Field(0, ge=0, description="the seed that members draw these from")
 
     @pydantic.field_validator("regularisers")
     @classmethod
@@ -58,7 +58,7 @@ class Training(Spec):
                 raise ValueError(f"the strength of {name} is {strength:g}; it must be 0 or more")
         return dict(value)
 
-    @pydantic.field_validator("held")
+    @pydantic.field_validator("shared_streams")
     @classmethod
     def _each_once(cls, value: tuple[Stream, ...]) -> tuple[Stream, ...]:
         return tuple(sorted(set(value)))
@@ -76,8 +76,8 @@ class Training(Spec):
         return self.coupling.strength != 0
 
     def stream_seeds(self, stream: Stream, seeds: Sequence[int]) -> tuple[int, ...]:
-        """What each member's named stream is made from: its own seed, or the common one of a held stream."""
-        return (self.held_seed,) * len(seeds) if stream in self.held else tuple(seeds)
+        """What each member's named stream is made from: its own seed, or the common one of a shared stream."""
+        return (self.shared_seed,) * len(seeds) if stream in self.shared_streams else tuple(seeds)
 
     @pydantic.field_validator("optimiser", mode="before")
     @classmethod
@@ -98,14 +98,14 @@ class Training(Spec):
         return describe(schedule, SCHEDULES)
 
     def for_task(self, task: Task) -> "Training":
-        """The same training with what was not set taken from the task's recipe.
+        """The same training with what was not set taken from the task's training defaults.
 
         Raises:
             UserError: epochs so few that no member can have converged by the last, or a coupling on a variant that the
                 task does not have, whatever its strength: another condition of a study may switch it on.
         """
         own = {name: getattr(self, name) for name in self.model_fields_set}
-        resolved = Training(**{**task.recipe, **own})
+        resolved = Training(**{**task.training_defaults, **own})
         if resolved.max_epochs <= resolved.patience:
             raise UserError(
                 f"Training: max_epochs = {resolved.max_epochs} is wrong: with patience = {resolved.patience} a member"

@@ -46,7 +46,7 @@ class Member:
     initial: Params
     final: Params
     history: History
-    provenance: Mapping[str, Any] = field(default_factory=dict)  # device, numeric path, seconds
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # device, numeric backend, seconds
     # Parameters in the course of training, by the fraction asked for; see `Training.checkpoints`.
     checkpoints: Mapping[float, Params] = field(default_factory=dict)
 
@@ -63,7 +63,7 @@ class Stack:
     costs: Costs
     data: Streams
     noise: Streams
-    pool: Trials | None
+    fixed: Trials | None
     losses: list[NDArray[np.float32]]  # per epoch (update, member)
     means: list[NDArray[np.float64]]  # per epoch (member,): the mean loss
     wrong: list[NDArray[np.float64]]  # per epoch (member,): the mean share of wrong decisions
@@ -98,7 +98,7 @@ class Stack:
             costs=costs,
             data=data,
             noise=Streams(training.stream_seeds("noise", seeds), "noise", device),
-            pool=task.sample(data, training.pool) if training.pool else None,
+            fixed=task.sample(data, training.n_fixed_trials) if training.n_fixed_trials else None,
             losses=[],
             means=[],
             wrong=[],
@@ -120,12 +120,12 @@ class Stack:
             return np.empty((len(self.seeds), 0))
         return np.stack(self.means, axis=1)
 
-    def run_epoch(self, task: Task, network: Network, training: Training, path: str) -> None:
+    def run_epoch(self, task: Task, network: Network, training: Training, backend: str) -> None:
         """All updates of one epoch; the losses reach the host only at its end."""
         rates = training.schedule.rates(training.learning_rate, self.epoch_losses())
         self.current_rates.copy_(torch.from_numpy(rates))
         if self.update is None:
-            self.update = self._updates(task, network, training, path)
+            self.update = self._updates(task, network, training, backend)
         found = [self.update() for _ in range(training.steps_per_epoch)]
         losses, norms, wrong = zip(*found, strict=True)
         self.losses.append(torch.stack(losses).cpu().numpy())
@@ -137,11 +137,13 @@ class Stack:
         if self.fractions:
             self.snapshots.see(len(self.means), self.flat)
 
-    def _updates(self, task: Task, network: Network, training: Training, path: str) -> Callable[[], tuple[Tensor, ...]]:
+    def _updates(
+        self, task: Task, network: Network, training: Training, backend: str
+    ) -> Callable[[], tuple[Tensor, ...]]:
         """One update on fresh trials: losses, norms of the gradients and shares of wrong decisions, (member,) each."""
-        make = updates_on(path)
+        make = updates_on(backend)
         cell = network.build_cell()
-        update = make(cell, path, self.flat, self.like, self.optimiser, training.clip_norm, self.costs, task.loss)
+        update = make(cell, backend, self.flat, self.like, self.optimiser, training.clip_norm, self.costs, task.loss)
 
         def once() -> tuple[Tensor, ...]:
             trials = self._batch(task, training)
@@ -155,11 +157,11 @@ class Stack:
         return Replayed(once, [self.data, self.noise])
 
     def _batch(self, task: Task, training: Training) -> Trials:
-        if self.pool is None:
+        if self.fixed is None:
             return task.sample(self.data, training.batch_size)
-        chosen = self.data.integers((training.batch_size,), 0, training.pool)
+        chosen = self.data.integers((training.batch_size,), 0, training.n_fixed_trials)
         rows = torch.arange(len(self.seeds), device=chosen.device).unsqueeze(1)
-        return Trials(**{name: value[rows, chosen] for name, value in vars(self.pool).items()})
+        return Trials(**{name: value[rows, chosen] for name, value in vars(self.fixed).items()})
 
     def statuses(
         self,
@@ -216,9 +218,9 @@ class Stack:
         """The stack of some members, going on where they are; this one's updates end here."""
         self.update = None
         index = torch.tensor(stay, dtype=torch.long, device=self.flat.device)
-        pool = self.pool
-        if pool is not None:
-            pool = Trials(**{name: value[index] for name, value in vars(pool).items()})
+        fixed = self.fixed
+        if fixed is not None:
+            fixed = Trials(**{name: value[index] for name, value in vars(fixed).items()})
         return Stack(
             seeds=tuple(self.seeds[k] for k in stay),
             places=tuple(self.places[k] for k in stay),
@@ -228,7 +230,7 @@ class Stack:
             costs=self.costs.select(index),
             data=self.data.select(stay),
             noise=self.noise.select(stay),
-            pool=pool,
+            fixed=fixed,
             losses=[loss[:, stay] for loss in self.losses],
             means=[mean[stay] for mean in self.means],
             wrong=[wrong[stay] for wrong in self.wrong],

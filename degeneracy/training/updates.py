@@ -1,6 +1,6 @@
-"""How members are updated: the paths by name, the fastest that serves, and one update with each.
+"""How members are updated: the backends by name, the fastest that serves, and one update with each.
 
-`PATHS` names the ways to take gradients: autograd (the reference, any cell), bptt (hand-written, torch, any
+`BACKENDS` names the ways to take gradients: autograd (the reference, any cell), bptt (hand-written, torch, any
 device), compiled (the same by numba, on a CPU). An update is the gradient, what regularisers add to it, clipping and a
 step of the optimiser, each member on its own.
 """
@@ -20,8 +20,8 @@ from degeneracy.networks.cells import Cell, Params
 from degeneracy.tasks import MSE, Loss, Trials
 from degeneracy.training.backends.backpropagation import (
     Buffers,
+    GradientFunction,
     Gradients,
-    Path,
     autograd_gradients,
     bptt_gradients,
     serves_bptt,
@@ -55,18 +55,18 @@ def compiled_gradients(
     return torch.tensor(losses, dtype=dtype), torch.from_numpy(missed), views(grads.to(dtype), params)
 
 
-PATHS: dict[str, Path] = {
+BACKENDS: dict[str, GradientFunction] = {
     "autograd": autograd_gradients,
     "bptt": bptt_gradients,
     "compiled": compiled_gradients,
 }
 
 
-def serves(path: str, cell: Cell, device: str = "cpu", strengths: Collection[str] = (), loss: Loss = MSE) -> bool:
-    """Whether a path takes the gradients of a cell with these costs; a subclass of a cell may step in another way.
+def serves(backend: str, cell: Cell, device: str = "cpu", strengths: Collection[str] = (), loss: Loss = MSE) -> bool:
+    """Whether a backend takes the gradients of a cell with these costs; a subclass of a cell may step in another way.
 
     Args:
-        path: a name in `PATHS`. "autograd" serves everything, "bptt" the one-gate cells that are here. "compiled"
+        backend: a name in `BACKENDS`. "autograd" serves everything, "bptt" the one-gate cells that are here. "compiled"
             serves those and the GRU on a CPU, of regularisers on states those that are terms of its own, with
             one-gate cells alone.
         cell: the cell.
@@ -74,9 +74,9 @@ def serves(path: str, cell: Cell, device: str = "cpu", strengths: Collection[str
         strengths: names of the regularisers in use.
         loss: of the task; one of the user's own has no compiled readout.
     """
-    if path == "autograd":
+    if backend == "autograd":
         return True
-    if path == "bptt":
+    if backend == "bptt":
         return serves_bptt(cell)
     if loss.kernel is None:
         return False
@@ -86,26 +86,28 @@ def serves(path: str, cell: Cell, device: str = "cpu", strengths: Collection[str
     return torch.device(device).type == "cpu" and _kernels(cell) is not None
 
 
-def path_for(cell: Cell, device: str = "cpu", strengths: Collection[str] = (), loss: Loss = MSE) -> str:
-    """The fastest path that serves a cell on a device: a name in `PATHS`; arguments as of `serves`."""
-    return next(path for path in reversed(PATHS) if serves(path, cell, device, strengths, loss))
+def backend_for(cell: Cell, device: str = "cpu", strengths: Collection[str] = (), loss: Loss = MSE) -> str:
+    """The fastest backend that serves a cell on a device: a name in `BACKENDS`; arguments as of `serves`."""
+    return next(backend for backend in reversed(BACKENDS) if serves(backend, cell, device, strengths, loss))
 
 
-def checked_path(path: str, cell: Cell, device: str, strengths: Collection[str], loss: Loss = MSE) -> str:
-    """A path by its name, "auto" for the fastest that serves.
+def checked_backend(backend: str, cell: Cell, device: str, strengths: Collection[str], loss: Loss = MSE) -> str:
+    """A backend by its name, "auto" for the fastest that serves.
 
     Raises:
-        UserError: an unknown name, or a path that does not serve.
+        UserError: an unknown name, or a backend that does not serve.
     """
-    if path == "auto":
-        return path_for(cell, device, strengths, loss)
-    if path not in PATHS:
-        raise unknown_name("path", path, ("auto", *PATHS))
-    if not serves(path, cell, device, strengths, loss):
+    if backend == "auto":
+        return backend_for(cell, device, strengths, loss)
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, ("auto", *BACKENDS))
+    if not serves(backend, cell, device, strengths, loss):
         costs = f" with {', '.join(strengths)}" if strengths else ""
-        costs += f" under the loss '{loss.name}'" if serves(path, cell, device, strengths) else ""
-        raise UserError(f"path '{path}' does not serve cell '{cell.name}'{costs} on device '{device}' (use 'auto')")
-    return path
+        costs += f" under the loss '{loss.name}'" if serves(backend, cell, device, strengths) else ""
+        raise UserError(
+            f"backend '{backend}' does not serve cell '{cell.name}'{costs} on device '{device}' (use 'auto')"
+        )
+    return backend
 
 
 # The module among the backends that serves a cell, by the name of its kernel.
@@ -129,7 +131,7 @@ class Updates:
     def __init__(
         self,
         cell: Cell,
-        path: str,
+        backend: str,
         flat: Tensor,
         like: Params,
         optimiser: OptimiserState,
@@ -137,7 +139,7 @@ class Updates:
         costs: Costs,
         loss: Loss = MSE,
     ) -> None:
-        self._cell, self._gradients, self._like = cell, PATHS[path], like
+        self._cell, self._gradients, self._like = cell, BACKENDS[backend], like
         self._flat, self._optimiser, self._clip_norm, self._costs = flat, optimiser, clip_norm, costs
         self._states, self._loss = on_states(costs.strengths), loss
         self._params = views(flat, like)
@@ -172,7 +174,7 @@ class CompiledUpdates:
     def __init__(
         self,
         cell: Cell,
-        path: str,
+        backend: str,
         flat: Tensor,
         like: Params,
         optimiser: OptimiserState,
@@ -180,7 +182,7 @@ class CompiledUpdates:
         costs: Costs,
         loss: Loss = MSE,
     ) -> None:
-        assert path == "compiled"
+        assert backend == "compiled"
         self._cell = cell
         grads = torch.empty_like(flat)
         self._members = _CompiledMembers(cell, cell.axis_size(like, "unit"), on_states(costs.strengths), loss)
@@ -216,9 +218,9 @@ class CompiledUpdates:
         return torch.from_numpy(norms)
 
 
-def updates_on(path: str) -> type[Updates] | type[CompiledUpdates]:
-    """What makes the updates of a path."""
-    return CompiledUpdates if path == "compiled" else Updates
+def updates_on(backend: str) -> type[Updates] | type[CompiledUpdates]:
+    """What makes the updates of a backend."""
+    return CompiledUpdates if backend == "compiled" else Updates
 
 
 class _CompiledMembers:
@@ -227,7 +229,7 @@ class _CompiledMembers:
     def __init__(self, cell: Cell, n_units: int, strengths: Strengths, loss: Loss) -> None:
         kernels = _kernels(cell)
         assert kernels is not None
-        checked_path("compiled", cell, "cpu", strengths, loss)
+        checked_backend("compiled", cell, "cpu", strengths, loss)
         self._loss = loss
         self.kernels: Any = kernels
         self.descend: Any = import_module("degeneracy.training.backends.compiled_parts").descend

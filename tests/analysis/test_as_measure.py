@@ -37,8 +37,8 @@ class Accumulate(dg.Task):
     name: ClassVar[str] = "accumulate"
     summary: ClassVar[str] = "the running mean of the input"
     citation: ClassVar[str] = "ours"
-    complexity: ClassVar[tuple[str, ...]] = ("n_steps",)
-    recipe: ClassVar[dict] = {"batch_size": 4, "steps_per_epoch": 2, "max_epochs": 2, "patience": 0}
+    difficulty_fields: ClassVar[tuple[str, ...]] = ("n_steps",)
+    training_defaults: ClassVar[dict] = {"batch_size": 4, "steps_per_epoch": 2, "max_epochs": 2, "patience": 0}
     n_steps: int = 8
     threshold: float = 0.01
     gain: float = 1.0
@@ -171,7 +171,7 @@ def test_checks_find_a_cell_that_is_not_what_it_says(mine: ModuleType) -> None:
 
 def test_an_own_task_is_trained_saved_and_measured(mine: ModuleType, folder: Path) -> None:
     ensemble = trained(mine.Accumulate(gain=2.0, threshold=50.0), dg.Network(hidden_size=5))
-    assert ensemble.training.batch_size == 4, "its recipe"
+    assert ensemble.training.batch_size == 4, "its training defaults"
     assert [member.status for member in ensemble.members] == ["converged"] * 3
     loaded = Ensemble.load(ensemble.save(folder / "kept"))
     assert loaded.task == mine.Accumulate(gain=2.0, threshold=50.0)
@@ -183,7 +183,7 @@ def test_an_own_task_is_trained_saved_and_measured(mine: ModuleType, folder: Pat
 def test_an_own_cell_is_trained_by_autograd_and_measured(mine: ModuleType) -> None:
     network = dg.Network(hidden_size=5, cell="mine_own:SoftSign", cell_options={"steepness": 2.0})
     ensemble = trained(dg.tasks.FlipFlop(channels=1, n_steps=6, threshold=9), network.replace(sigma_rec=0.1), [0, 1])
-    assert ensemble.members[0].provenance["path"] == "autograd"
+    assert ensemble.members[0].provenance["backend"] == "autograd"
     states, _ = ensemble.rollout(np.ones((1, 1, 1)))
     weights = ensemble.weights()
     drive = 2 * (weights["W_in"][0, :, 0] + weights["bias"][0])

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.gpu [--short]
 
-Sizes are (members, units, trials, steps). Each cell is measured on every path that serves it, so that the table says
+Sizes are (members, units, trials, steps). Each cell is measured on every backend that serves it, so that the table says
 whether the hand-written backward through time earns its place beside autograd. Ours makes its trials on the device
 within the update; the peer's are made beforehand. Without a CUDA device it says so and measures nothing.
 """
@@ -27,7 +27,7 @@ from tests.benchmarks.update import CHANNELS, make_peer
 Sizes = tuple[int, int, int, int]
 REPEATS = 5
 PEER_SHARE = 5  # the peer, as slow at every update, does a fifth of the updates, and its time counts fivefold
-# cell, paths, (members, units, trials, steps)
+# cell, backends, (members, units, trials, steps)
 ROWS: list[tuple[str, tuple[str, ...], Sizes]] = [
     ("tanh", ("bptt", "autograd"), (50, 128, 64, 100)),
     ("tanh", ("bptt", "autograd"), (50, 64, 64, 100)),
@@ -40,18 +40,18 @@ ROWS: list[tuple[str, tuple[str, ...], Sizes]] = [
 SHORT: list[tuple[str, tuple[str, ...], Sizes]] = [("tanh", ("bptt", "autograd"), (4, 32, 16, 20))]
 
 
-def make_ours(cell: str, path: str, sizes: Sizes, updates: int) -> Callable[[], None]:
+def make_ours(cell: str, backend: str, sizes: Sizes, updates: int) -> Callable[[], None]:
     """An epoch of `updates` updates, as training does them."""
     members, n, n_trials, n_steps = sizes
     task, network = FlipFlop(channels=CHANNELS, n_steps=n_steps), Network(hidden_size=n, cell=cell)
     params: Params = initial_params(network, CHANNELS, CHANNELS, range(members))
     training = Training(batch_size=n_trials, steps_per_epoch=updates)
     stack = Stack.start(task, network, training, range(members), params, Costs(), "cuda")
-    return lambda: stack.run_epoch(task, network, training, path)
+    return lambda: stack.run_epoch(task, network, training, backend)
 
 
-def measure(cell: str, paths: Sequence[str], sizes: Sizes, updates: int) -> list[Row]:
-    """A row per path: `updates` updates of the ensemble, against as many of the peer."""
+def measure(cell: str, backends: Sequence[str], sizes: Sizes, updates: int) -> list[Row]:
+    """A row per backend: `updates` updates of the ensemble, against as many of the peer."""
     members, n, n_trials, n_steps = sizes
     with torch.device("cuda"):
         trials = FlipFlop(channels=CHANNELS, n_steps=n_steps).sample(Streams(range(members), "data", "cuda"), n_trials)
@@ -65,20 +65,20 @@ def measure(cell: str, paths: Sequence[str], sizes: Sizes, updates: int) -> list
         torch.cuda.synchronize()
 
     functions: dict[str, Callable[[], None]] = {"peer": peer}
-    functions |= {path: make_ours(cell, path, sizes, updates) for path in paths}
+    functions |= {backend: make_ours(cell, backend, sizes, updates) for backend in backends}
     seconds = interleaved(functions, repeats=REPEATS, clock=time.perf_counter)
     seconds["peer"] = [second * updates / peer_updates for second in seconds["peer"]]
     return [
         versus(
-            f"{cell} {sizes}, {updates} updates, {path}",
+            f"{cell} {sizes}, {updates} updates, {backend}",
             seconds,
-            ours=path,
+            ours=backend,
             clock="wall",
-            member_updates_per_second=members * updates / median(seconds[path]),
+            member_updates_per_second=members * updates / median(seconds[backend]),
             gpu=torch.cuda.get_device_name(),
             peak_memory_gb=torch.cuda.max_memory_allocated() / 1e9,
         )
-        for path in paths
+        for backend in backends
     ]
 
 
@@ -91,9 +91,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("gpu: no CUDA device here, 0 s [nothing measured]")
         return
     rows: list[Row] = []
-    for cell, paths, sizes in SHORT if args.short else ROWS:
+    for cell, backends, sizes in SHORT if args.short else ROWS:
         torch.cuda.reset_peak_memory_stats()
-        measured = measure(cell, paths, sizes, updates=2 if args.short else 20)
+        measured = measure(cell, backends, sizes, updates=2 if args.short else 20)
         report("gpu", measured, keep=False)
         rows += measured
         if not args.short:

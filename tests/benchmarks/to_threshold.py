@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.to_threshold [--short]
 
-16 members of 64 units by the quickstart's recipe. The peer trains `nn.RNN` with `nn.Linear`, `clip_grad_norm_` and
+16 members of 64 units by the quickstart's settings. The peer trains `nn.RNN` with `nn.Linear`, `clip_grad_norm_` and
 `torch.optim.Adam` from the same initial weights on the same trials by the same stop rule, members spread over two
 processes of one thread likewise. Both sides' processes are up before the clock starts.
 """

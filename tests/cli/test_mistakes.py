@@ -181,7 +181,7 @@ MISTAKES = {
         prepare=study(),
         says=r"Training: max_epochs = 1 is wrong: with patience = 1 a member converges after 2 epochs or more",
     ),
-    "never converges by the recipe": Mistake(
+    "never converges by its training defaults": Mistake(
         command=f"{RUN} --set task={{name='path_integration'}} --set vary={{}} --set training={{max_epochs=3}}".replace(
             ", ", ","
         ),

@@ -30,8 +30,10 @@ MISTAKES = {
     ),
     "one level": Mistake(
         command=RUN,
-        prepare=study("vary.task.channels = [1, 2]", "vary.network.init_gain = [1, 2]\nvary.training.pool = [0, 1e13]"),
-        says=r"init_gain=1, pool=1e\+13: training would take",
+        prepare=study(
+            "vary.task.channels = [1, 2]", "vary.network.init_gain = [1, 2]\nvary.training.n_fixed_trials = [0, 1e13]"
+        ),
+        says=r"init_gain=1, n_fixed_trials=1e\+13: training would take",
     ),
     "n_steps": Mistake(command=f"{RUN} --set task.n_steps=1e13", prepare=study(), says=r"n_steps = 1\d+ and"),
     # 1e12 trials of 10 steps of 1 input, 1 output and 8 units of 4 bytes
@@ -40,7 +42,9 @@ MISTAKES = {
         prepare=study(),
         says=r"batch_size = 1000000000000 trials with n_steps = 10 and hidden_size = 8 alone would take 400 TB",
     ),
-    "pool": Mistake(command=f"{RUN} --set training.pool=1e13", prepare=study(), says=r"pool = 1\d+ trials"),
+    "n_fixed_trials": Mistake(
+        command=f"{RUN} --set training.n_fixed_trials=1e13", prepare=study(), says=r"n_fixed_trials = 1\d+ trials"
+    ),
     "coupling": Mistake(
         command=f"{RUN} --set training.coupling.strength=1 --set training.coupling.n_trials=1e12",
         prepare=study(),

@@ -14,14 +14,14 @@ TASK = {"name": "flip_flop", "channels": 1, "n_steps": 6, "threshold": 100.0}
 BRIEF = {"batch_size": 4, "steps_per_epoch": 2, "max_epochs": 4}
 
 
-def run(folder: Path, held: list[list[str]], **network) -> dg.StudyResult:
+def run(folder: Path, shared: list[list[str]], **network) -> dg.StudyResult:
     plan = dg.Study(
         name="sources",
         seeds=range(4),
         task=TASK,
         network={"hidden_size": 5, **network},
         training=BRIEF,
-        vary={"training.held": held},
+        vary={"training.shared_streams": shared},
         probe={"n_trials": 8},
         measures=["procrustes", "output_distance", "weight_change"],
     )
@@ -34,13 +34,13 @@ def test_a_share_is_the_ratio_of_two_values(tmp_path: Path) -> None:
     assert set(shares["varies"]) == {"data", "initialisation"}, "there is no noise"
     assert "weight_change" not in set(shares["measure"]), "no measure of differences"
     values = {
-        tuple(result.factors["training.held"]): result.table.set_index(["measure", "variant"])["value"]
+        tuple(result.factors["training.shared_streams"]): result.table.set_index(["measure", "variant"])["value"]
         for result in study.results
     }
     for row in shares.itertuples():
-        held = {"data": ("initialisation",), "initialisation": ("data",)}[row.varies]
+        shared = {"data": ("initialisation",), "initialisation": ("data",)}[row.varies]
         key = (row.measure, row.variant)
-        assert row.share == pytest.approx(values[held][key] / values[()][key])
+        assert row.share == pytest.approx(values[shared][key] / values[()][key])
         assert row.ci_low < row.share < row.ci_high
     # After 8 small updates the start is nearly all that differs.
     driven = shares.query("measure == 'procrustes'").set_index("varies")["share"]
@@ -64,10 +64,10 @@ def test_what_varies_nothing_leaves_nothing(tmp_path: Path) -> None:
     assert np.all(shares["share"].notna() | (shares["note"] != ""))
 
 
-@pytest.mark.parametrize("held", [[["data"], ["initialisation"]]])
-def test_without_a_condition_that_holds_nothing_there_is_no_share(held, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="with a level \\[\\] that holds nothing"):
-        dg.variability_shares(run(tmp_path / "run", held))
+@pytest.mark.parametrize("shared", [[["data"], ["initialisation"]]])
+def test_without_a_condition_that_shares_nothing_there_is_no_share(shared, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="with a level \\[\\] that shares nothing"):
+        dg.variability_shares(run(tmp_path / "run", shared))
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_without_a_condition_that_holds_nothing_there_is_no_share(held, tmp_path
     ],
 )
 def test_noise_is_a_source_where_it_is_on_and_members_are_those_of_the_condition(noise, varies) -> None:
-    # 8 of 8 networks converged where all vary, 5 of 8 where the trials are held.
+    # 8 of 8 networks converged where all vary, 5 of 8 where the trials are shared.
     results = tuple(
-        replace(condition(8, n_failed=failed), factors={"training.held": held}, spec={"network": noise})
-        for held, failed in (((), 0), (("data",), 3))
+        replace(condition(8, n_failed=failed), factors={"training.shared_streams": shared}, spec={"network": noise})
+        for shared, failed in (((), 0), (("data",), 3))
     )
     shares = dg.variability_shares(dg.StudyResult(name="sources", results=results))
     assert set(shares["varies"]) == {varies}

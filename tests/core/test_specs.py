@@ -60,11 +60,11 @@ def test_specs_are_frozen_and_replaced() -> None:
     assert "unknown key" in line(lambda: spec.replace(neded=1))
 
 
-def test_what_was_not_set_is_still_taken_from_the_recipe_after_a_replacement() -> None:
+def test_what_was_not_set_is_still_taken_from_the_tasks_defaults_after_a_replacement() -> None:
     task = dg.tasks.SineWave()
     training = dg.Training(batch_size=7).replace(clip_norm=2.0).for_task(task)
     assert (training.batch_size, training.clip_norm) == (7, 2.0)
-    assert training.learning_rate == task.recipe["learning_rate"] != dg.Training().learning_rate
+    assert training.learning_rate == task.training_defaults["learning_rate"] != dg.Training().learning_rate
 
 
 @pytest.mark.parametrize("given", [3, {"name": ["constant"]}, {"period": 3}])
@@ -107,7 +107,7 @@ def test_a_networks_options_survive_plain_data() -> None:
 def test_help_lists_the_fields_with_their_defaults_and_meanings() -> None:
     said = dg.Training.__doc__ or ""
     assert said.startswith("How members are trained")
-    assert "    pool = 0: size of a fixed set of trials; 0 draws fresh ones" in said
+    assert "    n_fixed_trials = 0: size of a fixed set of trials; 0 draws fresh ones" in said
     assert "    coupling.strength = 0.0: > 0 attracts" in said  # by its whole key, as in a study file
     assert "of 'initialisation', 'data', 'noise'" in said
     assert "    channels = 3: number of bits" in (dg.tasks.FlipFlop.__doc__ or "")

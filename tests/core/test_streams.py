@@ -75,7 +75,7 @@ def test_no_part_of_the_flow_touches_global_random_state() -> None:
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002 - the state that must not move
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
-    training = dg.Training(batch_size=4, steps_per_epoch=2, max_epochs=1, patience=0, pool=8)
+    training = dg.Training(batch_size=4, steps_per_epoch=2, max_epochs=1, patience=0, n_fixed_trials=8)
     network = dg.Network(hidden_size=6, sigma_rec=0.1, sigma_in=0.1)
     ensemble = dg.train(task.replace(threshold=9.0), network, training.replace(patience=0), seeds=[0, 1, 2], jobs=1)
     assert len(ensemble.converged) == 3

@@ -16,7 +16,7 @@ from degeneracy.ensembles.ensemble import Ensemble, check_seeds
 from degeneracy.measuring.record import member_weights
 
 TASK = dg.tasks.FlipFlop(channels=2, n_steps=10)
-TRAINING = dg.Training(batch_size=4, steps_per_epoch=2, max_epochs=2, patience=1, pool=8)
+TRAINING = dg.Training(batch_size=4, steps_per_epoch=2, max_epochs=2, patience=1, n_fixed_trials=8)
 
 
 def trained(cell: str = "tanh", seeds=(0, 3, 1), **fields) -> Ensemble:

@@ -33,7 +33,7 @@ def some_member(cell: str = "tanh") -> Member:
     )
     return Member(
         seed=7, status="diverged", initial=own, final={n: 2 * v for n, v in own.items()}, history=history,
-        provenance={"device": "cpu", "path": "bptt", "seconds": 1.5},
+        provenance={"device": "cpu", "backend": "bptt", "seconds": 1.5},
     )  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def valid(rng: Rng) -> dict[str, Any]:
     measures = list(rng.choice(sorted(dg.MEASURES), size=3, replace=False))
     training: dict[str, Any] = {"batch_size": 8, "steps_per_epoch": 2, "max_epochs": 5, "patience": 1}
     training |= pick(rng, ({}, {"regularisers": {"l2": 1e-4}}, {"schedule": {"name": "reduce_on_plateau"}}))
-    training |= pick(rng, ({}, {"coupling": {"strength": 0.1}}, {"held": ["data"], "checkpoints": [0.5]}))
+    training |= pick(rng, ({}, {"coupling": {"strength": 0.1}}, {"shared_streams": ["data"], "checkpoints": [0.5]}))
     vary = pick(rng, ({}, {"network.hidden_size": [4, 6]}, {"training.learning_rate": [1e-3, 3e-3]}))
     network = {"cell": cell} if "network.hidden_size" in vary else {"cell": cell, "hidden_size": 6}
     return {
@@ -191,7 +191,9 @@ def _no_key(rng: Rng, fields: dict[str, Any]) -> str:
 
 def _levels(rng: Rng, fields: dict[str, Any]) -> str:
     part = pick(rng, ("task", "network", "training", "probe", "", "zzz", "task.x"))
-    field = pick(rng, ("n_steps", "hidden_size", "cell", "learning_rate", "schedule", "held", "zzz", "", "name"))
+    field = pick(
+        rng, ("n_steps", "hidden_size", "cell", "learning_rate", "schedule", "shared_streams", "zzz", "", "name")
+    )
     factor = f"{part}.{field}" if rng.random() < 0.9 else part
     levels = [_value(rng) for _ in range(int(rng.integers(4)))]
     fields["vary"] = {factor: levels if rng.random() < 0.9 else _value(rng)}

@@ -12,7 +12,7 @@ PLAIN: dict[str, Any] = {
     "seeds": [0, 1, 2],
     "task": {"name": "flip_flop", "channels": 2},
     "network": {"hidden_size": 6, "cell": "leaky_tanh", "parametrisation": "mup"},
-    "training": {"learning_rate": 0.01, "max_epochs": 20, "held": ["noise"]},
+    "training": {"learning_rate": 0.01, "max_epochs": 20, "shared_streams": ["noise"]},
 }
 # Another value of every field.
 OTHERS: dict[str, dict[str, Any]] = {
@@ -36,12 +36,12 @@ OTHERS: dict[str, dict[str, Any]] = {
         "clip_norm": 0.5,
         "optimiser": {"name": "adamw"},
         "schedule": {"name": "cosine_warm_restarts"},
-        "pool": 9,
+        "n_fixed_trials": 9,
         "regularisers": {"l1": 1e-3},
         "coupling": {"strength": 0.5},
-        "held": ["data"],
+        "shared_streams": ["data"],
         "checkpoints": [0.5],
-        "held_seed": 3,
+        "shared_seed": 3,
     },
 }
 

@@ -47,15 +47,15 @@ def claims_built_in_variants(task: Task) -> None:
 
 
 def claims_description(task: Task) -> None:
-    """Citation, complexity knobs that do something, recipe, units."""
+    """Citation, difficulty fields that do something, training defaults, units."""
     assert TASKS[task.name].name == task.name
     assert task.summary
     assert re.search(r"\((19|20)\d\d\)", task.citation)
-    assert task.complexity
-    assert set(task.complexity) < set(type(task).model_fields)
-    assert 0 < task.recipe["learning_rate"] < 1
-    assert task.recipe["batch_size"] >= 1
-    assert task.recipe["max_epochs"] >= 1
+    assert task.difficulty_fields
+    assert set(task.difficulty_fields) < set(type(task).model_fields)
+    assert 0 < task.training_defaults["learning_rate"] < 1
+    assert task.training_defaults["batch_size"] >= 1
+    assert task.training_defaults["max_epochs"] >= 1
     assert task.step_size > 0
     assert task.step_unit
     assert type(task)(**dict(task)) == task
@@ -81,7 +81,7 @@ def test_complexity_knobs_change_the_trials(task: Task) -> None:
         "dimensions": 2 if task.name == "path_integration" else 4,
         "dt": 0.01,
     }
-    for knob in task.complexity:
+    for knob in task.difficulty_fields:
         value = getattr(task, knob)
         if isinstance(value, bool):
             changed = task.replace(**{knob: not value})
@@ -94,10 +94,10 @@ def test_complexity_knobs_change_the_trials(task: Task) -> None:
 
 
 @pytest.mark.parametrize("kind", TASKS.values(), ids=TASKS)
-def test_recipe_is_a_training(kind: type[Task]) -> None:
+def test_training_defaults_are_a_training(kind: type[Task]) -> None:
     training = Training().for_task(kind())
-    assert training.learning_rate == kind.recipe["learning_rate"]
-    assert training.max_epochs == kind.recipe["max_epochs"]
+    assert training.learning_rate == kind.training_defaults["learning_rate"]
+    assert training.max_epochs == kind.training_defaults["max_epochs"]
 
 
 # --- Broken tasks: each claim must catch the mistake named beside it. -----------------------------------------------

@@ -13,7 +13,7 @@ from degeneracy.training.backends.backpropagation import (
     autograd_gradients,
     bptt_gradients,
 )
-from degeneracy.training.updates import PATHS, path_for
+from degeneracy.training.updates import BACKENDS, backend_for
 
 N, IN, OUT, B, T = 6, 3, 2, 5, 9
 ONE_GATE: dict[str, Cell] = {
@@ -116,8 +116,8 @@ def test_one_step_by_hand() -> None:
     one = torch.ones(1, 1, 1, dtype=torch.float64)
     params = {"W_rec": one, "W_in": one, "bias": 0 * one[0], "W_out": 2 * one, "b_out": 0 * one[0]}
     trials = Trials.of(0.5 * one.unsqueeze(0), one.unsqueeze(0))
-    for path in PATHS.values():
-        loss, _, grads = path(TanhCell(), params, trials, {}, {}, {}, MSE)
+    for backend in BACKENDS.values():
+        loss, _, grads = backend(TanhCell(), params, trials, {}, {}, {}, MSE)
         assert loss.item() == pytest.approx(0.0057404, abs=1e-7)
         found = {name: value.item() for name, value in grads.items()}
         by_hand = {
@@ -130,35 +130,35 @@ def test_one_step_by_hand() -> None:
         assert found == pytest.approx(by_hand, abs=1e-6)
 
 
-@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_steps_of_weight_zero_do_not_count(path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_steps_of_weight_zero_do_not_count(backend) -> None:
     trials = some_trials(2)
     changed = trials.replace(targets=torch.where(trials.valid.unsqueeze(-1), trials.targets, 1e6))
     params = some_params("tanh", 2)
-    _, _, grads = path(TanhCell(), params, trials, {}, {}, {}, MSE)
-    _, _, same = path(TanhCell(), params, changed, {}, {}, {}, MSE)
+    _, _, grads = backend(TanhCell(), params, trials, {}, {}, {}, MSE)
+    _, _, same = backend(TanhCell(), params, changed, {}, {}, {}, MSE)
     for name in params:
         torch.testing.assert_close(same[name], grads[name], rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("path", [*PATHS.values(), _stacked_gradients, _stacked_autograd])
-def test_a_members_gradient_is_that_of_its_own_loss(path) -> None:
+@pytest.mark.parametrize("backend", [*BACKENDS.values(), _stacked_gradients, _stacked_autograd])
+def test_a_members_gradient_is_that_of_its_own_loss(backend) -> None:
     params, trials = some_params("tanh"), some_trials(3)
-    _, _, grads = path(TanhCell(), params, trials, {}, {}, {}, MSE)
+    _, _, grads = backend(TanhCell(), params, trials, {}, {}, {}, MSE)
     poisoned = {name: value.clone() for name, value in params.items()}
     poisoned["W_rec"][1] = float("nan")
-    _, _, beside = path(TanhCell(), poisoned, trials, {}, {}, {}, MSE)
+    _, _, beside = backend(TanhCell(), poisoned, trials, {}, {}, {}, MSE)
     for name in params:
         assert torch.equal(beside[name][0], grads[name][0]), name
         assert torch.equal(beside[name][2], grads[name][2]), name
     assert beside["W_rec"][1].isnan().any()
 
 
-@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_parameters_and_trials_are_left_as_they_are(path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_parameters_and_trials_are_left_as_they_are(backend) -> None:
     params, trials, noise = some_params("relu"), some_trials(3), noise_of(ReluCell(), 3)
     before = [value.clone() for value in (*params.values(), *vars(trials).values(), *noise.values())]
-    path(ReluCell(), params, trials, noise, {}, strengths_of(3), MSE)
+    backend(ReluCell(), params, trials, noise, {}, strengths_of(3), MSE)
     after = [*params.values(), *vars(trials).values(), *noise.values()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -168,8 +168,8 @@ def test_a_cell_of_ones_own_goes_by_autograd() -> None:
         def step(self, params, state, drive):
             return torch.tanh(3 * (drive + torch.matmul(state, params["W_rec"].mT)))
 
-    assert path_for(Steeper()) == "autograd", "a subclass has its own step"
-    assert path_for(Steeper(), "cuda") == "autograd"
+    assert backend_for(Steeper()) == "autograd", "a subclass has its own step"
+    assert backend_for(Steeper(), "cuda") == "autograd"
     on_cpu = {
         "tanh": "compiled",
         "leaky_tanh": "compiled",
@@ -178,5 +178,5 @@ def test_a_cell_of_ones_own_goes_by_autograd() -> None:
         "lstm": "autograd",
     }
     on_gpu = {"tanh": "bptt", "leaky_tanh": "bptt", "relu": "bptt", "gru": "autograd", "lstm": "autograd"}
-    assert {name: path_for(kind()) for name, kind in CELLS.items()} == on_cpu
-    assert {name: path_for(kind(), "cuda") for name, kind in CELLS.items()} == on_gpu
+    assert {name: backend_for(kind()) for name, kind in CELLS.items()} == on_cpu
+    assert {name: backend_for(kind(), "cuda") for name, kind in CELLS.items()} == on_gpu

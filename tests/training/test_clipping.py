@@ -13,10 +13,10 @@ from degeneracy.training.updates import autograd_gradients, updates_on
 
 
 @pytest.mark.parametrize(
-    ("cell", "path"),
+    ("cell", "backend"),
     [("tanh", "autograd"), ("tanh", "bptt"), ("tanh", "compiled"), ("gru", "autograd"), ("gru", "compiled")],
 )
-def test_regularisers_are_clipped_with_the_task(cell: str, path: str) -> None:
+def test_regularisers_are_clipped_with_the_task(cell: str, backend: str) -> None:
     """Member 0's penalty takes it over the norm that its task alone keeps under; member 1 has none."""
     network = Network(hidden_size=10, cell=cell)
     params = initial_params(network, 2, 2, range(2))
@@ -32,7 +32,7 @@ def test_regularisers_are_clipped_with_the_task(cell: str, path: str) -> None:
     flat = flatten(params).clone()
     adam = Adam().start(flat, Groups.plain(flat.shape[1]))
     costs = Costs(strengths={"l2": strengths})
-    update = updates_on(path)(network.build_cell(), path, flat, params, adam, clip_norm, costs)
+    update = updates_on(backend)(network.build_cell(), backend, flat, params, adam, clip_norm, costs)
     _, found, _ = update(trials, {}, torch.tensor([1e-3, 1e-3]))
     torch.testing.assert_close(found, norms, rtol=1e-5, atol=0)
     # After one update the first moment is 0.1 of the clipped gradient.

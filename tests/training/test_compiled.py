@@ -1,4 +1,4 @@
-"""The compiled path: products against numpy, gradients against autograd in float64, updates against torch."""
+"""The compiled backend: products against numpy, gradients against autograd in float64, updates against torch."""
 
 import sys
 from dataclasses import replace
@@ -21,9 +21,9 @@ from degeneracy.training.updates import (
     CompiledUpdates,
     Updates,
     autograd_gradients,
-    checked_path,
+    backend_for,
+    checked_backend,
     compiled_gradients,
-    path_for,
 )
 
 CELLS: dict[str, Cell] = {
@@ -90,7 +90,7 @@ def test_gradients_are_those_of_autograd_in_float64(
     name: str, noisy: bool, penalised: bool, sizes: tuple[int, ...]
 ) -> None:
     cell, (n, n_trials, n_steps, n_in, n_out) = CELLS[name], sizes
-    if penalised and path_for(cell, strengths=STRENGTHS) != "compiled":
+    if penalised and backend_for(cell, strengths=STRENGTHS) != "compiled":
         pytest.skip("this cell has autograd for regularisers on states")
     strengths = STRENGTHS if penalised else {}
     sigma = {"sigma_rec": 0.3, "sigma_in": 0.2} if noisy else {}
@@ -147,9 +147,11 @@ def test_gradients_of_every_loss_are_those_of_autograd(
 
 def test_an_own_loss_is_not_compiled() -> None:
     own = replace(LOSSES["mse"], name="mine", kernel=None)
-    assert path_for(TanhCell(), loss=own) == "bptt"
-    with pytest.raises(UserError, match=r"^path 'compiled' does not serve cell 'tanh' under the loss 'mine' on device"):
-        checked_path("compiled", TanhCell(), "cpu", (), own)
+    assert backend_for(TanhCell(), loss=own) == "bptt"
+    with pytest.raises(
+        UserError, match=r"^backend 'compiled' does not serve cell 'tanh' under the loss 'mine' on device"
+    ):
+        checked_backend("compiled", TanhCell(), "cpu", (), own)
 
 
 @pytest.mark.parametrize("clip_norm", [1e-3, 1e3], ids=["clipped", "free"])
@@ -158,12 +160,12 @@ def test_updates_are_those_of_torch(cell: str, clip_norm: float) -> None:
     network, rates = Network(hidden_size=20, cell=cell), torch.tensor([1e-3, 1e-2])
     params = initial_params(network, 3, 2, range(2))
     done = {}
-    for path, make in (("autograd", Updates), ("compiled", CompiledUpdates)):
+    for backend, make in (("autograd", Updates), ("compiled", CompiledUpdates)):
         flat = flatten(params).clone()
         adam = Adam().start(flat, Groups.plain(flat.shape[1]))
-        update = make(network.build_cell(), path, flat, params, adam, clip_norm, Costs())
+        update = make(network.build_cell(), backend, flat, params, adam, clip_norm, Costs())
         found = [update(some_trials(2, trials, 7, 3, 2), {}, rates) for trials in (8, 8, 11)]  # the last is larger
-        done[path] = (
+        done[backend] = (
             flat,
             torch.stack([loss for loss, _, _ in found]),
             torch.stack([norm for _, norm, _ in found]),
@@ -202,13 +204,13 @@ def test_a_diverged_member_leaves_its_neighbours_bits_alone(name: str, noisy: bo
 
 def test_without_numba_torch_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)  # as where it cannot be imported
-    assert path_for(TanhCell()) == "bptt"
+    assert backend_for(TanhCell()) == "bptt"
     training = Training(batch_size=4, steps_per_epoch=2, max_epochs=5)
     member = train_stack(FlipFlop(channels=1, n_steps=5), Network(hidden_size=4), training, [0])[0]
-    assert member.provenance["path"] == "bptt"
+    assert member.provenance["backend"] == "bptt"
 
 
-def test_the_compiled_path_is_taken_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compiled_backend_is_taken_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     kept = CompiledUpdates.__call__
 
@@ -219,5 +221,5 @@ def test_the_compiled_path_is_taken_and_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(CompiledUpdates, "__call__", counted)
     training = Training(batch_size=4, steps_per_epoch=2, max_epochs=5)
     member = train_stack(FlipFlop(channels=1, n_steps=5), Network(hidden_size=4), training, [0])[0]
-    assert member.provenance["path"] == "compiled"
+    assert member.provenance["backend"] == "compiled"
     assert len(calls) == 10

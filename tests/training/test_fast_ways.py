@@ -20,7 +20,7 @@ from degeneracy.training.costs import Costs
 from degeneracy.training.flat_parameters import Groups, flatten
 from degeneracy.training.optimisers import Adam
 from degeneracy.training.regularisers import Regulariser
-from degeneracy.training.updates import PATHS, CompiledUpdates, path_for, serves
+from degeneracy.training.updates import BACKENDS, CompiledUpdates, backend_for, serves
 
 TASK = FlipFlop(channels=2, n_steps=9)
 ONCE = Training(batch_size=7, steps_per_epoch=1, max_epochs=1, patience=0)
@@ -134,23 +134,23 @@ def test_training_takes_the_gradient_of_all_that_is_asked_for(
     if costs:
         less = plain_norm(network, strengths(costs[1:]))
         assert abs(less - expected) > 1e-4 * expected, "a penalty that were left out would show"
-    served = [path for path in PATHS if serves(path, network.build_cell(), strengths=costs)]
-    assert path_for(network.build_cell(), strengths=costs) == served[-1]
-    for path in ("auto", *served):
-        (member,) = train_stack(TASK, network, training, [0], path=path)
+    served = [backend for backend in BACKENDS if serves(backend, network.build_cell(), strengths=costs)]
+    assert backend_for(network.build_cell(), strengths=costs) == served[-1]
+    for backend in ("auto", *served):
+        (member,) = train_stack(TASK, network, training, [0], backend=backend)
         # float32, 9 steps: rounding near 1e-6.
-        assert member.history.gradient_norm[0] == pytest.approx(expected, rel=1e-5), path
-    for path in PATHS.keys() - set(served):
-        with pytest.raises(UserError, match=f"path '{path}' does not serve cell '{cell}'"):
-            train_stack(TASK, network, training, [0], path=path)
+        assert member.history.gradient_norm[0] == pytest.approx(expected, rel=1e-5), backend
+    for backend in BACKENDS.keys() - set(served):
+        with pytest.raises(UserError, match=f"backend '{backend}' does not serve cell '{cell}'"):
+            train_stack(TASK, network, training, [0], backend=backend)
 
 
 def test_newcomers_are_served_by_no_way_that_does_not_know_them() -> None:
     for own in OWN_CELLS:
-        assert path_for(own()) == "autograd"
-    assert path_for(TanhCell(), strengths=["l2_activity", "l1"]) == "compiled"
-    assert path_for(TanhCell(), strengths=["l2_activity", "fourth_power"]) == "bptt"
-    assert path_for(GRUCell(), strengths=["fourth_power"]) == "autograd"
+        assert backend_for(own()) == "autograd"
+    assert backend_for(TanhCell(), strengths=["l2_activity", "l1"]) == "compiled"
+    assert backend_for(TanhCell(), strengths=["l2_activity", "fourth_power"]) == "bptt"
+    assert backend_for(GRUCell(), strengths=["fourth_power"]) == "autograd"
 
 
 def test_another_penalty_under_a_known_name_is_another_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,22 +159,22 @@ def test_another_penalty_under_a_known_name_is_another_penalty(monkeypatch: pyte
     network, costs = Network(hidden_size=6), {"l2_activity": 5.0}
     (member,) = train_stack(TASK, network, ONCE.replace(regularisers=costs).for_task(TASK), [0])
     assert member.history.gradient_norm[0] == pytest.approx(plain_norm(network, costs), rel=1e-5)
-    assert member.provenance["path"] == "bptt"
+    assert member.provenance["backend"] == "bptt"
 
 
 def test_the_compiled_gradients_refuse_a_term_that_they_lack() -> None:
     params = initial_params(Network(hidden_size=6), 2, 2, [0])
     flat = flatten(params)
     adam = Adam().start(flat, Groups.plain(flat.shape[1]))
-    with pytest.raises(UserError, match="path 'compiled' does not serve cell 'tanh' with fourth_power"):
+    with pytest.raises(UserError, match="backend 'compiled' does not serve cell 'tanh' with fourth_power"):
         CompiledUpdates(
             TanhCell(), "compiled", flat, params, adam, 1.0, Costs(strengths={"fourth_power": torch.ones(1)})
         )
 
 
-def test_an_unknown_path_is_named() -> None:
-    with pytest.raises(UserError, match="unknown path 'compild'; did you mean 'compiled'"):
-        train_stack(TASK, Network(hidden_size=6), ONCE.for_task(TASK), [0], path="compild")
+def test_an_unknown_backend_is_named() -> None:
+    with pytest.raises(UserError, match="unknown backend 'compild'; did you mean 'compiled'"):
+        train_stack(TASK, Network(hidden_size=6), ONCE.for_task(TASK), [0], backend="compild")
 
 
 def test_a_penalty_is_on_weights_or_states() -> None:
@@ -219,9 +219,9 @@ def test_what_fast_ways_rely_on_is_stated_and_never_inherited() -> None:
     for kind in (TanhCell, LeakyTanhCell, GRUCell, Stated):
         assert kind().kernel is not None
         assert kind().signals
-        assert path_for(kind()) == "compiled"
+        assert backend_for(kind()) == "compiled"
     for kind in (*OWN_CELLS, Renamed, Below):
         assert kind().kernel is None
         assert not kind().signals
         assert not kind().maximal_update
-        assert path_for(kind()) == "autograd"
+        assert backend_for(kind()) == "autograd"

@@ -37,7 +37,7 @@ def test_losses_are_as_they_were(name: str) -> None:
     # The first loss comes before any update: float32 rounding alone, under 1e-6.
     assert found[0] == pytest.approx(golden[0], rel=1e-5)
     # Another BLAS or CPU rounds differently: moving every initial weight at random by 2 units in the last place moves
-    # these losses by 5e-7 at most (12 draws), the other gradient path by less. 100 times that; a wrong sign or a lost
+    # these losses by 5e-7 at most (12 draws), the other backend by less. 100 times that; a wrong sign or a lost
     # factor moves them by percents.
     np.testing.assert_allclose(found, golden, rtol=5e-5)
 

@@ -13,7 +13,7 @@ from degeneracy.tasks import TASKS, FlipFlop, Trials
 from degeneracy.training import Training, train_stack
 from degeneracy.training.backends import graphs
 from degeneracy.training.stack import Member, Stack
-from degeneracy.training.updates import PATHS, path_for
+from degeneracy.training.updates import BACKENDS, backend_for
 
 pytestmark = [
     pytest.mark.gpu,
@@ -31,9 +31,9 @@ def test_gradients_are_those_of_the_cpu(name: str) -> None:
     params = {k: v.double() for k, v in initial_params(Network(hidden_size=9, cell=name), 2, 2, [0, 1]).items()}
     trials = task.sample(Streams([0, 1], "data"), 5)
     double = {k: v.double() if v.is_floating_point() else v for k, v in vars(trials).items()}
-    path = PATHS[path_for(cell, "cuda")]
-    loss, grads = path(cell, params, Trials(**double), {}, {}, {})
-    there_loss, there = path(cell, on_gpu(params), Trials(**on_gpu(double)), {}, {}, {})
+    backend = BACKENDS[backend_for(cell, "cuda")]
+    loss, grads = backend(cell, params, Trials(**double), {}, {}, {})
+    there_loss, there = backend(cell, on_gpu(params), Trials(**on_gpu(double)), {}, {}, {})
     torch.testing.assert_close(there_loss.cpu(), loss, rtol=1e-9, atol=0)
     for key, value in grads.items():
         # 1e-9 in float64: only the order of summation differs.

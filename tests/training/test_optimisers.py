@@ -237,10 +237,11 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", {"name": "sgd", "momentum": 0.5, "nesterov": True}])
-def test_compiled_and_torch_paths_take_the_same_steps(optimiser) -> None:
+def test_compiled_and_torch_backends_take_the_same_steps(optimiser) -> None:
     training = dg.Training(**BRIEF, learning_rate=0.01, optimiser=optimiser, regularisers={"l2": 0.1})
     ours, theirs = (
-        train_stack(TASK, dg.Network(hidden_size=6), training, [0, 1], path=path) for path in ("compiled", "bptt")
+        train_stack(TASK, dg.Network(hidden_size=6), training, [0, 1], backend=backend)
+        for backend in ("compiled", "bptt")
     )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a.history.gradient_norm, b.history.gradient_norm, rtol=1e-4)  # float32, 8 updates
@@ -278,12 +279,14 @@ def test_optimisers_schedules_and_penalties_of_ones_own(mine: None) -> None:
     assert free.history.gradient_norm[0] != member.history.gradient_norm[0]
 
 
-@pytest.mark.parametrize("path", ["autograd", "bptt", "compiled"])
-def test_a_penalty_without_a_gradient_is_differentiated(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", ["autograd", "bptt", "compiled"])
+def test_a_penalty_without_a_gradient_is_differentiated(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known = REGULARISERS["l2"]
     monkeypatch.setitem(REGULARISERS, "bare", Regulariser(summary="", source="", on="weights", penalty=known.penalty))
     bare, closed = (
-        train_stack(TASK, dg.Network(hidden_size=6), dg.Training(**BRIEF, regularisers={name: 0.3}), [0], path=path)[0]
+        train_stack(
+            TASK, dg.Network(hidden_size=6), dg.Training(**BRIEF, regularisers={name: 0.3}), [0], backend=backend
+        )[0]
         for name in ("bare", "l2")
     )
     torch.testing.assert_close(bare.final["W_rec"], closed.final["W_rec"], rtol=1e-5, atol=1e-6)

@@ -12,7 +12,7 @@ from degeneracy.tasks import DelayedDiscrimination, FlipFlop
 from degeneracy.training import REGULARISERS, Training, train_stack
 from degeneracy.training.members import train_members
 from degeneracy.training.regularisers import on_states, weights_gradient
-from degeneracy.training.updates import path_for
+from degeneracy.training.updates import backend_for
 
 TASK = FlipFlop(channels=2, n_steps=15)
 BRIEF = Training(learning_rate=3e-3, batch_size=32, steps_per_epoch=50, max_epochs=8, patience=7)
@@ -75,11 +75,11 @@ def test_a_diverged_member_leaves_the_others_nuclear_norm() -> None:
     assert beside[1].isnan().any()
 
 
-def trained(strengths: dict[str, list[float]], network: Network, path: str = "auto"):
+def trained(strengths: dict[str, list[float]], network: Network, backend: str = "auto"):
     """Members from one seed, alike in all but the strengths: a sweep in one batch."""
     n = len(next(iter(strengths.values())))
-    training = BRIEF.replace(held=("initialisation", "data")).for_task(TASK)
-    return train_stack(TASK, network, training, range(n), strengths=strengths, path=path)
+    training = BRIEF.replace(shared_streams=("initialisation", "data")).for_task(TASK)
+    return train_stack(TASK, network, training, range(n), strengths=strengths, backend=backend)
 
 
 def spectrum_entropy_rank(w: Tensor) -> float:
@@ -100,11 +100,11 @@ def held_activity(member, what: str, cell: str) -> float:
     return REGULARISERS[what].penalty(kind.hidden(states), trials.valid.float()).item()
 
 
-@pytest.mark.parametrize(("cell", "path"), [("tanh", "auto"), ("tanh", "bptt"), ("gru", "auto")])
-def test_what_each_does(cell: str, path: str) -> None:
+@pytest.mark.parametrize(("cell", "backend"), [("tanh", "auto"), ("tanh", "bptt"), ("gru", "auto")])
+def test_what_each_does(cell: str, backend: str) -> None:
     network = Network(hidden_size=16, cell=cell)
     ends = {
-        name: [m.final["W_rec"] for m in trained({name: [0.0, strength]}, network, path)]
+        name: [m.final["W_rec"] for m in trained({name: [0.0, strength]}, network, backend)]
         for name, strength in {"nuclear": 3e-3, "l1": 3e-3, "l2": 3e-3}.items()
     }
     free, low_rank = ends["nuclear"]
@@ -116,19 +116,19 @@ def test_what_each_does(cell: str, path: str) -> None:
     assert small.norm() < 0.8 * free.norm()
 
 
-@pytest.mark.parametrize(("cell", "path"), [("tanh", "compiled"), ("tanh", "bptt"), ("gru", "autograd")])
+@pytest.mark.parametrize(("cell", "backend"), [("tanh", "compiled"), ("tanh", "bptt"), ("gru", "autograd")])
 @pytest.mark.parametrize("name", ["l2_activity", "temporal_consistency"])
-def test_states_become_small_or_smooth(name: str, cell: str, path: str) -> None:
+def test_states_become_small_or_smooth(name: str, cell: str, backend: str) -> None:
     network = Network(hidden_size=16, cell=cell)
-    assert path in (path_for(CELLS[cell](), strengths=[name]), "bptt")
-    free, held = trained({name: [0.0, 0.3]}, network, path)
+    assert backend in (backend_for(CELLS[cell](), strengths=[name]), "bptt")
+    free, held = trained({name: [0.0, 0.3]}, network, backend)
     assert held_activity(held, name, cell) < 0.7 * held_activity(free, name, cell)
 
 
 def test_a_sweep_in_one_batch_is_its_members_alone() -> None:
     network = Network(hidden_size=8)
     sweep = trained({"l1": [0.0, 1e-3, 1e-2], "l2_activity": [0.1, 0.0, 0.2]}, network)
-    training = BRIEF.replace(held=("initialisation", "data"), regularisers={"l1": 1e-2, "l2_activity": 0.2})
+    training = BRIEF.replace(shared_streams=("initialisation", "data"), regularisers={"l1": 1e-2, "l2_activity": 0.2})
     (alone,) = train_stack(TASK, network, training.for_task(TASK), [2])
     for name, value in alone.final.items():
         assert torch.equal(sweep[2].final[name], value), name
@@ -154,22 +154,22 @@ def test_the_recorded_loss_is_the_tasks() -> None:
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("held", [("initialisation",), ("data",), ("noise",), ()])
-def test_held_streams_are_common_and_the_others_are_not(held: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("shared", [("initialisation",), ("data",), ("noise",), ()])
+def test_shared_streams_are_common_and_the_others_are_not(shared: tuple[str, ...]) -> None:
     network = Network(hidden_size=6, sigma_rec=0.1)
-    once = Training(batch_size=4, steps_per_epoch=1, max_epochs=1, patience=0, held=held, held_seed=7)
+    once = Training(batch_size=4, steps_per_epoch=1, max_epochs=1, patience=0, shared_streams=shared, shared_seed=7)
     a, b = sorted(train_members(TASK, network, once, [1, 2], device="cpu", jobs=1), key=lambda m: m.seed)
-    assert torch.equal(a.initial["W_rec"], b.initial["W_rec"]) == ("initialisation" in held)
-    both = once.replace(held=(*held, "initialisation"))
+    assert torch.equal(a.initial["W_rec"], b.initial["W_rec"]) == ("initialisation" in shared)
+    both = once.replace(shared_streams=(*shared, "initialisation"))
     a, b = train_stack(TASK, network, both.for_task(TASK), [1, 2])
-    same = {"data", "noise"} <= set(held)
+    same = {"data", "noise"} <= set(shared)
     assert (a.history.loss[0] == b.history.loss[0]) == same
     quiet = Network(hidden_size=6)
     a, b = train_stack(TASK, quiet, both.for_task(TASK), [1, 2])
-    assert (a.history.loss[0] == b.history.loss[0]) == ("data" in held)
+    assert (a.history.loss[0] == b.history.loss[0]) == ("data" in shared)
     # The common seed is the one that is given.
-    (own,) = train_stack(TASK, network, once.replace(held=()).for_task(TASK), [7])
-    if "initialisation" in held:
+    (own,) = train_stack(TASK, network, once.replace(shared_streams=()).for_task(TASK), [7])
+    if "initialisation" in shared:
         assert torch.equal(a.initial["W_rec"], own.initial["W_rec"])
 
 
@@ -179,7 +179,7 @@ def test_held_streams_are_common_and_the_others_are_not(held: tuple[str, ...]) -
         ({"regularisers": {"nuklear": 1.0}}, "did you mean 'nuclear'"),
         ({"regularisers": {"l1": -1.0}}, "strength of l1 is -1"),
         ({"regularisers": {"l1": "much"}}, "regularisers"),
-        ({"held": ["weights"]}, "held"),
+        ({"shared_streams": ["weights"]}, "shared_streams"),
         ({"coupling": {"distance": "dsa"}}, "distance"),
         ({"coupling": {"strenght": 1.0}}, "did you mean 'strength'"),
     ],
@@ -192,7 +192,7 @@ def test_impossible_values(fields: dict[str, object], message: str) -> None:
 
 
 def test_a_task_with_steps_that_are_no_part_of_the_trial() -> None:
-    # Only that it runs and is finite on the compiled path: values are those of autograd by another test.
+    # Only that it runs and is finite on the compiled backend: values are those of autograd by another test.
     task = DelayedDiscrimination(channels=1)
     training = Training(batch_size=4, steps_per_epoch=2, max_epochs=1, patience=0).replace(
         regularisers={"l2_activity": 1.0, "temporal_consistency": 1.0}

@@ -22,8 +22,8 @@ class FirstSign(dg.Task):
     name: ClassVar[str] = "first_sign"
     summary: ClassVar[str] = "hold a sign"
     citation: ClassVar[str] = "this test"
-    complexity: ClassVar[tuple[str, ...]] = ()
-    recipe: ClassVar[Mapping[str, Any]] = {}
+    difficulty_fields: ClassVar[tuple[str, ...]] = ()
+    training_defaults: ClassVar[Mapping[str, Any]] = {}
     loss: ClassVar[Loss] = BCE
     stop: ClassVar[Literal["loss", "wrong"]] = "wrong"
 
@@ -64,10 +64,10 @@ class WholeTrials(FirstSign):
 TRAINING = dg.Training(batch_size=64, steps_per_epoch=20, max_epochs=60, patience=1, learning_rate=0.01)
 
 
-@pytest.mark.parametrize("path", ["autograd", "bptt", "compiled"])
+@pytest.mark.parametrize("backend", ["autograd", "bptt", "compiled"])
 @pytest.mark.parametrize("kind", [FirstSign, WholeTrials])
-def test_members_stop_when_they_decide_well_and_not_before(kind: type[dg.Task], path: str) -> None:
-    members = train_stack(kind(), dg.Network(hidden_size=12), TRAINING, [0, 1], path=path)
+def test_members_stop_when_they_decide_well_and_not_before(kind: type[dg.Task], backend: str) -> None:
+    members = train_stack(kind(), dg.Network(hidden_size=12), TRAINING, [0, 1], backend=backend)
     for member in members:
         wrong, loss = member.history.epoch_wrong, member.history.epoch_loss
         assert member.status == "converged"
@@ -80,11 +80,11 @@ def test_members_stop_when_they_decide_well_and_not_before(kind: type[dg.Task], 
     assert not np.array_equal(first, second)
 
 
-def test_paths_count_the_same_decisions() -> None:
+def test_backends_count_the_same_decisions() -> None:
     brief = TRAINING.replace(max_epochs=2)
     counts = [
-        train_stack(FirstSign(), dg.Network(hidden_size=12), brief, [3], path=path)[0].history.epoch_wrong
-        for path in ("autograd", "bptt", "compiled")
+        train_stack(FirstSign(), dg.Network(hidden_size=12), brief, [3], backend=backend)[0].history.epoch_wrong
+        for backend in ("autograd", "bptt", "compiled")
     ]
     # One of 64 trials of one of 20 updates may be decided by rounding.
     np.testing.assert_allclose(counts[1:], [counts[0]] * 2, rtol=0, atol=2 / (64 * 20))

@@ -77,7 +77,7 @@ def test_a_nan_member_poisons_no_other(cell: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_nan_member_leaves_schedules_and_pools_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    training = SHORT.replace(pool=20, schedule=ReduceOnPlateau(patience=0, threshold=0.9))
+    training = SHORT.replace(n_fixed_trials=20, schedule=ReduceOnPlateau(patience=0, threshold=0.9))
     alone = train_stack(TASK, NETWORK, training, [2])[0]
     poison(monkeypatch, 1)
     assert_same(train_stack(TASK, NETWORK, training, [1, 2])[1], alone)
@@ -98,14 +98,16 @@ def easy(seed_losses: dict[int, float]) -> type[FlipFlop]:
 
 @pytest.mark.parametrize("leave", [1.0, 0.5], ids=["leaving at once", "leaving later, as on a GPU"])
 @pytest.mark.parametrize("cell", ["tanh", "lstm"])
-@pytest.mark.parametrize("pool", [0, 20])
+@pytest.mark.parametrize("n_fixed_trials", [0, 20])
 def test_a_member_that_finishes_early_disturbs_no_other(
-    cell: str, pool: int, leave: float, monkeypatch: pytest.MonkeyPatch
+    cell: str, n_fixed_trials: int, leave: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(training_module.LEAVE, "cpu", leave)
     task = easy({0: 1.0, 1: 0.0, 2: 1.0})(channels=2, n_steps=12, threshold=0.05)
     network = NETWORK.replace(cell=cell, sigma_rec=0.01)
-    training = SHORT.replace(max_epochs=12, pool=pool, learning_rate=0.02, patience=1, checkpoints=(0.2, 0.5))
+    training = SHORT.replace(
+        max_epochs=12, n_fixed_trials=n_fixed_trials, learning_rate=0.02, patience=1, checkpoints=(0.2, 0.5)
+    )
     together = train_stack(task, network, training, [0, 1, 2])
     assert together[1].status == "converged"
     assert len(together[1].history.loss) < len(together[0].history.loss)
@@ -263,7 +265,7 @@ def test_a_stream_can_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pool_is_all_the_trials_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    training = SHORT.replace(pool=6, steps_per_epoch=10)
+    training = SHORT.replace(n_fixed_trials=6, steps_per_epoch=10)
     batches = seen_inputs(NETWORK, training, [0, 1], monkeypatch)
     pools = TASK.sample(Streams([0, 1], "data"), 6).inputs
     for k in (0, 1):
@@ -273,21 +275,21 @@ def test_a_pool_is_all_the_trials_there_are(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_pool_draws_inputs_with_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     params = initial_params(NETWORK, 2, 2, [0, 1])
-    stack = Stack.start(TASK, NETWORK, SHORT.replace(pool=6), [0, 1], params, Costs(), "cpu")
-    trials = stack._batch(TASK, SHORT.replace(pool=6))
+    stack = Stack.start(TASK, NETWORK, SHORT.replace(n_fixed_trials=6), [0, 1], params, Costs(), "cpu")
+    trials = stack._batch(TASK, SHORT.replace(n_fixed_trials=6))
     assert trials.inputs.shape == (2, 8, 12, 2)
     assert torch.equal(TASK.solve(trials.inputs), trials.targets)
 
 
-def test_what_is_set_wins_over_the_recipe_and_the_recipe_over_defaults() -> None:
+def test_what_is_set_wins_over_the_tasks_defaults_and_these_over_general_ones() -> None:
     task = PathIntegration()
     resolved = Training(batch_size=7).for_task(task)
     assert resolved.batch_size == 7, "what was set"
-    assert resolved.max_epochs == task.recipe["max_epochs"] == 1000, "the recipe"
+    assert resolved.max_epochs == task.training_defaults["max_epochs"] == 1000, "the task's"
     assert resolved.schedule == ReduceOnPlateau(factor=0.5, patience=40)
     assert resolved.patience == Training().patience, "the default"
     # A default that was set by hand is set.
-    assert Training(batch_size=256).for_task(task).batch_size == 256 != task.recipe["batch_size"]
+    assert Training(batch_size=256).for_task(task).batch_size == 256 != task.training_defaults["batch_size"]
     assert resolved.for_task(task) == resolved
 
 
@@ -300,7 +302,7 @@ def test_epochs_too_few_to_converge_in_are_refused() -> None:
 
 
 @pytest.mark.parametrize("task", [FlipFlop(), DelayedDiscrimination(), PathIntegration()])
-def test_train_members_resolves_the_recipe(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_members_resolves_the_tasks_defaults(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(training_module, "_train_one", lambda *given: (given[4], seen.append(given[2])))
     list(train_members(task, NETWORK, Training(max_epochs=2, patience=1), [0], device="cpu", jobs=1))
@@ -322,12 +324,12 @@ def test_training_leaves_torchs_threads_as_they_were() -> None:
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("path", ["autograd", "bptt"])
-def test_all_paths_train_alike(path: str) -> None:
+@pytest.mark.parametrize("backend", ["autograd", "bptt"])
+def test_all_backends_train_alike(backend: str) -> None:
     default = train_stack(TASK, NETWORK, SHORT, [0])[0]
-    chosen = train_stack(TASK, NETWORK, SHORT, [0], path=path)[0]
-    assert chosen.provenance["path"] == path
-    assert default.provenance["path"] == "compiled"
+    chosen = train_stack(TASK, NETWORK, SHORT, [0], backend=backend)[0]
+    assert chosen.provenance["backend"] == backend
+    assert default.provenance["backend"] == "compiled"
     assert default.provenance["device"] == "cpu"
     # float32 gradients agree to about 1e-6; 12 updates of Adam magnify it.
     assert chosen.history.loss == pytest.approx(default.history.loss, rel=1e-4)

@@ -1,7 +1,7 @@
 """Loss and gradients of stacked members: by autograd (the reference), or by a hand-written backward through time.
 
-The hand-written path serves the one-gate cells. It stores one state a step, multiplies each weight's gradient
-once for all steps, and works in arrays that are kept from one update to the next. On the CPU both paths go member
+The hand-written backend serves the one-gate cells. It stores one state a step, multiplies each weight's gradient
+once for all steps, and works in arrays that are kept from one update to the next. On the CPU both backends go member
 after member: the work of one member fits the cache, and a member's numbers are then the same bits beside any
 companions.
 
@@ -25,7 +25,7 @@ from degeneracy.training.regularisers import Strengths, states_gradient, states_
 Gradients = tuple[Tensor, Tensor, Params]
 Buffers = dict[str, Tensor]  # arrays kept from one update to the next, filled at the first
 # The last two: strengths (member,) of regularisers on states, by name, and what outputs cost.
-Path = Callable[[Cell, Params, Trials, Mapping[str, Tensor], Buffers, Strengths, Loss], Gradients]
+GradientFunction = Callable[[Cell, Params, Trials, Mapping[str, Tensor], Buffers, Strengths, Loss], Gradients]
 
 
 def autograd_gradients(
@@ -37,7 +37,7 @@ def autograd_gradients(
     strengths: Strengths,
     loss: Loss = MSE,
 ) -> Gradients:
-    """Loss and gradients by automatic differentiation: any cell, the reference for every other path."""
+    """Loss and gradients by automatic differentiation: any cell, the reference for every other backend."""
     return _each_member(_stacked_autograd, cell, params, trials, noise, buffers, strengths, loss)
 
 
@@ -55,7 +55,7 @@ def bptt_gradients(
 
 
 def _each_member(
-    stacked: Path,
+    stacked: GradientFunction,
     cell: Cell,
     params: Params,
     trials: Trials,

@@ -1,4 +1,4 @@
-"""Loss and gradients of one member of a one-gate cell, compiled by numba: its fast path on a CPU.
+"""Loss and gradients of one member of a one-gate cell, compiled by numba: the fast backend on a CPU.
 
 The same backward through time as `backpropagation.py`. Inputs and a 1 stand beside the states in one array, so that
 one product a step drives the units and one more gives all weights' gradients while their factors are in the cache;

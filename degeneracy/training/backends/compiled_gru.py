@@ -1,4 +1,4 @@
-"""Loss and gradients of one GRU member, compiled by numba: its fast path on a CPU.
+"""Loss and gradients of one GRU member, compiled by numba: the fast backend on a CPU.
 
 Written as `compiled.py` is, with four columns of P units for each unit: the reset and update gates, what the
 recurrent weights add to the candidate, and what the inputs add to it. Two products a step run the units, three take
