@@ -109,7 +109,7 @@ def test_help_lists_the_fields_with_their_defaults_and_meanings() -> None:
     assert said.startswith("How members are trained")
     assert "    n_fixed_trials = 0: size of a fixed set of trials; 0 draws fresh ones" in said
     assert "    coupling.strength = 0.0: > 0 attracts" in said  # by its whole key, as in a study file
-    assert "of 'initialisation', 'data', 'noise'" in said
+    assert "of 'initialisation', 'data', 'noise'" in " ".join(said.split()), "lines break between words"
     assert "    channels = 3: number of bits" in (dg.tasks.FlipFlop.__doc__ or "")
     assert (Outer.__doc__ or "") == "Fields:\n    inner.width = 2\n    needed"
 
