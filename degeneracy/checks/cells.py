@@ -14,7 +14,7 @@ from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.streams import Streams
 from degeneracy.measuring.record import parameter_blocks
 from degeneracy.networks import forward, input_drive, parameters, run_states, weights_obstacle
-from degeneracy.networks.cells import Cell, Params, Role
+from degeneracy.networks.cell import Cell, Params, Role
 from degeneracy.tasks import MSE, Trials
 from degeneracy.training.updates import BACKENDS, serves
 

@@ -16,7 +16,7 @@ from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.record import record
 from degeneracy.networks import Network, initial_params
-from degeneracy.networks.cells import Params
+from degeneracy.networks.cell import Params
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import History, Member
 

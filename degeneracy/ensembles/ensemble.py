@@ -25,7 +25,7 @@ from degeneracy.ensembles.member_files import (
 )
 from degeneracy.ensembles.modules import ReadModule, read_module
 from degeneracy.networks import Network, forward
-from degeneracy.networks.cells import Cell, Params
+from degeneracy.networks.cell import Cell, Params
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import History, Member, Training, one_thread
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from degeneracy.core.files import DamagedFile
 from degeneracy.core.packs import Pack
 from degeneracy.core.records import Record
-from degeneracy.networks.cells import Cell, Params
+from degeneracy.networks.cell import Cell, Params
 from degeneracy.training import History, Member
 
 CHECKPOINT = "checkpoint "  # before the fraction, in the name of a part of a member's record

@@ -18,7 +18,8 @@ from torch.optim.swa_utils import AveragedModel
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.networks import forward
-from degeneracy.networks.cells import CELLS, Params
+from degeneracy.networks.cell import Params
+from degeneracy.networks.cells import CELLS
 
 KINDS = {"RNN_TANH": "tanh", "RNN_RELU": "relu", "GRU": "gru", "LSTM": "lstm"}  # the cell, by torch's `mode`
 N_STEPS = 12

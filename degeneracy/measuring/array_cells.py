@@ -12,7 +12,8 @@ from degeneracy.analysis.recording import Array
 from degeneracy.core.errors import UserError
 from degeneracy.core.registry import describe, look_up
 from degeneracy.measuring.record import step_function
-from degeneracy.networks.cells import CELLS, Cell
+from degeneracy.networks.cell import Cell
+from degeneracy.networks.cells import CELLS
 
 # Rounding of the coarsest floats in use: bfloat16 has 8 significant bits, so that a value is off by up to 0.4%.
 RANGE_SLACK = 0.01

@@ -33,7 +33,7 @@ from degeneracy.measuring.measure import (
 )
 from degeneracy.measuring.results import MemberSummary, Result
 from degeneracy.networks import weights_obstacle
-from degeneracy.networks.cells import Cell
+from degeneracy.networks.cell import Cell
 
 Members = ArrayLike | Sequence[ArrayLike]  # one array with a leading member axis, or a list of arrays
 

@@ -17,7 +17,7 @@ from degeneracy.core.streams import Streams
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.probe import Probe
 from degeneracy.networks import Network, draw_noise, forward, input_drive, read_out
-from degeneracy.networks.cells import Cell, Params
+from degeneracy.networks.cell import Cell, Params
 from degeneracy.tasks import Task, Trials, trial_errors, wrong_decisions
 
 BLOCK = 64  # trials run at a time

@@ -21,7 +21,7 @@ from degeneracy.measuring.behaving import Behaving
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.tangents import tangent_kernel
 from degeneracy.networks import draw_noise, forward, input_drive, parameters, read_out, state_0, weights_obstacle
-from degeneracy.networks.cells import Cell, Params, Role
+from degeneracy.networks.cell import Cell, Params, Role
 from degeneracy.tasks import Task, Trials, closed_loop
 from degeneracy.training import one_thread
 

@@ -18,7 +18,8 @@ from torch.func import vjp, vmap
 
 from degeneracy.analysis.recording import TangentKernel
 from degeneracy.networks import forward, input_drive, read_out, state_0
-from degeneracy.networks.cells import Cell, Params, PointwiseCell
+from degeneracy.networks.cell import Cell, Params
+from degeneracy.networks.pointwise import PointwiseCell
 
 SIGNALS = 2**22  # numbers of signals held at once: (sample, time, input to the units) of some members
 ROWS = 2**23  # numbers of gradients held at once: (sample, row of recurrent weights, unit)

@@ -1,7 +1,8 @@
 """Networks: cells, and a readout on top, drawn and run for many members at once."""
 
 from degeneracy.networks.acting import weights_obstacle
-from degeneracy.networks.cells import CELLS, Cell, Parameter, Params
+from degeneracy.networks.cell import Cell, Parameter, Params
+from degeneracy.networks.cells import CELLS
 from degeneracy.networks.network import (
     Network,
     draw_noise,

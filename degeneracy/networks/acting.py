@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from degeneracy.core.streams import Streams
-from degeneracy.networks.cells import Cell, Params
+from degeneracy.networks.cell import Cell, Params
 from degeneracy.networks.network import forward
 
 N_TRIALS, N_STEPS = 3, 12

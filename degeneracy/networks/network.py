@@ -11,7 +11,8 @@ from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.core.registry import look_up
 from degeneracy.core.specs import Spec
 from degeneracy.core.streams import Streams
-from degeneracy.networks.cells import CELLS, Cell, Parameter, Params
+from degeneracy.networks.cell import Cell, Parameter, Params
+from degeneracy.networks.cells import CELLS
 from degeneracy.networks.parametrisation import PARAMETRISATIONS, Scale
 
 

@@ -23,7 +23,7 @@ Source: the row of J as published by Huang et al. (2025), arXiv 2410.03972, afte
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from degeneracy.networks.cells import Parameter
+from degeneracy.networks.cell import Parameter
 
 
 @dataclass(frozen=True, kw_only=True)

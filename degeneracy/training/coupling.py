@@ -17,7 +17,7 @@ from degeneracy.core.errors import unknown_name
 from degeneracy.core.specs import Spec
 from degeneracy.core.streams import Streams
 from degeneracy.networks import forward
-from degeneracy.networks.cells import Cell, Params
+from degeneracy.networks.cell import Cell, Params
 from degeneracy.tasks import Task, Trials
 
 Sampler = Callable[[Streams, int], Trials]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, draw_noise, scales
-from degeneracy.networks.cells import Params
+from degeneracy.networks.cell import Params
 from degeneracy.tasks import Task, Trials
 from degeneracy.tasks.losses import share_wrong
 from degeneracy.training.backends.graphs import Replayed

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degeneracy.core.errors import UserError, unknown_name
-from degeneracy.networks.cells import Cell, Params
+from degeneracy.networks.cell import Cell, Params
 from degeneracy.tasks import MSE, Loss, Trials
 from degeneracy.training.backends.backpropagation import (
     Buffers,

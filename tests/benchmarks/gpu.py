@@ -16,7 +16,7 @@ import torch
 
 from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, initial_params
-from degeneracy.networks.cells import Params
+from degeneracy.networks.cell import Params
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import Training
 from degeneracy.training.costs import Costs

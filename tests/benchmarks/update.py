@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, initial_params
-from degeneracy.networks.cells import Params
+from degeneracy.networks.cell import Params
 from degeneracy.tasks import FlipFlop, Trials
 from degeneracy.training.costs import Costs
 from degeneracy.training.flat_parameters import Groups, flatten

@@ -337,7 +337,7 @@ def test_measure_arrays(here: Path, no_figures: list[Path], capsys: pytest.Captu
 
 
 CELL_SOURCE = """
-from degeneracy.networks.cells import TanhCell
+from degeneracy.networks.pointwise import TanhCell
 
 
 class Mine(TanhCell):

@@ -15,7 +15,8 @@ import degeneracy as dg
 from degeneracy.core.errors import UserError
 from degeneracy.measuring.array_cells import ArrayCell, array_cell, check_range
 from degeneracy.networks import forward, initial_params
-from degeneracy.networks.cells import CELLS, Cell, Parameter, Params
+from degeneracy.networks.cell import Cell, Parameter, Params
+from degeneracy.networks.cells import CELLS
 
 NEED_A_CELL = ("fixed_points", "signed_pif", "orthogonal")
 N_MEMBERS, N_TRIALS, N_STEPS, N_UNITS, N_INPUTS = 3, 10, 8, 6, 2

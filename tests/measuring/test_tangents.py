@@ -10,7 +10,9 @@ from torch import Tensor
 from degeneracy.measuring import tangents
 from degeneracy.measuring.tangents import automatic, tangent_kernel
 from degeneracy.networks import Cell, Network, forward, initial_params
-from degeneracy.networks.cells import CELLS, Parameter, Params, TanhCell
+from degeneracy.networks.cell import Parameter, Params
+from degeneracy.networks.cells import CELLS
+from degeneracy.networks.pointwise import TanhCell
 
 MADE = [(name, {}) for name in CELLS] + [("leaky_tanh", {"form": "current"})]
 

@@ -13,7 +13,9 @@ from degeneracy.checks import CELL_CLAIMS, CheckFailed, check_cell
 from degeneracy.core.streams import Streams
 from degeneracy.measuring.record import member_weights, record
 from degeneracy.networks import CELLS, Network, forward, initial_params, weights_obstacle
-from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, LSTMCell, Parameter, Params, TanhCell
+from degeneracy.networks.cell import Cell, Parameter, Params
+from degeneracy.networks.gated import GRUCell, LSTMCell
+from degeneracy.networks.pointwise import LeakyTanhCell, TanhCell
 
 N, N_IN, N_OUT = 6, 2, 2
 ALL: dict[str, Cell] = {name: kind() for name, kind in CELLS.items()} | {"leaky current": LeakyTanhCell(form="current")}

@@ -12,16 +12,10 @@ from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.measuring.record import member_weights
 from degeneracy.networks import Network, draw_noise, forward, initial_params
-from degeneracy.networks.cells import (
-    CELLS,
-    Cell,
-    GRUCell,
-    LeakyTanhCell,
-    LSTMCell,
-    Params,
-    ReluCell,
-    TanhCell,
-)
+from degeneracy.networks.cell import Cell, Params
+from degeneracy.networks.cells import CELLS
+from degeneracy.networks.gated import GRUCell, LSTMCell
+from degeneracy.networks.pointwise import LeakyTanhCell, ReluCell, TanhCell
 
 N, IN, OUT = 7, 3, 2
 TORCH = {

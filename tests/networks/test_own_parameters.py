@@ -17,7 +17,9 @@ from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.measuring.record import member_weights
 from degeneracy.networks import Parameter, Params, forward, parameters, weights_obstacle
-from degeneracy.networks.cells import Cell, Kernel, LSTMCell, TanhCell
+from degeneracy.networks.cell import Cell, Kernel
+from degeneracy.networks.gated import LSTMCell
+from degeneracy.networks.pointwise import TanhCell
 from degeneracy.training import Training, train_stack
 
 N, N_IN, N_OUT = 5, 2, 3

@@ -5,7 +5,9 @@ import torch
 
 from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, draw_noise, forward, initial_params
-from degeneracy.networks.cells import CELLS, Cell, LeakyTanhCell, Params, ReluCell, TanhCell
+from degeneracy.networks.cell import Cell, Params
+from degeneracy.networks.cells import CELLS
+from degeneracy.networks.pointwise import LeakyTanhCell, ReluCell, TanhCell
 from degeneracy.tasks import LOSSES, MSE, Loss, Trials, task_loss
 from degeneracy.training.backends.backpropagation import (
     _stacked_autograd,

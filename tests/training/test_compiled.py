@@ -10,7 +10,9 @@ import torch
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, draw_noise, initial_params
-from degeneracy.networks.cells import Cell, GRUCell, LeakyTanhCell, ReluCell, TanhCell
+from degeneracy.networks.cell import Cell
+from degeneracy.networks.gated import GRUCell
+from degeneracy.networks.pointwise import LeakyTanhCell, ReluCell, TanhCell
 from degeneracy.tasks import LOSSES, FlipFlop, Loss, Trials
 from degeneracy.training import Training, train_stack
 from degeneracy.training.backends.tiles import LEAST_ROWS, WIDTH, product

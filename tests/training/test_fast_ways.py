@@ -13,7 +13,9 @@ from torch import Tensor
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.networks import CELLS, Network, draw_noise, forward, initial_params
-from degeneracy.networks.cells import GRUCell, Kernel, LeakyTanhCell, Parameter, Params, TanhCell
+from degeneracy.networks.cell import Kernel, Parameter, Params
+from degeneracy.networks.gated import GRUCell
+from degeneracy.networks.pointwise import LeakyTanhCell, TanhCell
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import REGULARISERS, Training, train_stack
 from degeneracy.training.costs import Costs

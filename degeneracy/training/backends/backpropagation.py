@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from degeneracy.networks import forward, input_drive
-from degeneracy.networks.cells import Cell, Kernel, Params
+from degeneracy.networks.cell import Cell, Kernel, Params
 from degeneracy.tasks import MSE, Loss, Trials, task_loss, task_slope
 from degeneracy.tasks.losses import missed_steps
 from degeneracy.training.regularisers import Strengths, states_gradient, states_penalty

@@ -9,7 +9,7 @@ from degeneracy.analysis.dynamics.forward_runs import Cycle, Outcomes, outcome_n
 from degeneracy.analysis.dynamics.measures import FixedPointCensus
 from degeneracy.analysis.recording import Recording
 from degeneracy.measuring.record import step_function
-from degeneracy.networks.cells import TanhCell
+from degeneracy.networks.pointwise import TanhCell
 
 NEITHER = "reach no fixed point and no cycle of a period up to 12 within 3200 steps"
 
