@@ -3,8 +3,6 @@
 What is kept bears a checksum. A file that is cut short or altered, one that may not be read, and one of an earlier
 version are as if they were not there: the function is compiled anew, and the file written again where it can be. What
 another kind of processor compiled stands beside it under a key of its own (numba's).
-
-Raises ImportError where numba has no release for this Python or machine; whoever compiles has a reference path.
 """
 
 import contextlib

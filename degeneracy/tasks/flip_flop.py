@@ -9,14 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degeneracy.core.compiling import compiled
 from degeneracy.core.streams import Streams
 from degeneracy.tasks.task import Task, Variant
 from degeneracy.tasks.trials import Trials
-
-try:
-    from degeneracy.core.compiling import compiled
-except ImportError:  # no release of numba for this Python or machine: torch alone
-    compiled = None  # type: ignore[assignment]
 
 
 class FlipFlop(Task):
@@ -69,8 +65,8 @@ class FlipFlop(Task):
         # One draw decides both whether there is a pulse (u < p) and its sign (which half of [0, p) u falls in).
         draw = streams.uniform((n_trials, self.n_steps, self.channels))
         p = self.switch_probability
-        if draw.is_cuda or compiled is None:
-            inputs = (draw < p).to(draw.dtype).sub_((draw < p / 2).to(draw.dtype), alpha=2)
+        if draw.is_cuda:
+            inputs = _pulses(draw, p)
             return Trials.of(inputs, self.solve(inputs))
         # Half of what an update of a small network waits for its trials, were they made by torch.
         pulses, held = np.empty(draw.shape, np.float32), np.empty(draw.shape, np.float32)
@@ -101,7 +97,13 @@ class FlipFlop(Task):
         }
 
 
-def _walk(
+def _pulses(draw: Tensor, p: float) -> Tensor:
+    """The pulses for uniform draws, on any device."""
+    return (draw < p).to(draw.dtype).sub_((draw < p / 2).to(draw.dtype), alpha=2)
+
+
+@compiled()
+def _pulse_and_hold(
     draw: NDArray[np.float32],
     p: np.float32,
     half: np.float32,
@@ -119,6 +121,3 @@ def _walk(
             sign[i] = pulse[i]
         for i in range(start + channels, start + n_steps * channels):
             sign[i] = pulse[i] + (one - abs(pulse[i])) * sign[i - channels]
-
-
-_pulse_and_hold = _walk if compiled is None else compiled()(_walk)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from degeneracy.analysis.matching.assignment import Assignment
-from degeneracy.analysis.matching.linear_assignment import Matching, Single, assign, compiled
+from degeneracy.analysis.matching.linear_assignment import Matching, Single, assign
 from degeneracy.analysis.matching.local_search import polish
 from degeneracy.analysis.recording import Array
+from degeneracy.core.compiling import compiled
 
 # Frank-Wolfe stops when its bound on what is left to gain is this share of ||X|| ||Y||. On trained 64-unit networks
 # the distance then ends no higher than with 1e-4, at three quarters of the steps: the starts to come make up for it.
@@ -101,7 +102,7 @@ def _result(problem: Assignment, end: _End, *, polished: bool) -> tuple[Matching
     return matching, signs, settled and end.stopped
 
 
-@compiled
+@compiled()
 def _at(matrix: Single, matching: Matching, signs: Single) -> float:
     """<matrix, (Q, P)> at a matching."""
     total = 0.0
@@ -170,7 +171,7 @@ def _position(problem: Assignment, point: _Point) -> Single:
     return z
 
 
-@compiled
+@compiled()
 def _add(z: Single, share: np.float32, matching: Matching, signs: Single) -> None:
     """z += share (Q, P) of a matching."""
     for i in range(len(matching)):

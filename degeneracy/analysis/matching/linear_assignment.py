@@ -1,21 +1,15 @@
 """The linear assignment: matching the rows of a square matrix to its columns at the greatest profit.
 
 Shortest augmenting paths (Jonker & Volgenant 1987, Computing 38:325) with prices of columns that are carried from
-one matrix to the next, much like it. Compiled on integers, whose minima are found several at a time; where numba is
-missing, scipy solves the same problem.
+one matrix to the next, much like it. Compiled on integers, whose minima are found several at a time; where they would
+overflow, scipy solves the same problem.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-try:
-    from degeneracy.core import compiling
-except ImportError:  # the reference path
-    compiling = None  # type: ignore[assignment]
+from degeneracy.core.compiling import compiled
 
 Single = NDArray[np.float32]
 Matching = NDArray[np.int64]  # (unit,): row i is matched to column matching[i]
@@ -29,11 +23,6 @@ TAKEN = np.int32(2**30)  # more than any reduced cost ...
 MOST = np.int32(2**29)  # ... or price: beyond it, which no matrix is known to reach, scipy takes over
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled at its first call and kept on disk; itself where numba is missing."""
-    return function if compiling is None else compiling.compiled()(function)
-
-
 def assign(profits: Single, prices: Single) -> Matching:
     """The matching of most profit, to within the rounding of profits to 24 bits of their range.
 
@@ -45,21 +34,13 @@ def assign(profits: Single, prices: Single) -> Matching:
     Returns:
         The column of each row.
     """
-    if compiling is None or len(profits) == 1:
-        return reference(profits)
+    if len(profits) == 1:
+        return np.zeros(1, np.int64)
     matching = _assign(profits, prices)
-    return reference(profits) if matching[0] < 0 else matching
+    return linear_sum_assignment(profits, maximize=True)[1] if matching[0] < 0 else matching
 
 
-def reference(profits: Single) -> Matching:
-    """The same by scipy, which needs no prices."""
-    # Costs with a zero in every row and column have the same solution, found a fifth sooner at 128 units.
-    costs = profits.max(axis=1, keepdims=True) - profits
-    costs -= costs.min(axis=0)
-    return linear_sum_assignment(costs)[1]
-
-
-@compiled
+@compiled()
 def _assign(profits: Single, prices: Single) -> Matching:
     n = len(prices)
     cost, price = np.empty((n, n), np.int32), np.empty(n, np.int32)
@@ -83,7 +64,7 @@ def _assign(profits: Single, prices: Single) -> Matching:
     return matching
 
 
-@compiled
+@compiled()
 def _quantised(profits: Single, cost: NDArray[np.int32]) -> np.float32:
     """Fills in costs from 0 to 2^24, greatest profit less profit; returns the unit they are in."""
     bits = profits.view(np.int32)
@@ -104,7 +85,7 @@ def _quantised(profits: Single, cost: NDArray[np.int32]) -> np.float32:
     return np.float32(1) / factor
 
 
-@compiled
+@compiled()
 def _bid(cost: NDArray[np.int32], price: NDArray[np.int32], matching: Matching, owner: Matching, free: Matching) -> int:
     """Each row takes its cheapest column, driving out another at a lower price; returns how many rows stay free."""
     n, n_free = len(price), 0
@@ -144,7 +125,7 @@ def _bid(cost: NDArray[np.int32], price: NDArray[np.int32], matching: Matching, 
     return n_free
 
 
-@compiled
+@compiled()
 def _augment(
     cost: NDArray[np.int32], price: NDArray[np.int32], matching: Matching, owner: Matching, free: Matching
 ) -> bool:
@@ -180,7 +161,7 @@ def _augment(
     return True
 
 
-@compiled
+@compiled()
 def _relax(
     row: NDArray[np.int32],
     price: NDArray[np.int32],
@@ -198,7 +179,7 @@ def _relax(
         come_from[j] = np.int32(i) if closer else come_from[j]
 
 
-@compiled
+@compiled()
 def _reduce(row: NDArray[np.int32], price: NDArray[np.int32], reduced: NDArray[np.int32]) -> np.int32:
     """Fills in the costs less the prices, and returns the least."""
     least = np.int32(row[0] - price[0])
@@ -208,7 +189,7 @@ def _reduce(row: NDArray[np.int32], price: NDArray[np.int32], reduced: NDArray[n
     return least
 
 
-@compiled
+@compiled()
 def _least(values: NDArray[np.int32]) -> np.int32:
     least = values[0]
     for j in range(len(values)):
@@ -216,7 +197,7 @@ def _least(values: NDArray[np.int32]) -> np.int32:
     return least
 
 
-@compiled
+@compiled()
 def _place(values: NDArray[np.int32], value: int) -> np.int32:
     """Where the value is; the last place, found faster than the first."""
     place = np.int32(0)

@@ -2,8 +2,7 @@
 
     d(x, y) = min_{C in O(rank)} || A_x - C A_y C^T ||_F
 
-Of delay operators it is that of DSA, of recurrent weights the orthogonal distance. Two paths find it: compiled
-(`search`), and the reference in torch (`reference`).
+Of delay operators it is that of DSA, of recurrent weights the orthogonal distance. The search is compiled (`search`).
 
 Source: Ostrow, Eisen, Kozachkov & Fiete, "Beyond Geometry" (NeurIPS 2023), section 3.2.
 """
@@ -13,27 +12,17 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from degeneracy.analysis.operator_alignment import reference
+from degeneracy.analysis.operator_alignment import curvature, search
 from degeneracy.analysis.operator_alignment.starts import Frames, frames, matched_starts, shared_starts
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.scaling import common_exponent, near_one
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.core.numeric import real_array
 
-try:
-    from degeneracy.analysis.operator_alignment import curvature
-    from degeneracy.analysis.operator_alignment import search as compiled
-except ImportError:  # numba has no release for this Python or machine: the reference path, in torch
-    compiled = None  # type: ignore[assignment]
-
 Score = Literal["angular", "frobenius", "wasserstein"]
-
-
-CHUNK_NUMBERS = 2**22  # numbers in one (pair, start, rank, rank) array: 32 MiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +111,8 @@ def fit_among(
         distance = np.array([_spectral_distance(spectra[i], spectra[j]) for i, j in zip(one, other, strict=True)])
         zeros = np.zeros(len(one))
         return ConjugationFit(distance=distance, spread=zeros, converged=zeros == 0, n_starts=1, score=score)
-    search = _search_torch if compiled is None else _search_compiled
     found = np.zeros((3, len(one)))
-    for chunk, *fitted in search(operators, one, other, score, n_starts, max_iter, tolerance, seed):
+    for chunk, *fitted in _search(operators, one, other, score, n_starts, max_iter, tolerance, seed):
         found[:, chunk] = fitted
         if progress is not None:
             progress(len(chunk))
@@ -190,7 +178,7 @@ def _normalised(operators: Array) -> tuple[Array, Array]:
     return scaled / np.where(size == 0, 1, size)[:, None, None], np.ldexp(size, exponents)
 
 
-def _search_compiled(
+def _search(
     operators: Array,
     one: NDArray[np.int64],
     other: NDArray[np.int64],
@@ -212,32 +200,11 @@ def _search_compiled(
             starts = np.stack([np.eye(len(unit[i]))] * 2)  # which carry an operator onto itself
             if i != j:
                 starts = np.concatenate([matched_starts(prepared, i, j, signs), rotations])
-            found = compiled.align(unit[i], unit[j], starts, inverse, max_iter=max_iter, tolerance=tolerance)
+            found = search.align(unit[i], unit[j], starts, inverse, max_iter=max_iter, tolerance=tolerance)
             aligned.append(found[0])
             slope.append(found[1])
         sizes = size[np.full(len(chunk), i)], size[other[chunk]]
         yield chunk, *_judge(unit[i][None], np.array(aligned), *sizes, np.array(slope), score, tolerance)
-
-
-def _search_torch(
-    operators: Array,
-    one: NDArray[np.int64],
-    other: NDArray[np.int64],
-    score: Score,
-    n_starts: int,
-    max_iter: int,
-    tolerance: float,
-    seed: int,
-) -> Iterator[Chunk]:
-    """The reference path: all starts of many pairs at once."""
-    unit, size = _normalised(operators)
-    pairs = max(1, CHUNK_NUMBERS // (n_starts * operators.shape[1] ** 2))
-    for start in range(0, len(one), pairs):
-        chunk = np.arange(start, min(start + pairs, len(one)))
-        a, b = unit[one[chunk]], unit[other[chunk]]
-        aligned, slope = reference.align(torch.from_numpy(a), torch.from_numpy(b), n_starts, max_iter, tolerance, seed)
-        sizes = size[one[chunk]], size[other[chunk]]
-        yield chunk, *_judge(a, aligned.numpy(), *sizes, slope.numpy(), score, tolerance)
 
 
 def _judge(
