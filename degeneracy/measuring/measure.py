@@ -5,6 +5,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
+
 from degeneracy.analysis import MEASURES, Measure, Measured, Recording, as_measure
 from degeneracy.analysis.measure import MeasureInParts
 from degeneracy.core.ambient import ordinary_state
@@ -293,11 +295,12 @@ def example_trials(ensemble: Ensemble, task: Task, probe: Probe) -> Examples:
     trials = task.sample(Streams([probe.seed], "probe"), probe.n_trials)
     n_members, n_trials = min(len(ensemble), N_EXAMPLE_MEMBERS), min(probe.n_trials, N_EXAMPLE_TRIALS)
     states, outputs = ensemble.rollout(trials.inputs[0, :n_trials])
+    predicted = task.loss.predict(torch.from_numpy(outputs[:n_members])).numpy()
     return Examples(
         inputs=trials.inputs[0, :n_trials].numpy(),
         targets=trials.targets[0, :n_trials].numpy(),
         scored=trials.scored_steps[0, :n_trials].numpy(),
-        outputs=outputs[:n_members],
+        outputs=predicted,
         states=states[:n_members],
         members=tuple(str(seed) for seed in ensemble.seeds[:n_members]),
     )

@@ -55,7 +55,7 @@ class Examples:
     inputs: Array  # (trial, time, in)
     targets: Array  # (trial, time, out)
     scored: NDArray[np.bool_]  # (trial, time)
-    outputs: Array  # (member, trial, time, out)
+    outputs: Array  # (member, trial, time, out): what they say of the targets, a logit as a chance
     states: Array  # (member, trial, time, unit): hidden states
     members: tuple[str, ...]  # labels of those members
 

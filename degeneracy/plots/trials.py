@@ -23,8 +23,9 @@ MAX_INPUTS, MAX_OUTPUTS = 8, 4  # rows; with more a figure no longer fits on a s
 def trials(task: Task, batch: Trials, outputs: Tensor | None = None, n_trials: int = 3, member: int = 0) -> Figure:
     """Draw the first trials of one member: a column a trial, a row a channel, inputs above, targets below.
 
-    Steps on which behavior is judged are shaded; steps that are no part of the trial are left out. The
-    first 8 inputs and the first 4 outputs are shown, and the title says so when there are more.
+    Where an output is judged is shaded. Steps that are no part of the trial are left out, and so are targets where they
+    do not count in the loss. Outputs are drawn as what they say of the targets: a logit as a chance. The first 8 inputs
+    and the first 4 outputs are shown, and the title says so when there are more.
 
     Args:
         task: names the channels and the unit of time.
@@ -41,7 +42,8 @@ def trials(task: Task, batch: Trials, outputs: Tensor | None = None, n_trials: i
     """
     _check(task, batch, outputs, n_trials, member)
     with mpl.rc_context(PLAIN_TEXT), boxes_for_unknown_letters():
-        return _trials_figure(task, batch, outputs, min(n_trials, batch.n_trials), member)
+        predicted = None if outputs is None else task.loss.predict(outputs)
+        return _trials_figure(task, batch, predicted, min(n_trials, batch.n_trials), member)
 
 
 def _trials_figure(task: Task, trials: Trials, outputs: Tensor | None, n_columns: int, member: int) -> Drawing:
@@ -54,12 +56,13 @@ def _trials_figure(task: Task, trials: Trials, outputs: Tensor | None, n_columns
         column[0].set_title(f"trial {trial + 1}", fontsize=10)
         column[-1].set_xlabel(f"time ({task.step_unit})")
         valid = _array(trials.valid[member, trial])
+        scored, counts = (_by_output(x[member, trial], n_out) for x in (trials.scored, trials.loss_weights > 0))
         for k in range(n_in):
             _draw(column[k], edges, _array(trials.inputs[member, trial, :, k]), valid, INPUT)
         for k in range(n_out):
             axis = column[n_in + k]
-            _shade(axis, edges, _array(trials.scored_steps[member, trial]))
-            _draw(axis, edges, _array(trials.targets[member, trial, :, k]), valid, TARGET, 3.0)
+            _shade(axis, edges, scored[:, k])
+            _draw(axis, edges, _array(trials.targets[member, trial, :, k]), valid * counts[:, k], TARGET, 3.0)
             if outputs is not None:
                 _draw(axis, edges, _array(outputs[member, trial, :, k]), valid, OUTPUT)
     _label(figure, axes, task, (n_in, n_out), has_outputs=outputs is not None)
@@ -86,6 +89,11 @@ def _check(task: Task, trials: Trials, outputs: Tensor | None, n_trials: int, me
 
 def _array(x: Tensor) -> NDArray[np.float64]:
     return x.detach().cpu().numpy().astype(np.float64)
+
+
+def _by_output(x: Tensor, n_out: int) -> NDArray[np.float64]:
+    """What holds of a trial's steps (time,), or of outputs (time, out), of the first outputs: (time, output)."""
+    return _array(x.unsqueeze(-1).expand(-1, n_out) if x.ndim == 1 else x[:, :n_out])
 
 
 def _draw(

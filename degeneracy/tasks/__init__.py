@@ -18,7 +18,9 @@ from degeneracy.tasks.losses import (
     wrong_decisions,
 )
 from degeneracy.tasks.path_integration import PathIntegration
+from degeneracy.tasks.perceptual_decision import PerceptualDecision
 from degeneracy.tasks.sine_wave import SineWave
+from degeneracy.tasks.streaming_parity import StreamingParity
 from degeneracy.tasks.task import ClosedLoop, Task, Variant
 from degeneracy.tasks.trials import Trials
 
@@ -28,6 +30,8 @@ TASKS: dict[str, type[Task]] = {
     SineWave.name: SineWave,
     PathIntegration.name: PathIntegration,
     Lorenz96.name: Lorenz96,
+    PerceptualDecision.name: PerceptualDecision,
+    StreamingParity.name: StreamingParity,
 }
 
 __all__ = [
@@ -42,7 +46,9 @@ __all__ = [
     "Lorenz96",
     "Loss",
     "PathIntegration",
+    "PerceptualDecision",
     "SineWave",
+    "StreamingParity",
     "Task",
     "Trials",
     "Variant",

@@ -24,8 +24,9 @@ class Loss:
     `value(outputs, targets)` is the cost of each output, >= 0, and `slope(outputs, targets, weights)` the gradient by
     the outputs of the sum of `weights` times these costs; weights are (..., 1), or (..., out). A step's cost is the
     mean of those of its outputs, or their sum (`step`). `decide(outputs)` and `called_for(targets)` are the decisions
-    made and called for, 0 or 1; None where outputs are no decisions. `kernel` is the loss's case in the compiled
-    readout; None, as of a loss of one's own: there is none, and torch takes the gradients.
+    made and called for, 0 or 1; None where outputs are no decisions. `predict(outputs)` is what outputs say of the
+    targets, on the targets' scale, for figures: a chance of a logit; by default the outputs. `kernel` is the loss's
+    case in the compiled readout; None, as of a loss of one's own: there is none, and torch takes the gradients.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Loss:
     step: Literal["mean", "sum"] = "mean"
     decide: Callable[[Tensor], Tensor] | None = None
     called_for: Callable[[Tensor], Tensor] | None = None
+    predict: Callable[[Tensor], Tensor] = torch.clone
     kernel: int | None = None
 
 
@@ -90,6 +92,7 @@ BCE = Loss(
     slope=_bce_slope,
     decide=lambda logits: logits > 0,
     called_for=lambda targets: targets > 0.5,
+    predict=torch.sigmoid,
     kernel=1,
 )
 CROSS_ENTROPY = Loss(
@@ -102,6 +105,7 @@ CROSS_ENTROPY = Loss(
     step="sum",
     decide=_largest,
     called_for=_largest,
+    predict=lambda logits: torch.softmax(logits, -1),
     kernel=2,
 )
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in (MSE, BCE, CROSS_ENTROPY)}

@@ -13,7 +13,7 @@ from degeneracy.networks import Network, draw_noise, initial_params
 from degeneracy.networks.cell import Cell
 from degeneracy.networks.gated import GRUCell
 from degeneracy.networks.pointwise import LeakyTanhCell, ReluCell, TanhCell
-from degeneracy.tasks import LOSSES, FlipFlop, Loss, Trials
+from degeneracy.tasks import LOSSES, TASKS, FlipFlop, Loss, Trials
 from degeneracy.training import Training, train_stack
 from degeneracy.training.backends.tiles import LEAST_ROWS, WIDTH, product
 from degeneracy.training.costs import Costs
@@ -24,6 +24,7 @@ from degeneracy.training.updates import (
     Updates,
     autograd_gradients,
     backend_for,
+    bptt_gradients,
     checked_backend,
     compiled_gradients,
 )
@@ -145,6 +146,25 @@ def test_gradients_of_every_loss_are_those_of_autograd(
     assert missed.shape == (2, 0 if loss.decide is None else n_trials)
     for key, value in exact.items():
         assert (grads[key] - value).norm() <= 2e-5 * value.norm() + 1e-7, key
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", ["tanh", "gru"])
+def test_gradients_on_every_task_are_those_of_autograd(name: str, task: str) -> None:
+    """With the masks, weights and targets that the tasks have."""
+    cell, made = CELLS[name], TASKS[task]()
+    params = initial_params(Network(hidden_size=9, cell=name), made.input_size, made.output_size, range(2))
+    trials = made.sample(Streams(range(2), "data"), 5)
+    exact_trials = trials.replace(**{key: x.double() for key, x in vars(trials).items() if x.is_floating_point()})
+    exact_params = {key: value.double() for key, value in params.items()}
+    exact_loss, expected, exact = autograd_gradients(cell, exact_params, exact_trials, {}, {}, {}, made.loss)
+    for gradients in (compiled_gradients, *((bptt_gradients,) if name == "tanh" else ())):
+        loss, missed, grads = gradients(cell, params, trials, {}, {}, {}, made.loss)
+        # As above: float32 throughout.
+        torch.testing.assert_close(loss.double(), exact_loss, rtol=1e-5, atol=1e-6)
+        assert torch.equal(missed, expected)
+        for key, value in exact.items():
+            assert (grads[key] - value).norm() <= 2e-5 * value.norm() + 1e-7, key
 
 
 def test_an_own_loss_is_not_compiled() -> None:

@@ -11,6 +11,8 @@ from torch import Tensor
 import degeneracy as dg
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
+from degeneracy.networks import forward
+from degeneracy.tasks import wrong_decisions
 from degeneracy.tasks.losses import BCE, MSE, Judged, Loss
 from degeneracy.tasks.trials import Trials
 from degeneracy.training import train_stack
@@ -101,3 +103,28 @@ def test_decisions_of_outputs_that_are_none_are_no_stop_rule() -> None:
 
         class Odd(FirstSign):
             loss: ClassVar[Loss] = MSE
+
+
+SMALL = {
+    "streaming_parity": ({"n_steps": 10}, dg.Training(batch_size=64, steps_per_epoch=25, max_epochs=80)),
+    "perceptual_decision": (
+        {"n_steps": 20, "fixation_steps": 2, "stimulus_min": 5, "stimulus_max": 10, "noise": 0.2},
+        dg.Training(batch_size=64, steps_per_epoch=25, max_epochs=80, learning_rate=0.01),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_networks_learn_the_tasks_that_are_judged_by_decisions(name: str) -> None:
+    fields, training = SMALL[name]
+    task = dg.tasks.TASKS[name](**fields)
+    members = train_stack(task, dg.Network(hidden_size=24), training.for_task(task), [0, 1])
+    trials = task.sample(Streams([7], "data"), 500)
+    for member in members:
+        assert member.status == "converged"
+        assert (member.history.epoch_wrong[-4:] < task.goal()).all()
+        # On fresh trials it errs less than half as often as by chance; that it is near the goal, epochs of 1600 trials
+        # have said.
+        params = {key: value.unsqueeze(0) for key, value in member.final.items()}
+        _, outputs = forward(dg.Network(hidden_size=24).build_cell(), params, trials.inputs, {})
+        assert wrong_decisions(task.loss, task.judged, outputs, trials).mean() < 0.25
