@@ -2,11 +2,13 @@
 
 from degeneracy.networks.cell import Cell
 from degeneracy.networks.gated import GRUCell, LSTMCell
+from degeneracy.networks.leaky_tau import LeakyTauCell
 from degeneracy.networks.pointwise import LeakyTanhCell, ReluCell, TanhCell
 
 CELLS: dict[str, type[Cell]] = {
     TanhCell.name: TanhCell,
     LeakyTanhCell.name: LeakyTanhCell,
+    LeakyTauCell.name: LeakyTauCell,
     GRUCell.name: GRUCell,
     LSTMCell.name: LSTMCell,
     ReluCell.name: ReluCell,

@@ -91,7 +91,10 @@ def initial_params(network: Network, input_size: int, output_size: int, seeds: S
 
 def _drawn(streams: Streams, parameter: Parameter, scale: Scale) -> Tensor:
     if parameter.start is not None:
-        return streams.uniform(parameter.shape, *parameter.start)
+        low, high = parameter.start
+        if low == high:  # without a draw: the other parameters are those of the cell without this one
+            return torch.full((len(streams), *parameter.shape), low, dtype=torch.float32)
+        return streams.uniform(parameter.shape, low, high)
     if scale.normal:
         return scale.start * streams.normal(parameter.shape)
     return streams.uniform(parameter.shape, -scale.start, scale.start)

@@ -110,8 +110,11 @@ class LeakyTanhCell(PointwiseCell):
 
     def update(self, params: Params, state: Tensor, drive: Tensor, recurrent: Tensor) -> Tensor:  # noqa: ARG002
         """The next state."""
-        target = torch.tanh(drive + recurrent) if self.form == "rate" else drive + recurrent
-        return (1 - self.alpha) * state + self.alpha * target
+        return (1 - self.alpha) * state + self.alpha * self.target(drive, recurrent)
+
+    def target(self, drive: Tensor, recurrent: Tensor) -> Tensor:
+        """What the state leaks towards."""
+        return torch.tanh(drive + recurrent) if self.form == "rate" else drive + recurrent
 
     def hidden(self, state: Tensor) -> Tensor:
         """The rates: h itself in the rate form, tanh(h) in the current form."""

@@ -28,10 +28,14 @@ ALL = {name: kind() for name, kind in CELLS.items()} | {"leaky_tanh-current": Le
 
 
 def params_of(cell: str, seeds=(0, 1, 2), **options) -> Params:
-    """Float64 parameters, twice the usual size, so that units saturate a little."""
+    """Float64 parameters, twice the usual size, so that units saturate a little; no two units alike."""
     network = Network(hidden_size=N, cell=cell, **options)
     drawn = initial_params(network, IN, OUT, seeds)
-    return {name: 2 * value.double() for name, value in drawn.items()}
+    apart = Streams(seeds, "apart")
+    return {
+        name: 2 * value.double() if value.any() else apart.normal(value.shape[1:], dtype=torch.float64)
+        for name, value in drawn.items()
+    }
 
 
 def some_inputs(n_members: int = 3) -> torch.Tensor:
@@ -155,14 +159,11 @@ def test_unit_noise_enters_the_candidate(name: str) -> None:
 
 def back(cell: Cell, weights: list[Weights]) -> Params:
     """Parameters from the weights that the measures take: the inverse of `member_weights`."""
-    params = {
-        "W_rec": np.stack([w.recurrent.reshape(-1, N) for w in weights]),
-        "W_in": np.stack([w["input"].reshape(-1, IN) for w in weights]),
-        "W_out": np.stack([w["readout"] for w in weights]),
-        "b_out": np.zeros((len(weights), OUT)),
-    }
-    for k, name in enumerate(cell.biases):
-        params[name] = np.stack([w["bias"][:, k].reshape(-1) for w in weights])
+    params = {"W_out": np.stack([w["readout"] for w in weights]), "b_out": np.zeros((len(weights), OUT))}
+    for name, parameter in cell.parameters(IN, N).items():
+        block = name if name in weights[0].blocks else parameter.role
+        arrays = [w["bias"][:, cell.biases.index(name)] if block == "bias" else w[block] for w in weights]
+        params[name] = np.stack([array.reshape(parameter.shape) for array in arrays])
     return {name: torch.from_numpy(value) for name, value in params.items()}
 
 

@@ -14,8 +14,13 @@ IN, OUT = 3, 2
 def test_initial_parameters_are_uniform_in_the_published_range(cell: str) -> None:
     params = initial_params(Network(hidden_size=100, cell=cell), IN, OUT, [0, 1])
     assert list(params)[-2:] == ["W_out", "b_out"]
+    named = CELLS[cell]().parameters(IN, 100)
     for name, value in params.items():
         assert value.dtype == torch.float32, name
+        if name in named and named[name].start:  # a start of its own
+            low, high = named[name].start
+            assert low <= value.min() <= value.max() <= high, name
+            continue
         assert value.abs().max() < 0.1, name  # 1 / sqrt(100)
         assert not torch.equal(value[0], value[1]), name
     gates = CELLS[cell].gates
