@@ -46,14 +46,7 @@ def example_recording(*, n_members: int = 4, twin: Callable[[Params], Params] | 
 
 
 def _untrained_member(seed: int, initial: Params, final: Params) -> Member:
-    nothing = np.empty(0)
-    history = History(
-        loss=np.empty(0, dtype=np.float32),
-        gradient_norm=np.empty(0, dtype=np.float32),
-        learning_rate=nothing,
-        epoch_loss=nothing,
-    )
-    return Member(seed=seed, status="given", initial=initial, final=final, history=history)
+    return Member(seed=seed, status="given", initial=initial, final=final, history=History.empty())
 
 
 def relabelled_twin(*, signs: bool) -> Callable[[Params], Params]:

@@ -62,8 +62,11 @@ def task_solver(task: Task) -> None:
 
 def _one_trial_each(outputs: torch.Tensor, trials: Trials) -> tuple[torch.Tensor, Trials]:
     """Every trial as that of a member of its own: (member * trial, 1, ...)."""
-    alone = {name: value.flatten(0, 1).unsqueeze(1) for name, value in vars(trials).items()}
-    return outputs.flatten(0, 1).unsqueeze(1), Trials(**alone)
+
+    def alone(value: torch.Tensor) -> torch.Tensor:
+        return value.flatten(0, 1).unsqueeze(1)
+
+    return alone(outputs), trials.each(alone)
 
 
 def _scores(found: torch.Tensor, ideal: float, claim: str) -> None:

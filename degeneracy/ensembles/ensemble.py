@@ -226,13 +226,7 @@ class Ensemble:
 
 
 def _given_member(k: int, read: ReadModule) -> Member:
-    empty = np.empty(0)
-    history = History(
-        loss=empty.astype(np.float32),
-        gradient_norm=empty.astype(np.float32),
-        learning_rate=empty,
-        epoch_loss=empty,
-    )
+    history = History.empty()
     return Member(seed=k, status="given", initial={}, final=read.params, history=history, provenance=read.provenance)
 
 

@@ -112,9 +112,9 @@ class Behaving:
         """Some trials at a time, with inputs for every member."""
         n_members, dtype = len(params["W_out"]), params["W_out"].dtype
         for first in range(0, trials.n_trials, BLOCK):
-            part = {name: value[:, first : first + BLOCK] for name, value in vars(trials).items()}
-            inputs = part.pop("inputs").to(dtype)
-            yield Trials(inputs=inputs.expand(n_members, *inputs.shape[1:]), **part)
+            block = trials.select(slice(None), slice(first, first + BLOCK))
+            inputs = block.inputs.to(dtype)
+            yield block.replace(inputs=inputs.expand(n_members, *inputs.shape[1:]))
 
     def _directions(self, params: Params) -> Tensor:
         """Directions in state space of norm 1, another in every trial: (trial, state)."""

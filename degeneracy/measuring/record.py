@@ -79,9 +79,7 @@ class _Recorder:
     def _trials(self, sample: Any, n_trials: int) -> Trials:
         """The same probe trials for all members."""
         trials = sample(Streams([self.probe.seed], "probe"), n_trials)
-        return Trials(
-            **{name: value.expand(len(self.ensemble), *value.shape[1:]) for name, value in vars(trials).items()}
-        )
+        return trials.each(lambda value: value.expand(len(self.ensemble), *value.shape[1:]))
 
     def record(self, *, initial: bool, untrained: Recording | None, missing: Mapping[str, str]) -> Recording:
         params = self.ensemble.params(initial=initial)

@@ -1,6 +1,8 @@
 """Trials: inputs, targets, and what of them counts. Knows no network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,3 +48,16 @@ class Trials:
     def replace(self, **changes: Tensor) -> "Trials":
         """The same trials with some fields changed."""
         return replace(self, **changes)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Trials":
+        """The trials with every field changed in the same way."""
+        return Trials(**{name: change(value) for name, value in vars(self).items()})
+
+    def select(self, members: Any, trials: Any = slice(None)) -> "Trials":
+        """Some members, and of each of them some trials.
+
+        Args:
+            members: their positions, or a slice of them, or (member, 1) beside `trials` of (member, trial).
+            trials: the positions of the trials, or a slice of them; all by default.
+        """
+        return self.each(lambda value: value[members, trials])

@@ -36,6 +36,12 @@ class History:
     # (epoch,): their share of wrong decisions; empty where outputs are no decisions
     epoch_wrong: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
+    @classmethod
+    def empty(cls) -> "History":
+        """The history of a member that was not trained here."""
+        batches, epochs = np.empty(0, np.float32), np.empty(0)
+        return cls(loss=batches, gradient_norm=batches, learning_rate=epochs, epoch_loss=epochs)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
@@ -161,7 +167,7 @@ class Stack:
             return task.sample(self.data, training.batch_size)
         chosen = self.data.integers((training.batch_size,), 0, training.n_fixed_trials)
         rows = torch.arange(len(self.seeds), device=chosen.device).unsqueeze(1)
-        return Trials(**{name: value[rows, chosen] for name, value in vars(self.fixed).items()})
+        return self.fixed.select(rows, chosen)
 
     def statuses(
         self,
@@ -218,9 +224,6 @@ class Stack:
         """The stack of some members, going on where they are; this one's updates end here."""
         self.update = None
         index = torch.tensor(stay, dtype=torch.long, device=self.flat.device)
-        fixed = self.fixed
-        if fixed is not None:
-            fixed = Trials(**{name: value[index] for name, value in vars(fixed).items()})
         return Stack(
             seeds=tuple(self.seeds[k] for k in stay),
             places=tuple(self.places[k] for k in stay),
@@ -230,7 +233,7 @@ class Stack:
             costs=self.costs.select(index),
             data=self.data.select(stay),
             noise=self.noise.select(stay),
-            fixed=fixed,
+            fixed=self.fixed.select(index) if self.fixed else None,
             losses=[loss[:, stay] for loss in self.losses],
             means=[mean[stay] for mean in self.means],
             wrong=[wrong[stay] for wrong in self.wrong],

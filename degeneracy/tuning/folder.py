@@ -4,7 +4,7 @@ tuning.json               the study and the knob, every question asked of them w
                           of the two files below
 tuning.csv, tuning.png    the evaluations of the last question, in their order, and their curve
 lock                      held while one of the files above is written
-evaluations/KNOB=VALUE/   an ordinary run directory each, of the study with the knob set
+evaluations/KNOB=VALUE/   ordinary run directories, of the study with the knob set
 
 What an evaluation has trained is kept and loaded: a tune that was stopped goes on with the same command, and another
 question (target, bounds, measure, more seeds) in the same folder trains only what it needs besides.

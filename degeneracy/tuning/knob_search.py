@@ -15,19 +15,54 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Generic, TypeVar
 
+import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
 from degeneracy.studies.tuning import Status
-
-Gap = tuple["Seen", "Seen"]  # neighbours on the knob's axis
 
 EDGE = 0.1  # an interpolated knob stays this share of its bracket away from the ends: values are noisy
 SLACK = 1.5  # halvings behind bisection, at most; on planted curves 1 to 2 served about as well
 NARROW = 1 / 32  # of the span: the border between usable and unusable knobs is not sought more closely
 PEAK = 1 / 8  # of the span: nor a peak, which is flat
 COARSE = 0.3  # of the span: a knob that is usable nowhere is given up at gaps of this width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What one evaluation found: NaN where the knob is unusable, an interval of NaN where there is none."""
+
+    knob: float
+    value: float
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+
+    @property
+    def usable(self) -> bool:
+        """Whether it has a value."""
+        return math.isfinite(self.value)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval, or the value alone where it has none."""
+        return (self.ci_low, self.ci_high) if math.isfinite(self.ci_high - self.ci_low) else (self.value, self.value)
+
+    def side(self, target: float) -> int:
+        """1 where the value lies above the target beyond its interval, -1 below, 0 where the interval holds it."""
+        low, high = self.interval
+        return int(low > target) - int(high < target)
+
+    def reaches(self, target: float, tolerance: float) -> bool:
+        """Whether the interval holds the target and the value is near enough, where there are such demands."""
+        if not abs(self.value - target) <= tolerance:
+            return False
+        return self.side(target) == 0 or (math.isnan(self.ci_high - self.ci_low) and math.isfinite(tolerance))
+
+
+S = TypeVar("S", bound=Seen)
+Gap = tuple[Seen, Seen]  # neighbours on the knob's axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +80,10 @@ class Span:
             return math.log(knob / self.low) / math.log(self.high / self.low)
         return (knob - self.low) / (self.high - self.low)
 
+    def width(self, gap: Gap) -> float:
+        """The share of the span that a gap takes."""
+        return self.place(gap[1].knob) - self.place(gap[0].knob)
+
     def between(self, gap: Gap, share: float) -> float:
         """A knob at this share of the way through a gap, strictly inside and of few digits; NaN where there is none."""
         a, b = gap[0].knob, gap[1].knob
@@ -56,49 +95,29 @@ class Span:
             knob = round(knob, 2 - math.floor(math.log10(min(knob - a, b - knob)))) + 0.0
         return knob if a < knob < b else math.nan
 
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What one evaluation found: NaN where the knob is unusable, an interval of NaN where there is none."""
-
-    knob: float
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-
-    @property
-    def usable(self) -> bool:
-        """Whether it has a value."""
-        return math.isfinite(self.value)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The interval, or the value alone where it has none."""
-        return (self.low, self.high) if math.isfinite(self.high - self.low) else (self.value, self.value)
-
-    def side(self, target: float) -> int:
-        """1 where the value lies above the target beyond its interval, -1 below, 0 where the interval holds it."""
-        low, high = self.interval
-        return int(low > target) - int(high < target)
+    def middle(self, gaps: Sequence[Gap], *, narrow: float = NARROW) -> float:
+        """The middle of the widest gap, of equals the first; NaN where all are narrow."""
+        widest = max(gaps, key=self.width, default=None)
+        return self.between(widest, 0.5) if widest and self.width(widest) > narrow else math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(Generic[S]):
     """How a search ended."""
 
     status: Status
-    seen: tuple[Seen, ...]  # in the order of evaluation
-    best: Seen | None  # the one that reached the target, else the nearest; None where no knob was usable
+    seen: tuple[S, ...]  # in the order of evaluation
+    best: S | None  # the one that reached the target, else the nearest; None where no knob was usable
 
 
 def search(
-    evaluate: Callable[[float], Seen],
+    evaluate: Callable[[float], S],
     span: Span,
     *,
     target: float,
     tolerance: float = math.inf,
     max_evaluations: int = 8,
-) -> Outcome:
+) -> Outcome[S]:
     """Look for the knob whose value's interval holds the target.
 
     Args:
@@ -113,14 +132,20 @@ def search(
         "reached", with the nearest value among those that do; "out of reach" where every usable value lay on one side
         of the target beyond its interval and nothing promising was left to try; else "not reached".
     """
-    seen: list[Seen] = []
+    seen: list[S] = []
     knob = span.low
     while math.isfinite(knob) and len(seen) < max_evaluations:
         seen.append(evaluate(knob))
-        if len(seen) >= 2 and any(_hits(one, target, tolerance) for one in seen):
+        if len(seen) >= 2 and any(point.reaches(target, tolerance) for point in seen):
             break
         knob = next_knob(seen, span, target)
-    return Outcome(status=_status(seen, target, tolerance), seen=tuple(seen), best=_best(seen, target, tolerance))
+    usable = [point for point in seen if point.usable]
+    reaching = [point for point in usable if point.reaches(target, tolerance)]
+    best = min(reaching or usable, key=lambda point: abs(point.value - target), default=None)
+    # Two evaluations are the ends alone, and the curve may turn back between them.
+    one_sided = len(seen) > 2 and {point.side(target) for point in usable} in ({-1}, {1})
+    status: Status = "reached" if reaching else "out of reach" if one_sided else "not reached"
+    return Outcome(status=status, seen=tuple(seen), best=best)
 
 
 def next_knob(seen: Sequence[Seen], span: Span, target: float) -> float:
@@ -132,43 +157,29 @@ def next_knob(seen: Sequence[Seen], span: Span, target: float) -> float:
         target: the value that is wanted.
     """
     for end in (span.low, span.high):
-        if all(one.knob != end for one in seen):
+        if all(point.knob != end for point in seen):
             return end
-    points = sorted(seen, key=lambda one: one.knob)
-    usable = [one for one in points if one.usable]
+    gaps = list(pairwise(sorted(seen, key=lambda point: point.knob)))
+    usable = [point for point in seen if point.usable]
     bracket = narrowest_bracket(usable, span, target)
-    if bracket:
-        inside = [gap for gap in pairwise(points) if bracket[0].knob <= gap[0].knob < bracket[1].knob]
-        if len(inside) == 1:
-            return span.between(bracket, _share(bracket, usable, span, target, n_steps=len(seen) - 2))
-        return _halved(inside, span)  # an unusable knob lies between
-    if len(points) == 2 or not usable:
-        return _halved(list(pairwise(points)), span, narrow=COARSE)
-    best = min(usable, key=lambda one: abs(one.value - target))
-    border = [
-        gap
-        for gap in pairwise(points)
-        if best in gap and (best.side(target) == 0 or not (gap[0].usable and gap[1].usable))
-    ]
-    knob = _halved(border, span)
-    return knob if math.isfinite(knob) else _towards_peak(points, best, span, target)
+    if bracket and bracket in gaps:
+        return span.between(bracket, _share(bracket, usable, span, target, n_steps=len(seen) - 2))
+    if bracket:  # an unusable knob lies between
+        return span.middle([gap for gap in gaps if bracket[0].knob <= gap[0].knob < bracket[1].knob])
+    if len(gaps) == 1 or not usable:
+        return span.middle(gaps, narrow=COARSE)
+    best = min(usable, key=lambda point: abs(point.value - target))
+    beside = [gap for gap in gaps if best in gap]
+    border = [gap for gap in beside if best.side(target) == 0 or not (gap[0].usable and gap[1].usable)]
+    knob = span.middle(border)
+    return knob if math.isfinite(knob) else _towards_peak(beside, span, target)
 
 
 def narrowest_bracket(seen: Sequence[Seen], span: Span, target: float) -> Gap | None:
     """The nearest knobs whose values lie on both sides of the target; None where there are none."""
-    usable = sorted((one for one in seen if one.usable), key=lambda one: one.knob)
+    usable = sorted((point for point in seen if point.usable), key=lambda point: point.knob)
     brackets = [(a, b) for a, b in pairwise(usable) if (a.value - target) * (b.value - target) < 0]
-    return min(brackets, key=lambda gap: _width(gap, span)) if brackets else None
-
-
-def _width(gap: Gap, span: Span) -> float:
-    return span.place(gap[1].knob) - span.place(gap[0].knob)
-
-
-def _halved(gaps: Sequence[Gap], span: Span, *, narrow: float = NARROW) -> float:
-    """The middle of the widest gap; NaN where all are narrow."""
-    wide = [gap for gap in gaps if _width(gap, span) > narrow]
-    return span.between(max(wide, key=lambda gap: _width(gap, span)), 0.5) if wide else math.nan
+    return min(brackets, key=span.width, default=None)
 
 
 def _share(bracket: Gap, usable: Sequence[Seen], span: Span, target: float, *, n_steps: int) -> float:
@@ -177,49 +188,20 @@ def _share(bracket: Gap, usable: Sequence[Seen], span: Span, target: float, *, n
     After k steps bisection leaves 2^-k of the span. A bracket of width w may be left with 2^(SLACK - k) of it at most
     after this one, so the guess is to lie within (2^(SLACK - k) - w)/2 of the middle.
     """
-    curve = PchipInterpolator([span.place(one.knob) for one in usable], [one.value - target for one in usable])
-    low, width = span.place(bracket[0].knob), _width(bracket, span)
+    curve = PchipInterpolator(*zip(*sorted((span.place(p.knob), p.value - target) for p in usable), strict=True))
+    low, width = span.place(bracket[0].knob), span.width(bracket)
     guess = (brentq(curve, low, low + width) - low) / width
     room = max((2.0 ** (SLACK - n_steps) / width - 1) / 2, 0.0)
-    share = min(max(guess, 0.5 - room), 0.5 + room)
-    return min(max(share, EDGE), 1 - EDGE)
+    return float(np.clip(np.clip(guess, 0.5 - room, 0.5 + room), EDGE, 1 - EDGE))
 
 
-def _towards_peak(points: Sequence[Seen], best: Seen, span: Span, target: float) -> float:
-    """Beside a value that is clearly nearer to the target than its neighbours: their intervals do not meet.
+def _towards_peak(beside: Sequence[Gap], span: Span, target: float) -> float:
+    """Beside a value that is clearly nearer to the target than both its neighbours: their intervals do not meet.
 
     All values lie on one side of the target, and a curve that turns back may still touch it near its peak.
     """
-    k = points.index(best)
-    near = points[max(k - 1, 0) : k + 2]
-    if len(near) < 3 or any(_meet(one, best) for one in near if one is not best):
+    meeting = any(a.interval[0] <= b.interval[1] and b.interval[0] <= a.interval[1] for a, b in beside)
+    if len(beside) < 2 or meeting:
         return math.nan
-    by_distance = sorted(pairwise(near), key=lambda gap: sum(abs(one.value - target) for one in gap))
-    return _halved(by_distance, span, narrow=PEAK)  # of gaps of one width, the one towards the nearer value
-
-
-def _meet(one: Seen, other: Seen) -> bool:
-    """Whether the intervals of two values meet."""
-    (a, b), (c, d) = one.interval, other.interval
-    return a <= d and c <= b
-
-
-def _hits(one: Seen, target: float, tolerance: float) -> bool:
-    if not one.usable or abs(one.value - target) > tolerance:
-        return False
-    return one.side(target) == 0 or (math.isnan(one.high - one.low) and math.isfinite(tolerance))
-
-
-def _best(seen: Sequence[Seen], target: float, tolerance: float) -> Seen | None:
-    """The nearest value among those that reach the target, else among all."""
-    hits = [one for one in seen if _hits(one, target, tolerance)]
-    there = hits or [one for one in seen if one.usable]
-    return min(there, key=lambda one: abs(one.value - target)) if there else None
-
-
-def _status(seen: Sequence[Seen], target: float, tolerance: float) -> Status:
-    if any(_hits(one, target, tolerance) for one in seen):
-        return "reached"
-    sides = {one.side(target) for one in seen if one.usable}
-    # Two evaluations are the ends alone, and the curve may turn back between them.
-    return "out of reach" if len(sides) == 1 and 0 not in sides and len(seen) > 2 else "not reached"
+    by_distance = sorted(beside, key=lambda gap: sum(abs(point.value - target) for point in gap))
+    return span.middle(by_distance, narrow=PEAK)  # of gaps of one width, the one towards the nearer value

@@ -7,6 +7,7 @@ import io
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,9 +29,31 @@ from degeneracy.tuning.knob_search import Outcome, Seen, narrowest_bracket, sear
 from degeneracy.tuning.question import MAX_EVALUATIONS, Question, checked_question, plain_name
 
 COLUMNS = ("knob", "value", "ci_low", "ci_high", "n_members", "n_converged", "run", "note")
-Row = Mapping[str, Any]  # of the table of evaluations
 
 log = logging.getLogger("degeneracy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Seen):
+    """What the run with the knob at one strength found: a row of the table of evaluations."""
+
+    n_members: int
+    n_converged: int
+    run: str  # its run directory, below the folder
+    note: str  # why there is no value, or no interval
+    variant: str
+
+    @property
+    def in_words(self) -> str:
+        """The value with its interval."""
+        if math.isnan(self.ci_high):
+            return f"{self.value:.4g} (no interval)"
+        return f"{self.value:.4g} [{self.ci_low:.4g}, {self.ci_high:.4g}]"
+
+    @property
+    def members(self) -> str:
+        """How many members are behind it."""
+        return f"{self.n_converged} of {self.n_members} members converged"
 
 
 @ordinary_state()
@@ -76,8 +99,8 @@ def tune(
         max_evaluations: 2 to 8.
         out: the folder; `runs/NAME-tune-KNOB` by default. What it holds is said in `folder.py`.
         device: "auto", "cpu" or "cuda".
-        jobs: processes on a CPU, -1 for one a core.
-        progress: show a progress bar and, by the logger "degeneracy", a line an evaluation.
+        jobs: processes on a CPU, -1 for one per core.
+        progress: show a progress bar and, by the logger "degeneracy", a line per evaluation.
         repair: set damaged or misplaced files aside, as `run_study` does, and make them again.
 
     Returns:
@@ -86,10 +109,10 @@ def tune(
     Raises:
         UserError: a mistake in the study or the question, a folder that holds something else, or a damaged file.
     """
+    device, n_jobs = resolve_device(device), resolve_jobs(jobs)
     plan = study if isinstance(study, Study) else load_study(study)
-    place, n_jobs = resolve_device(device), resolve_jobs(jobs)
-    question = checked_question(
-        plan,
+    question = Question(
+        study=plan,
         knob=knob,
         measure=measure,
         target=target,
@@ -101,23 +124,26 @@ def tune(
         tolerance=tolerance,
         max_evaluations=max_evaluations,
     )
-    for strength in (question.span.low, question.span.high):
-        end = question.study(strength)
-        built = end.build_measures()
-        for condition in end.conditions():
-            condition.check_memory(built, end.probe, len(end.seeds), device=place)
+    question = checked_question(question, device=device)
     root = user_path(out) if out else default_folder(plan, knob)
     folder = TuningFolder(root=root, question=question, repair=repair)
     folder.begin()
-    rows: list[Row] = []
+    evaluations: list[Evaluation] = []
 
-    def evaluate(strength: float) -> Seen:
-        rows.append(_evaluated(folder, strength, place, n_jobs, progress, repair))
-        folder.keep({"status": "not finished"}, {"tuning.csv": _csv(_table(rows))})
-        return Seen(knob=strength, value=rows[-1]["value"], low=rows[-1]["ci_low"], high=rows[-1]["ci_high"])
+    def evaluate(strength: float) -> Evaluation:
+        say = log.info if progress else log.debug
+        say("%s = %g:", knob, strength)
+        at, run = question.at(strength), folder.run(strength)
+        [result] = run_study(at, out=root / run, device=device, jobs=n_jobs, progress=progress, repair=repair).results
+        evaluations.append(_evaluation(result, question, strength, run))
+        say("%s = %g: %s", knob, strength, _said(evaluations[-1], question))
+        folder.keep({"status": "not finished"}, {"tuning.csv": _csv(_table(evaluations))})
+        return evaluations[-1]
 
-    outcome = search(evaluate, question.span, target=target, tolerance=tolerance, max_evaluations=max_evaluations)
-    return _finish(folder, outcome, rows)
+    return _finish(
+        folder,
+        search(evaluate, question.span, target=target, tolerance=tolerance, max_evaluations=max_evaluations),
+    )
 
 
 def default_folder(plan: Study, knob: str) -> Path:
@@ -128,160 +154,126 @@ def default_folder(plan: Study, knob: str) -> Path:
 # --- The evaluations ---------------------------------------------------------------------------------------------
 
 
-def _evaluated(folder: TuningFolder, strength: float, device: str, jobs: int, progress: bool, repair: bool) -> Row:
-    """Run the study with the knob at a strength, or load what was run; returns the row of the table."""
-    question, run = folder.question, folder.run(strength)
-    at = f"{question.knob} = {strength:g}"
-    if progress:
-        log.info("%s:", at)
-    study = question.study(strength)
-    result = run_study(
-        study, out=folder.root / run, device=device, jobs=jobs, progress=progress, repair=repair
-    ).results[0]
-    if strength == question.span.low:
-        _check_first(result, question)
-    row = _row(result, question) | {"knob": strength, "run": run}
-    if progress:
-        log.info("%s: %s", at, _said(row, question))
-    return row
-
-
-def _check_first(result: Result, question: Question) -> None:
-    """Refuse a measure that can say nothing, whatever the knob, once the first evaluation shows it."""
+def _evaluation(result: Result, question: Question, strength: float, run: str) -> Evaluation:
+    """What a run found; a note where there is no value or no interval."""
     table = result.table
-    if result.n_converged < 2:
-        return
-    if result.missing:
-        raise UserError(f"tune: {question.measure} says nothing here: {result.missing[question.measure]}")
-    variants = list(table["variant"])
-    if table["value"].notna().any() and _variant(variants, question) not in variants:
-        raise unknown_name("variant", question.variant, variants, where=f"tune: {question.measure}")
-    found = _found(result, question)
-    if question.calibrated and math.isfinite(found["value"]) and math.isnan(found["floor"] + found["reference"]):
-        raise UserError(f"tune: {question.measure}, {found['variant']} has no calibrated value: {found['note']}")
-
-
-def _variant(variants: Sequence[str], question: Question) -> str:
-    return Claim(measure=question.measure, variant=question.variant).chosen_variant(filter(None, variants))
-
-
-def _found(result: Result, question: Question) -> dict[Any, Any]:
-    """The row of the result's table that is looked at; the first where the variant has none."""
-    table = result.table
-    there = table[table["variant"] == _variant(list(table["variant"]), question)]
-    return (there if len(there) else table).to_dict("records")[0]
-
-
-def _row(result: Result, question: Question) -> dict[str, Any]:
-    """What an evaluation found; a note where there is no value or no interval."""
-    found = _found(result, question)
+    claim = Claim(measure=question.measure, variant=question.variant)
+    of_variant = table[table["variant"] == claim.chosen_variant(filter(None, table["variant"]))]
+    row = (of_variant if len(of_variant) else table).to_dict("records")[0]
+    if strength == question.low and result.n_converged >= 2:
+        _check_first(result, question, row)
     names = ("calibrated", "calibrated_low", "calibrated_high")
-    if not question.calibrated:
-        names = ("value", "ci_low", "ci_high")
-    value, low, high = (float(found[name]) for name in names)
+    value, low, high = (float(row[name]) for name in (names if question.calibrated else ("value", "ci_low", "ci_high")))
     note = ""
     if math.isnan(value):
-        note = f"no value, the search keeps away: {found['note']}"
+        note = f"no value, the search keeps away: {row['note']}"
     elif math.isnan(high):
-        note = f"no interval: {found['note'] or f'{result.n_converged} members converged'}"
-    return {
-        "value": value,
-        "ci_low": low,
-        "ci_high": high,
-        "n_members": result.n_members,
-        "n_converged": result.n_converged,
-        "note": note,
-        "variant": found["variant"],
-    }
-
-
-def _said(row: Row, question: Question) -> str:
-    """An evaluation in words."""
-    members = f"{row['n_converged']} of {row['n_members']} members converged"
-    if math.isnan(row["value"]):
-        return f"no value ({members})"
-    return f"{_name(question)} {_with_interval(row)}, {members}"
-
-
-def _name(question: Question) -> str:
-    return f"{'calibrated ' if question.calibrated else ''}{question.measure}"
-
-
-def _with_interval(row: Row) -> str:
-    if math.isnan(row["ci_high"]):
-        return f"{row['value']:.4g} (no interval)"
-    return f"{row['value']:.4g} [{row['ci_low']:.4g}, {row['ci_high']:.4g}]"
-
-
-# --- The answer --------------------------------------------------------------------------------------------------
-
-
-def _finish(folder: TuningFolder, outcome: Outcome, rows: Sequence[Row]) -> Tuning:
-    """The answer, also written to the folder."""
-    question = folder.question
-    best = next((row for row in rows if outcome.best and row["knob"] == outcome.best.knob), {})
-    numbers = {name: best.get(name, math.nan) for name in ("value", "ci_low", "ci_high")}
-    tuning = Tuning(
-        status=outcome.status,
-        message=_message(question, outcome, rows, best),
-        knob=question.knob,
-        measure=question.measure,
-        variant=next((row["variant"] for row in rows if row["variant"]), question.variant),
-        calibrated=question.calibrated,
-        target=question.target,
-        log=question.span.log,
-        at=best.get("knob", math.nan),
-        **numbers,
-        evaluations=_table(rows),
+        note = f"no interval: {row['note'] or f'{result.n_converged} members converged'}"
+    return Evaluation(
+        knob=strength,
+        value=value,
+        ci_low=low,
+        ci_high=high,
+        n_members=result.n_members,
+        n_converged=result.n_converged,
+        run=run,
+        note=note,
+        variant=row["variant"],
     )
-    drawn = io.BytesIO()
-    tuning_curve(tuning).savefig(drawn, dpi=200)
-    answer: dict[str, Any] = {"status": tuning.status, "message": tuning.message}
-    for name, number in {"at": tuning.at, **numbers}.items():
-        answer[name] = number if math.isfinite(number) else None  # JSON knows no NaN
-    tables = {"tuning.csv": _csv(tuning.evaluations), "tuning.png": drawn.getvalue()}
-    folder.keep(answer | {"evaluations": [row["knob"] for row in rows]}, tables)
-    return tuning
 
 
-def _table(rows: Sequence[Row]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+def _check_first(result: Result, question: Question, row: Mapping[Any, Any]) -> None:
+    """Refuse a measure that can say nothing, whatever the knob, once the first evaluation shows it."""
+    if result.missing:
+        raise UserError(f"tune: {question.measure} says nothing here: {result.missing[question.measure]}")
+    if result.table["value"].notna().any() and question.variant not in ("", row["variant"]):
+        raise unknown_name("variant", question.variant, result.table["variant"], where=f"tune: {question.measure}")
+    if question.calibrated and math.isfinite(row["value"]) and math.isnan(row["floor"] + row["reference"]):
+        raise UserError(f"tune: {question.measure}, {row['variant']} has no calibrated value: {row['note']}")
+
+
+def _table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+    return pd.DataFrame(evaluations)[list(COLUMNS)]
 
 
 def _csv(table: pd.DataFrame) -> bytes:
     return table.to_csv(index=False).encode()
 
 
-def _message(question: Question, outcome: Outcome, rows: Sequence[Row], best: Row) -> str:
+# --- The answer --------------------------------------------------------------------------------------------------
+
+
+def _finish(folder: TuningFolder, outcome: Outcome[Evaluation]) -> Tuning:
+    """The answer, also written to the folder."""
+    question, table = folder.question, _table(outcome.seen)
+    best = outcome.best or Seen(knob=math.nan, value=math.nan)
+    tuning = Tuning(
+        status=outcome.status,
+        message=_message(question, outcome),
+        knob=question.knob,
+        measure=question.measure,
+        variant=next((evaluation.variant for evaluation in outcome.seen if evaluation.variant), question.variant),
+        calibrated=question.calibrated,
+        target=question.target,
+        log=question.span.log,
+        at=best.knob,
+        value=best.value,
+        ci_low=best.ci_low,
+        ci_high=best.ci_high,
+        evaluations=table,
+    )
+    drawn = io.BytesIO()
+    tuning_curve(tuning).savefig(drawn, dpi=200)
+    answer: dict[str, Any] = {"status": tuning.status, "message": tuning.message, "evaluations": list(table["knob"])}
+    for name in ("at", "value", "ci_low", "ci_high"):
+        number = getattr(tuning, name)
+        answer[name] = number if math.isfinite(number) else None  # JSON knows no NaN
+    folder.keep(answer, {"tuning.csv": _csv(table), "tuning.png": drawn.getvalue()})
+    return tuning
+
+
+def _message(question: Question, outcome: Outcome[Evaluation]) -> str:
     """The answer in a sentence."""
-    usable = [row for row in rows if not math.isnan(row["value"])]
-    if not usable:
-        return f"not reached: none of {len(rows)} strengths of {question.knob} left a value (the notes say why)"
-    values, knobs = ([row[name] for row in usable] for name in ("value", "knob"))
-    there, name = f"{_with_interval(best)} at {question.knob} = {best['knob']:g}", _name(question)
-    if best["n_converged"] < best["n_members"]:
-        there += f" ({best['n_converged']} of {best['n_members']} members converged)"
+    best, knob, name = outcome.best, question.knob, _name(question)
+    usable = [evaluation for evaluation in outcome.seen if evaluation.usable]
+    n, n_lost = len(outcome.seen), len(outcome.seen) - len(usable)
+    if not best:
+        return f"not reached: none of {n} strengths of {knob} left a value (the notes say why)"
+    values, knobs = ([getattr(evaluation, field) for evaluation in usable] for field in ("value", "knob"))
+    there = f"{best.in_words} at {knob} = {best.knob:g}"
+    if best.n_converged < best.n_members:
+        there += f" ({best.members})"
     if outcome.status == "reached":
         return f"reached: {name} {there}; {_judged(question, best, max(values) - min(values))}"
-    seen = f"{name} is {min(values):.4g} to {max(values):.4g} for {question.knob} from {min(knobs):g} to {max(knobs):g}"
-    lost = f"; {len(rows) - len(usable)} strengths left no value" if len(usable) < len(rows) else ""
+    seen = f"{name} is {min(values):.4g} to {max(values):.4g} for {knob} from {min(knobs):g} to {max(knobs):g}"
+    lost = f"; {n_lost} strengths left no value" if n_lost else ""
     if outcome.status == "out of reach":
         return f"out of reach: {seen}, never {question.target:g}; nearest is {there}{lost}"
-    bracket = narrowest_bracket(outcome.seen, question.span, question.target)
     between = ""
-    if bracket:
-        a, b = (one.knob for one in bracket)
-        between = f"; the target {question.target:g} lies between {question.knob} = {a:g} and {b:g}"
+    if bracket := narrowest_bracket(outcome.seen, question.span, question.target):
+        a, b = (evaluation.knob for evaluation in bracket)
+        between = f"; the target {question.target:g} lies between {knob} = {a:g} and {b:g}"
         between += ", with no whole number between them" if question.span.whole and b - a == 1 else ""
-    return f"not reached in {len(rows)} evaluations: {seen}; nearest is {there}{between}{lost}"
+    return f"not reached in {n} evaluations: {seen}; nearest is {there}{between}{lost}"
 
 
-def _judged(question: Question, best: Row, seen: float) -> str:
+def _judged(question: Question, best: Evaluation, seen: float) -> str:
     """By what the target is reached, and how much that says, where values so far apart were seen."""
-    width = best["ci_high"] - best["ci_low"]
+    width = best.ci_high - best.ci_low
     if math.isnan(width):
         return f"within the tolerance of {question.target:g}"
-    held = f"its interval, {width:.2g} wide, holds the target {question.target:g}"
+    holds = f"its interval, {width:.2g} wide, holds the target {question.target:g}"
     if width < seen or math.isfinite(question.tolerance):
-        return held
-    return f"{held}; as wide as all that was seen, it says little: take more seeds, or a tolerance"
+        return holds
+    return f"{holds}; as wide as all that was seen, it says little: take more seeds, or a tolerance"
+
+
+def _said(evaluation: Evaluation, question: Question) -> str:
+    """An evaluation in words."""
+    if not evaluation.usable:
+        return f"no value ({evaluation.members})"
+    return f"{_name(question)} {evaluation.in_words}, {evaluation.members}"
+
+
+def _name(question: Question) -> str:
+    return f"{'calibrated ' if question.calibrated else ''}{question.measure}"

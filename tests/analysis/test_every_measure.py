@@ -43,20 +43,13 @@ def noisy() -> Recording:
     """Small random networks with noise, so that every measure has what it can use."""
     network, task = Network(hidden_size=8, init_gain=2.0, sigma_rec=0.05), FlipFlop(channels=2, n_steps=15)
     final, initial = (initial_params(network, 2, 2, seeds) for seeds in (range(5), range(100, 105)))
-    nothing = np.empty(0)
-    history = History(
-        loss=nothing.astype(np.float32),
-        gradient_norm=nothing.astype(np.float32),
-        learning_rate=nothing,
-        epoch_loss=nothing,
-    )
     members = tuple(
         Member(
             seed=k,
             status="given",
             initial={name: value[k].double() for name, value in initial.items()},
             final={name: value[k].double() for name, value in final.items()},
-            history=history,
+            history=History.empty(),
         )
         for k in range(5)
     )

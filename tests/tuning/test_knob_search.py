@@ -18,7 +18,7 @@ def look(curve: Curve, span: Span, target: float, half: float = 0.05, **given: f
 
     def evaluate(knob: float) -> Seen:
         value = curve(knob)
-        return Seen(knob=knob, value=value, low=value - half, high=value + half)
+        return Seen(knob=knob, value=value, ci_low=value - half, ci_high=value + half)
 
     return search(evaluate, span, target=target, **given)  # type: ignore[arg-type]
 
@@ -74,8 +74,8 @@ def test_it_stops_at_the_first_interval_that_holds_the_target_once_both_ends_are
     assert near.best.knob == 1
     # Nearest of all is no answer where its interval excludes the target.
     ends = {
-        0: Seen(knob=0, value=0.30, low=0.295, high=0.305),
-        1: Seen(knob=1, value=0.35, low=0.25, high=0.45),
+        0: Seen(knob=0, value=0.30, ci_low=0.295, ci_high=0.305),
+        1: Seen(knob=1, value=0.35, ci_low=0.25, ci_high=0.45),
     }
     assert search(lambda knob: ends[int(knob)], UNIT, target=0.31).best == ends[1]
     # On a straight line the first guess lies on the target.
@@ -139,7 +139,7 @@ def test_noisy_curves(rise: int) -> None:
 
         def evaluate(knob: float, clean: Curve = clean) -> Seen:
             value = rise * clean((math.log10(knob) + 3) / 6) + rng.normal(0, 0.03)
-            return Seen(knob=knob, value=value, low=value - 0.06, high=value + 0.06)
+            return Seen(knob=knob, value=value, ci_low=value - 0.06, ci_high=value + 0.06)
 
         found = search(evaluate, DECADES, target=rise * target)
         reached.append(found.status == "reached")
@@ -189,7 +189,7 @@ def usable_in(low: float, high: float, curve: Curve) -> Curve:
 
 
 def test_where_the_tolerance_is_met_nowhere_the_nearest_value_is_best_whatever_the_intervals() -> None:
-    near, wide = Seen(knob=0, value=0.8, low=0.79, high=0.81), Seen(knob=1, value=1.5, low=0.5, high=2.5)
+    near, wide = Seen(knob=0, value=0.8, ci_low=0.79, ci_high=0.81), Seen(knob=1, value=1.5, ci_low=0.5, ci_high=2.5)
     ends = {0.0: near, 1.0: wide}
     span = Span(low=0.0, high=1.0)
     found = search(lambda knob: ends[knob], span, target=1.0, tolerance=0.1, max_evaluations=2)

@@ -76,7 +76,7 @@ def _each_member(
         cost, misses, grad = stacked(
             cell,
             {name: value[k : k + 1] for name, value in params.items()},
-            Trials(**{name: value[k : k + 1] for name, value in vars(trials).items()}),
+            trials.select(slice(k, k + 1)),
             {name: value[k : k + 1] for name, value in noise.items()},
             buffers,
             {name: value[k : k + 1] for name, value in strengths.items()},

@@ -17,13 +17,6 @@ from degeneracy.tasks.lorenz96 import WARM_UP
 from degeneracy.training import History, Member
 
 TASK = Lorenz96(dimensions=4, n_steps=30)
-NOTHING = np.empty(0)
-HISTORY = History(
-    loss=NOTHING.astype(np.float32),
-    gradient_norm=NOTHING.astype(np.float32),
-    learning_rate=NOTHING,
-    epoch_loss=NOTHING,
-)
 
 
 def untrained(n: int = 3, cell: str = "tanh") -> Ensemble:
@@ -35,7 +28,7 @@ def untrained(n: int = 3, cell: str = "tanh") -> Ensemble:
             status="given",
             initial={name: value[k] for name, value in params.items()},
             final={name: value[k] for name, value in params.items()},
-            history=HISTORY,
+            history=History.empty(),
         )
         for k in range(n)
     )
@@ -90,7 +83,7 @@ def test_a_network_that_knows_the_equation_stays_and_a_worse_one_does_not(monkey
             status="given",
             initial={},
             final={name: value[k] for name, value in params.items()},
-            history=HISTORY,
+            history=History.empty(),
         )
         for k in range(2)
     )
