@@ -18,6 +18,7 @@ from degeneracy.networks.cell import Cell, Params
 from degeneracy.training import History, Member
 
 CHECKPOINT = "checkpoint "  # before the fraction, in the name of a part of a member's record
+BENEATH = "beneath"  # the part of what a recurrent map was trained by
 STEM, KIND = "members", "member"
 
 
@@ -61,6 +62,7 @@ def _own_params(arrays: Mapping[str, NDArray[Any]], gated: Collection[str]) -> P
 def save_member(pack: Pack, member: Member, cell: Cell) -> Record:
     """Append one member; once this returns, no crash loses it."""
     parts = {"initial": member.initial, "final": member.final}
+    parts |= {BENEATH: member.beneath} if member.beneath else {}
     parts |= {f"{CHECKPOINT}{fraction}": params for fraction, params in member.checkpoints.items()}
     arrays = {
         f"{part}/{name}": value for part, params in parts.items() for name, value in public_params(cell, params).items()
@@ -104,6 +106,7 @@ def load_member(pack: Pack, record: Record) -> Member:
                 for part, params in parts.items()
                 if part.startswith(CHECKPOINT)
             },
+            beneath=parts.get(BENEATH, {}),
             provenance=about["provenance"],
         )
     except (KeyError, AttributeError, TypeError) as error:

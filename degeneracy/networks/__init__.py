@@ -5,34 +5,45 @@ from degeneracy.networks.cell import Cell, Parameter, Params
 from degeneracy.networks.cells import CELLS
 from degeneracy.networks.network import (
     Network,
+    acting_params,
+    acting_weights,
     draw_noise,
     forward,
     initial_params,
     input_drive,
+    map_parts,
     parameters,
     read_out,
     run_states,
     scales,
     state_0,
+    trained_params,
 )
 from degeneracy.networks.parametrisation import PARAMETRISATIONS, Scale
+from degeneracy.networks.recurrent_maps import RECURRENT_MAPS, RecurrentMap
 
 __all__ = [
     "CELLS",
     "PARAMETRISATIONS",
+    "RECURRENT_MAPS",
     "Cell",
     "Network",
     "Parameter",
     "Params",
+    "RecurrentMap",
     "Scale",
+    "acting_params",
+    "acting_weights",
     "draw_noise",
     "forward",
     "initial_params",
     "input_drive",
+    "map_parts",
     "parameters",
     "read_out",
     "run_states",
     "scales",
     "state_0",
+    "trained_params",
     "weights_obstacle",
 ]

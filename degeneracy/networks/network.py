@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from degeneracy.core.errors import UserError, unknown_name
-from degeneracy.core.registry import look_up
+from degeneracy.core.registry import describe, look_up, named
 from degeneracy.core.specs import Spec
 from degeneracy.core.streams import Streams
 from degeneracy.networks.cell import Cell, Parameter, Params
 from degeneracy.networks.cells import CELLS
 from degeneracy.networks.parametrisation import PARAMETRISATIONS, Scale
+from degeneracy.networks.recurrent_maps import RECURRENT_MAPS, Dense, RecurrentMap
 
 
 class Network(Spec):
@@ -21,20 +22,31 @@ class Network(Spec):
 
     By the standard parametrisation all parameters are drawn from U(-1/sqrt(n), 1/sqrt(n)), n the number of units;
     "mup" scales start and training so that `gamma` says how much the states move in training, at any width
-    (`networks.parametrisation`). `init_gain` multiplies the recurrent weights only. Noise is Gaussian, fresh at every
-    step, on during training and off on probe trials.
+    (`networks.parametrisation`). `init_gain` multiplies the recurrent weights only. `recurrent` says what is trained in
+    their place (dense, low_rank, dale): a name in RECURRENT_MAPS, a table with a name and its fields, or your own as
+    module:Name. Noise is Gaussian, fresh at every step, on during training and off on probe trials.
     """
 
     hidden_size: int = pydantic.Field(128, ge=1, description="units")
     cell: str = pydantic.Field("tanh", description="a name in CELLS, or one's own as module:Name")
     cell_options: Mapping[str, Any] = pydantic.Field(default_factory=dict, description="fields of the cell")
     init_gain: float = pydantic.Field(1.0, gt=0, description="factor on the initial recurrent weights")
+    recurrent: pydantic.SerializeAsAny[RecurrentMap] = Dense()
     parametrisation: str = pydantic.Field("standard", description='"standard", or "mup" (tanh and leaky_tanh)')
     gamma: float = pydantic.Field(
         1.0, gt=0, description="feature-learning strength under mup: larger is richer, smaller lazier"
     )
     sigma_rec: float = pydantic.Field(0.0, ge=0, description="sd of the noise on the units' input")
     sigma_in: float = pydantic.Field(0.0, ge=0, description="sd of the noise on the network's inputs")
+
+    @pydantic.field_validator("recurrent", mode="before")
+    @classmethod
+    def _named_map(cls, value: Any) -> Any:
+        return named("recurrent map", value, RECURRENT_MAPS, RecurrentMap)
+
+    @pydantic.field_serializer("recurrent")
+    def _map_with_name(self, recurrent: RecurrentMap) -> dict[str, Any]:
+        return describe(recurrent, RECURRENT_MAPS)
 
     @pydantic.model_validator(mode="after")
     def _cell_exists(self) -> "Network":
@@ -48,7 +60,23 @@ class Network(Spec):
             raise UserError(
                 f"Network: gamma = {self.gamma:g} has a meaning under parametrisation 'mup' only, which is not set"
             )
+        self._check_map(cell)
         return self
+
+    def _check_map(self, cell: Cell) -> None:
+        if not self.mapped:
+            return
+        name = describe(self.recurrent, RECURRENT_MAPS)["name"]
+        if not cell.between_units:
+            raise UserError(f"Network: recurrent = '{name}' is of recurrent weights, and cell '{self.cell}' has none")
+        if self.parametrisation == "mup":
+            raise UserError(f"Network: parametrisation 'mup' is for the recurrent map dense, not for '{name}'")
+        self.recurrent.check(self.hidden_size)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether something else is trained than the recurrent weights themselves."""
+        return type(self.recurrent) is not Dense
 
     def build_cell(self) -> Cell:
         """The cell with its options checked."""
@@ -77,8 +105,63 @@ def initial_params(network: Network, input_size: int, output_size: int, seeds: S
     """The members' parameters before training: each drawn on the CPU from its own "initialisation" stream.
 
     Returns:
-        Parameters with a leading member axis, float32: the cell's, then `W_out` (member, out, N) and `b_out`.
+        Parameters as they act, with a leading member axis, float32: the cell's, then `W_out` (member, out, N), `b_out`.
     """
+    if network.mapped:
+        return acting_params(network, trained_params(network, input_size, output_size, seeds))
+    return _drawn_params(network, input_size, output_size, seeds)
+
+
+def trained_params(network: Network, input_size: int, output_size: int, seeds: Sequence[int]) -> Params:
+    """What is trained, before training: `initial_params` but for recurrent weights that a map makes.
+
+    In their place stand the map's parts, as "W_rec.part". All other parameters are those of the dense network of the
+    same seed.
+    """
+    params = _drawn_params(network, input_size, output_size, seeds)
+    if not network.mapped:
+        return params
+    streams, by_name = Streams(seeds, "recurrent map"), scales(network, input_size, output_size)
+    trained: Params = {}
+    for name, parameter in parameters(network.build_cell(), 1, 1, 1).items():
+        if parameter.between_units:
+            low, high = parameter.start or (0.0, 12**0.5 * by_name[name].sd)
+            sd = network.init_gain * (high - low) / 12**0.5
+            parts = network.recurrent.free(params[name], sd, streams)
+            trained |= {f"{name}.{part}": value for part, value in parts.items()}
+        else:
+            trained[name] = params[name]
+    return trained
+
+
+def acting_params(network: Network, trained: Params) -> Params:
+    """The parameters as they act, from what is trained; on a CPU each member by itself, in any company the same."""
+    if not network.mapped:
+        return trained
+    cell = network.build_cell()
+    return {
+        name: acting_weights(network.recurrent, map_parts(trained, name))
+        if name in cell.between_units
+        else trained[name]
+        for name in parameters(cell, 1, 1, 1)
+    }
+
+
+def map_parts(trained: Params, name: str) -> Params:
+    """The parts that the map of one parameter is trained by."""
+    return {key.removeprefix(f"{name}."): value for key, value in trained.items() if key.startswith(f"{name}.")}
+
+
+def acting_weights(recurrent: RecurrentMap, parts: Params) -> Tensor:
+    """The weights that a map makes; on a CPU member after member, since batched products round by their number."""
+    n_members = len(next(iter(parts.values())))
+    if n_members == 1 or next(iter(parts.values())).is_cuda:
+        return recurrent.acting(parts)
+    rows = [{part: value[k : k + 1] for part, value in parts.items()} for k in range(n_members)]
+    return torch.cat([recurrent.acting(row) for row in rows])
+
+
+def _drawn_params(network: Network, input_size: int, output_size: int, seeds: Sequence[int]) -> Params:
     streams = Streams(seeds, "initialisation")
     by_name = scales(network, input_size, output_size)
     named = parameters(network.build_cell(), input_size, network.hidden_size, output_size)

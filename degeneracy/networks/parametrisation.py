@@ -36,6 +36,11 @@ class Scale:
     eps: float = 1.0  # on Adam's eps
     norm: float = 1.0  # on its gradient, where the norm to be clipped is taken
 
+    @property
+    def sd(self) -> float:
+        """The standard deviation of its first entries."""
+        return self.start if self.normal else self.start / 3**0.5
+
 
 def standard(parameter: Parameter, n_units: int, n_inputs: int, gamma: float) -> Scale:
     """`torch.nn.RNN`'s start for every parameter, U(-1/sqrt N, 1/sqrt N), and one learning rate.

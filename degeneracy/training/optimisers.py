@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from degeneracy.core.specs import Spec
-from degeneracy.training.flat_parameters import EPS, RATE, Groups
+from degeneracy.training.flat_parameters import EPS, RATE, Groups, clip_norms
 
 
 class OptimiserState(ABC):
@@ -26,6 +26,18 @@ class OptimiserState(ABC):
             grads: (member, parameter), already clipped.
             rates: (member,), the learning rates.
         """
+
+    def clipped_update(
+        self, params: Tensor, grads: Tensor, rates: Tensor, clip_norm: float, norm_factors: Tensor
+    ) -> Tensor:
+        """Clip the gradients (see `clip_norms`) and update; the norms before, (member,)."""
+        norms = clip_norms(grads, clip_norm, norm_factors)
+        self.update(params, grads, rates)
+        return norms
+
+    def beneath(self) -> dict[str, Tensor]:
+        """What is trained in place of parameters that act, by name; nothing where those are trained themselves."""
+        return {}
 
     @abstractmethod
     def select(self, members: Tensor) -> "OptimiserState":

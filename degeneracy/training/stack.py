@@ -17,6 +17,7 @@ from degeneracy.tasks.losses import share_wrong
 from degeneracy.training.backends.graphs import Replayed
 from degeneracy.training.costs import Costs
 from degeneracy.training.flat_parameters import Groups, flatten, views
+from degeneracy.training.mapped import MappedState
 from degeneracy.training.optimisers import OptimiserState
 from degeneracy.training.snapshots import Snapshots, nearest_kept
 from degeneracy.training.specification import Training
@@ -55,6 +56,8 @@ class Member:
     provenance: Mapping[str, Any] = field(default_factory=dict)  # device, numeric backend, seconds
     # Parameters in the course of training, by the fraction asked for; see `Training.checkpoints`.
     checkpoints: Mapping[float, Params] = field(default_factory=dict)
+    # What a recurrent map was trained by, at the end ("W_rec.left", ...); nothing without one.
+    beneath: Params = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -93,14 +96,19 @@ class Stack:
     ) -> "Stack":
         """The members before their first update; `params` has a leading member axis, one a seed."""
         flat = flatten(params).to(device)
-        groups = Groups.of(scales(network, task.input_size, task.output_size), params)
+        optimiser: OptimiserState
+        if network.mapped:
+            optimiser = MappedState.start(task, network, training, seeds, flat)
+        else:
+            groups = Groups.of(scales(network, task.input_size, task.output_size), params)
+            optimiser = training.optimiser.start(flat, groups)
         data = Streams(training.stream_seeds("data", seeds), "data", device)
         return cls(
             seeds=tuple(seeds),
             places=tuple(range(len(seeds))),
             like=params,
             flat=flat,
-            optimiser=training.optimiser.start(flat, groups),
+            optimiser=optimiser,
             costs=costs,
             data=data,
             noise=Streams(training.stream_seeds("noise", seeds), "noise", device),
@@ -213,6 +221,7 @@ class Stack:
             history=history,
             provenance=provenance,
             checkpoints={fraction: self._checkpoint(k, fraction) for fraction in self.fractions},
+            beneath={name: value[k].detach().cpu().clone() for name, value in self.optimiser.beneath().items()},
         )
 
     def _checkpoint(self, k: int, fraction: float) -> Params:

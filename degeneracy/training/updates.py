@@ -27,7 +27,7 @@ from degeneracy.training.backends.backpropagation import (
     serves_bptt,
 )
 from degeneracy.training.costs import Costs
-from degeneracy.training.flat_parameters import NORM, clip_norms, flatten, views
+from degeneracy.training.flat_parameters import NORM, flatten, views
 from degeneracy.training.optimisers import AdamState, OptimiserState
 from degeneracy.training.regularisers import COMPILED_TERMS, Strengths, on_states, regulariser
 
@@ -163,8 +163,7 @@ class Updates:
         )
         flat_grads = flatten({name: grads[name] for name in self._like})
         self._costs.add(self._cell, views(flat_grads, self._like), self._params)
-        norms = clip_norms(flat_grads, self._clip_norm, self._norm_factors)
-        self._optimiser.update(self._flat, flat_grads, rates)
+        norms = self._optimiser.clipped_update(self._flat, flat_grads, rates, self._clip_norm, self._norm_factors)
         return loss, norms, missed
 
 
@@ -202,8 +201,7 @@ class CompiledUpdates:
         self._costs.add(self._cell, self._grads, self._params)
         if isinstance(self._optimiser, AdamState):
             return torch.from_numpy(losses), self._descend(self._optimiser, rates), torch.from_numpy(missed)
-        norms = clip_norms(self._flat_grads, self._clip_norm, self._norm_factors)
-        self._optimiser.update(self._flat, self._flat_grads, rates)
+        norms = self._optimiser.clipped_update(self._flat, self._flat_grads, rates, self._clip_norm, self._norm_factors)
         return torch.from_numpy(losses), norms, torch.from_numpy(missed)
 
     def _descend(self, adam: AdamState, rates: Tensor) -> Tensor:
