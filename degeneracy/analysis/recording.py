@@ -62,13 +62,15 @@ class Weights:
     `candidate` is the gate whose rows flip sign with a unit (the candidate of GRU and LSTM; the only gate of a
     tanh cell). Of the gates in `summed_biases` only the sum of the rows of "bias" acts; it is kept in the first row,
     with 0 in the others, so that two networks which differ in nothing but how it is split are the same weights. All
-    become float64 arrays.
+    become float64 arrays. Where units are of several `classes` (excitatory and inhibitory ones), only those of one
+    class are exchanged.
     """
 
     blocks: Mapping[str, Block]
     candidate: int = 0
     symmetry: str = "signed_permutation"  # a name in `symmetry.SYMMETRIES`; "" where the cell is not known
     summed_biases: tuple[int, ...] = ()  # gates
+    classes: tuple[str, ...] = ()  # of each unit; () where all are alike
 
     @classmethod
     def of(

@@ -22,6 +22,7 @@ from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.tangents import tangent_kernel
 from degeneracy.networks import draw_noise, forward, input_drive, parameters, read_out, state_0, weights_obstacle
 from degeneracy.networks.cell import Cell, Params, Role
+from degeneracy.networks.recurrent_maps import Dense, RecurrentMap
 from degeneracy.tasks import Task, Trials, closed_loop
 from degeneracy.training import one_thread
 
@@ -111,7 +112,7 @@ class _Recorder:
 
     def _weights(self, params: Params) -> list[Weights] | None:
         """What weight measures take; None where it is not what acts."""
-        return None if self.no_weights else member_weights(self.cell, params)
+        return None if self.no_weights else member_weights(self.cell, params, self.ensemble.network.recurrent)
 
     def _prediction_times(self, params: Params) -> Any:
         """How long each member stays near the truth on its own outputs, (member, trial); None without such a loop."""
@@ -215,8 +216,11 @@ def parameter_blocks(cell: Cell, params: Params, member: int) -> dict[str, Block
     return blocks
 
 
-def member_weights(cell: Cell, params: Params) -> list[Weights]:
-    """The weights of each member as the measures take them, as they act, float64.
+DENSE = Dense()
+
+
+def member_weights(cell: Cell, params: Params, recurrent: RecurrentMap = DENSE) -> list[Weights]:
+    """The weights of each member as the measures take them, as they act, float64; with what a map leaves of symmetry.
 
     The blocks come in the order of their roles. Biases make one block, (gate, bias, unit); the only other block of a
     role bears the role's name, and properties of units, and blocks that share a role, their parameters' names.
@@ -226,8 +230,9 @@ def member_weights(cell: Cell, params: Params) -> list[Weights]:
         Weights(
             blocks=_by_role(parameter_blocks(cell, acting, member)),
             candidate=cell.candidate,
-            symmetry=cell.symmetry,
+            symmetry=recurrent.symmetry(cell.symmetry),
             summed_biases=cell.summed_biases,
+            classes=recurrent.classes(cell.axis_size(params, "unit")),
         )
         for member in range(len(params["W_out"]))
     ]

@@ -1,6 +1,6 @@
 """The quadratic assignment behind weight distances: which matching of units, with signs, makes two networks agree."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ from scipy.optimize import linear_sum_assignment
 from degeneracy.analysis.matching.linear_assignment import Single
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.scaling import common_exponent
+
+Index = NDArray[np.int64] | slice  # units, by position; a slice of all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,7 @@ class Side:
     right: tuple[Single, ...]  # ... (term, unit, unit): gradient = left_x @ (right_y in the order matched)
     looks: Single  # (unit, feature): what a unit's weights look like, whatever the order of its partners
     squares: float  # ||X||^2 over all blocks, each divided by one power of two that brings the largest near 1
+    classes: tuple[Index, ...]  # the units of each class, of which those of different classes are not matched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +44,24 @@ class Assignment:
     scale: float  # ||X|| ||Y|| over all blocks, as in `Side`: the unit of profit
 
     @property
+    def classes(self) -> list[tuple[Index, Index]]:
+        """The units of x and of y that may be matched, class by class."""
+        return list(zip(self.x.classes, self.y.classes, strict=True))
+
+    @property
     def linear_only(self) -> bool:
         """Whether no weights between units count: then one linear assignment is the answer."""
         return not len(self.x.own) and not len(self.x.other)
 
 
-def side(own: Array, other: Array, outside: Sequence[Array], *, signed: bool) -> Side:
+def side(own: Array, other: Array, outside: Sequence[Array], *, signed: bool, classes: Sequence[str] = ()) -> Side:
     """Prepares one network for all of its pairs.
 
     Args:
         own, other: (gate, unit, unit), see `Assignment`.
         outside: (unit, weight) of each kind of row.
         signed: whether units may change sign.
+        classes: of each unit; none where all are alike.
     """
     # A matching does not depend on the size of the weights; products of small or large ones have no place in float32.
     exponent = common_exponent([own, other, *outside])
@@ -71,6 +80,7 @@ def side(own: Array, other: Array, outside: Sequence[Array], *, signed: bool) ->
         right=tuple(w.astype(np.float32) for w in right),
         looks=_looks(own, other, signed),
         squares=float((own**2).sum() + (other**2).sum() + sum((w**2).sum() for w in outside)),
+        classes=tuple(np.flatnonzero(np.array(classes) == name) for name in sorted(set(classes))) or (slice(None),),
     )
 
 
@@ -83,10 +93,36 @@ def exact(problem: Assignment) -> tuple[NDArray[np.int64], Array]:
     """The best matching and its signs where there are linear terms alone."""
     profits = problem.linear
     total = np.abs(profits[0]) + profits[1:].sum(axis=0) if problem.signed else profits[0]
-    _, matching = linear_sum_assignment(total, maximize=True)
+    matching = by_class(problem, total, lambda profits, _: linear_sum_assignment(profits, maximize=True)[1])
     chosen = profits[0, np.arange(len(matching)), matching]
     signs = np.where(chosen < 0, -1.0, 1.0) if problem.signed else np.ones(len(matching))
     return matching, signs
+
+
+def by_class(
+    problem: Assignment,
+    profits: Array | Single,
+    solve: Callable[..., NDArray[np.int64]],
+    prices: Single | None = None,
+) -> NDArray[np.int64]:
+    """The best matching of units within their classes.
+
+    Args:
+        problem: says which units may be matched.
+        profits: (unit, unit), of x's unit i with y's unit k.
+        solve: takes square profits, and prices of their columns that it changes in place; gives the column of each row.
+        prices: (unit,), where `solve` needs them.
+    """
+    if len(problem.classes) == 1:
+        return solve(profits, prices)
+    matching = np.empty(len(profits), np.int64)
+    for rows, columns in problem.classes:
+        assert not isinstance(columns, slice)
+        of_class = None if prices is None else prices[columns]
+        matching[rows] = columns[solve(np.ascontiguousarray(profits[rows][:, columns]), of_class)]
+        if prices is not None:
+            prices[columns] = of_class
+    return matching
 
 
 def assignment(x: Side, y: Side, *, signed: bool) -> Assignment:

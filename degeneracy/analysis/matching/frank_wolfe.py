@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from degeneracy.analysis.matching.assignment import Assignment
+from degeneracy.analysis.matching.assignment import Assignment, by_class
 from degeneracy.analysis.matching.linear_assignment import Matching, Single, assign
 from degeneracy.analysis.matching.local_search import polish
 from degeneracy.analysis.recording import Array
@@ -120,7 +120,10 @@ def _at(matrix: Single, matching: Matching, signs: Single) -> float:
 def _random_matching(problem: Assignment, rng: np.random.Generator) -> tuple[Matching, Single]:
     n = problem.linear.shape[-1]
     signs = rng.choice([-1.0, 1.0], size=n) if problem.signed else np.ones(n)
-    return rng.permutation(n), signs.astype(np.float32)
+    matching = np.arange(n)
+    for rows, columns in problem.classes:
+        matching[rows] = rng.permutation(np.arange(n)[columns])
+    return matching, signs.astype(np.float32)
 
 
 def _fresh_starts(problem: Assignment, n_starts: int, rng: np.random.Generator, prices: Single) -> list[_Point]:
@@ -133,17 +136,19 @@ def _fresh_starts(problem: Assignment, n_starts: int, rng: np.random.Generator, 
 
 
 def _barycentre(problem: Assignment) -> _Point:
-    """The mean of all matchings, and of all signs."""
+    """The mean of all matchings within classes, and of all signs."""
     n = problem.linear.shape[-1]
     gradient = np.zeros_like(problem.linear32)
     n_signed = 2 * len(problem.x.own)
     if not problem.signed or len(problem.x.other):
         first = n_signed if problem.signed else 0  # Q is 0: each sign is as likely as the other
-        sums = problem.x.left[0].reshape(n, -1, n).sum(axis=2)  # (unit, term)
-        gradient[0] = sums[:, first:] @ problem.y.right[0].mean(axis=1)[first:]
-    quadratic = 0.0 if problem.signed else float(gradient[0].mean(axis=1).sum())
+        for rows, columns in problem.classes:
+            sums = problem.x.left[0].reshape(n, -1, n)[:, :, rows].sum(axis=2)  # (unit, term)
+            gradient[0] += sums[:, first:] @ problem.y.right[0][:, columns].mean(axis=1)[first:]
     linear = problem.linear32[1:] if problem.signed else problem.linear32
-    return _Point(gradient + problem.linear32, quadratic, float(linear.mean(axis=2).sum()), [])
+    quadratic = float(sum(gradient[0][rows][:, columns].mean(axis=1).sum() for rows, columns in problem.classes))
+    at_linear = float(sum(linear[:, rows][:, :, columns].mean(axis=2).sum() for rows, columns in problem.classes))
+    return _Point(gradient + problem.linear32, 0.0 if problem.signed else quadratic, at_linear, [])
 
 
 def _away(problem: Assignment, end: _End, matching: Matching, signs: Single, kept: float) -> _Point:
@@ -188,7 +193,7 @@ def signature(problem: Assignment, prices: Single) -> tuple[Matching, Single]:
     """
     similarity = problem.x.looks @ problem.y.looks.T + problem.linear32[1:].sum(axis=0)
     similarity += np.abs(problem.linear32[0]) if problem.signed else problem.linear32[0]
-    matching = assign(similarity, prices)
+    matching = by_class(problem, similarity, assign, prices)
     ones = np.ones(len(matching), np.float32)
     return matching, _best_signs(problem, matching) if problem.signed else ones
 
@@ -267,11 +272,11 @@ def _corner_gradient(problem: Assignment, matching: Matching, signs: Single) -> 
 def _nearest(problem: Assignment, profits: Single, prices: Single) -> tuple[Matching, Single]:
     """The matching and signs of most profit, the linear assignment over (kind, unit, unit)."""
     if not problem.signed:
-        matching = assign(profits[0], prices)
+        matching = by_class(problem, profits[0], assign, prices)
         return matching, np.ones(len(matching), np.float32)
     total = np.abs(profits[0])
     for more in profits[1:]:
         total += more
-    matching = assign(total, prices)
+    matching = by_class(problem, total, assign, prices)
     chosen = profits[0, np.arange(len(matching)), matching]
     return matching, np.where(chosen < 0, np.float32(-1), np.float32(1))

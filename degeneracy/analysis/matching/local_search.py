@@ -30,9 +30,14 @@ def _matched(problem: Assignment, matching: Matching, signs: Array) -> tuple[Arr
 
 
 def polish(problem: Assignment, matching: Matching, signs: Array, max_iter: int = 200) -> tuple[Matching, Array, bool]:
-    """Swap pairs of units (with any signs) and flip single signs while that gains; and whether nothing more does."""
+    """Swap pairs of units of a class (with any signs) and flip single signs while that gains; whether no more gain."""
+    units = np.arange(len(matching))
+    alike = np.zeros((len(units), len(units)), dtype=bool)
+    for rows, _ in problem.classes:
+        alike[np.ix_(units[rows], units[rows])] = True
     for _ in range(max_iter):
         gains, sign_a, sign_b = _gains(problem, matching, signs)
+        gains[~alike] = -np.inf
         a, b = np.triu_indices(len(matching), 0 if problem.signed else 1)
         better = np.flatnonzero(gains[a, b] > GAIN * problem.scale)
         if not len(better):

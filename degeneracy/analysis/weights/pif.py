@@ -150,6 +150,8 @@ def comparable(x: Weights, y: Weights, *, signed: bool = False) -> str:
     """Why two networks cannot be aligned, in one line; "" where they can."""
     if x.symmetry != y.symmetry or x.candidate != y.candidate:
         return f"networks of different cells ({x.symmetry} and {y.symmetry})"
+    if sorted(x.classes) != sorted(y.classes):
+        return f"networks of different classes of units ({_counted(x.classes)}, and {_counted(y.classes)})"
     if signed and not symmetry_of(x).signs:
         which = f"in a cell of symmetry '{x.symmetry}'" if x.symmetry else "where the cell is not known"
         return f"units may not change sign {which}"
@@ -166,6 +168,11 @@ def comparable(x: Weights, y: Weights, *, signed: bool = False) -> str:
     return (scaling_obstacle(x) or scaling_obstacle(y)) if symmetry_of(x).scaling else ""
 
 
+def _counted(classes: Sequence[str]) -> str:
+    """How many units there are of each class, in words."""
+    return " and ".join(f"{classes.count(name)} {name}" for name in sorted(set(classes))) or "all alike"
+
+
 def _matched(block: Block) -> bool:
     """Whether the search knows what to do with a block: recurrent weights, or at most one axis of units."""
     units = [axis for axis in block.inner if axis in ("unit", "pre")]
@@ -175,15 +182,24 @@ def _matched(block: Block) -> bool:
 def shuffled(weights: Weights, rng: np.random.Generator) -> Weights:
     """Weights with the entries of each block of each gate in random order: same values, no structure left.
 
-    Bias and input entries are shuffled within a gate (and within each of the gate's bias rows).
+    Bias and input entries are shuffled within a gate (and within each of the gate's bias rows), weights between units
+    among those from one class of units: they may all have a sign.
     """
 
-    def mix(block: Block) -> Array:
-        keep = sum(axis in ("gate", "bias") for axis in block.axes)
-        array = block.array
+    def mix(array: Array, keep: int) -> Array:
         return rng.permuted(array.reshape(*array.shape[:keep], -1), axis=-1).reshape(array.shape)
 
-    return weights.replace(**{name: mix(block) for name, block in weights.blocks.items()})
+    def mixed(block: Block) -> Array:
+        keep = sum(axis in ("gate", "bias") for axis in block.axes)
+        if block.role != "recurrent" or block.inner != ("unit", "pre") or not weights.classes:
+            return mix(block.array, keep)
+        array = block.array.copy()
+        for name in sorted(set(weights.classes)):
+            of_class = np.array(weights.classes) == name
+            array[..., of_class] = mix(array[..., of_class], keep)
+        return array
+
+    return weights.replace(**{name: mixed(block) for name, block in weights.blocks.items()})
 
 
 def weight_change(initial: Weights, final: Weights) -> tuple[float, float]:
@@ -234,7 +250,7 @@ def _prepared(weights: Weights, signed: bool, scales: Mapping[str, float]) -> _N
     )
     return _Network(
         weights=weights,
-        side=side(own, other, outside, signed=signed),
+        side=side(own, other, outside, signed=signed, classes=weights.classes),
         key=[a.tobytes() for a in _arrays(weights)],
     )
 

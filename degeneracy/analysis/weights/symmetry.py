@@ -5,7 +5,7 @@ sign, a ReLU lets each unit be rescaled. A weight distance has to look past thes
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -72,9 +72,10 @@ def transform(
 ) -> Weights:
     """The network with its hidden units relabelled: new unit i is f_i times old unit p_i.
 
-    With f = signs * scales: every axis of units is permuted; rows ("unit") of recurrent, input and bias weights take
-    f_i in the candidate gate and nothing in the others; columns ("pre") take 1 / f_j; a property of units, of role
-    "unit", takes nothing. So recurrent'[g, i, j] = r[g, i] recurrent[g, p_i, p_j] / f_j, r[g, i] = f_i or 1.
+    With f = signs * scales: every axis of units is permuted, and their classes along; rows ("unit") of recurrent, input
+    and bias weights take f_i in the candidate gate and nothing in the others; columns ("pre") take 1 / f_j; a property
+    of units, of role "unit", takes nothing. So recurrent'[g, i, j] = r[g, i] recurrent[g, p_i, p_j] / f_j, with
+    r[g, i] = f_i or 1.
     It is the same network only where the cell allows signs and scales (see `SYMMETRIES`).
 
     Args:
@@ -90,12 +91,14 @@ def transform(
     inverse = factor.copy()  # 1 / sign = sign
     if scales is not None:
         factor, inverse = factor * scales, inverse / scales
-    return weights.replace(
+    transformed = weights.replace(
         **{
             name: _transformed(block, permutation, factor, inverse, weights.candidate)
             for name, block in weights.blocks.items()
         }
     )
+    classes = tuple(weights.classes[k] for k in permutation) if weights.classes else ()
+    return replace(transformed, classes=classes)
 
 
 def _transformed(block: Block, permutation: Permutation, factor: Array, inverse: Array, candidate: int) -> Array:
