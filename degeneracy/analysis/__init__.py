@@ -5,6 +5,8 @@ are the class's variables. Of the primary measures of a level, the first in the 
 """
 
 from degeneracy.analysis.as_measure import as_measure
+from degeneracy.analysis.behavior.accuracy import Accuracy, AccuracySpread
+from degeneracy.analysis.behavior.decision_disagreement import DecisionDisagreement
 from degeneracy.analysis.behavior.measures import (
     OODErrorCV,
     OODErrorIQR,
@@ -35,6 +37,9 @@ MEASURES: dict[str, type[Measure]] = {
         OODErrorCV,
         OODErrorIQR,
         OutputDistance,
+        Accuracy,
+        AccuracySpread,
+        DecisionDisagreement,
         ValidPredictionTime,
         DSA,
         Procrustes,

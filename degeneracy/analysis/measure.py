@@ -138,6 +138,11 @@ class Measure(Spec):
         return cls.variant_titles.get(variant) or in_words(variant)
 
     @classmethod
+    def is_average(cls, variant: str) -> bool:
+        """Whether a variant is a mean over members, which does not say how they differ."""
+        return variant in cls.averages
+
+    @classmethod
     def known_variants(cls, of_task: Iterable[str]) -> tuple[str, ...]:
         """The variants known before anything is measured, `of_task` being those of behavior; () where none are."""
         return tuple(of_task if "behavior" in cls.needs else cls.variant_titles)

@@ -173,6 +173,7 @@ class Variant:
     mask: NDArray[np.bool_] | None = None  # (trial, time): the scored steps, or (trial, time, out): the scored outputs
     wrong: Array | None = None  # (member, trial): share of decisions that are wrong; None: outputs are no decisions
     decisions: NDArray[np.bool_] | None = None  # (member, trial, time, out)
+    called_for: NDArray[np.bool_] | None = None  # (trial, time, out): the decisions that are right
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +188,7 @@ class Recording:
     initial_weights: Sequence[Weights] | None = None
     behavior: Mapping[str, Variant] = field(default_factory=dict)
     noisy_outputs: tuple[Mapping[str, Array], Mapping[str, Array]] | None = None  # likewise, by variant
+    noisy_decisions: tuple[Mapping[str, NDArray[np.bool_]], Mapping[str, NDArray[np.bool_]]] | None = None  # of these
     step: StepFunction | None = None
     tangent_kernel: TangentKernel | None = None
     prediction_times: Array | None = None  # (member, trial): how long a closed loop stays near the truth, time units
@@ -201,6 +203,11 @@ class Recording:
         """The members' weights; none of them where a member has no weights between units."""
         without = any(isinstance(each, Weights) and not len(each.recurrent) for each in self.weights or ())
         return () if without else self.weights or ()
+
+    @property
+    def decisions(self) -> Mapping[str, Array]:
+        """The shares of wrong decisions, (member, trial), of the variants in which outputs are decisions."""
+        return {name: each.wrong for name, each in self.behavior.items() if each.wrong is not None}
 
     @property
     def symmetry(self) -> str:

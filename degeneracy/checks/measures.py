@@ -1,13 +1,13 @@
 """What every measure keeps to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from degeneracy.analysis import Finding, Measure, Measured, Recording
+from degeneracy.analysis import Finding, Measure, Measured, Recording, Variant
 from degeneracy.analysis.measure import PERMUTATION, ROTATION, SCALE, SIGNS, TRANSLATION
 from degeneracy.analysis.statistics.by_name import STATISTICS, kept_for
 from degeneracy.checks.claim import CheckFailed, require
@@ -42,7 +42,18 @@ def example_recording(*, n_members: int = 4, twin: Callable[[Params], Params] | 
     recording = record(Ensemble(network=network, members=tuple(members)), task, Probe(n_trials=16))
     # What networks on a task with a closed loop would have; copies of a network stay as long as it does.
     times = np.array([5.0 + np.arange(16) % 3 + k for k in range(n_members)])
-    return replace(recording, prediction_times=times)
+    return replace(recording, prediction_times=times, behavior=as_decisions(recording.behavior))
+
+
+def as_decisions(behavior: Mapping[str, Variant]) -> dict[str, Variant]:
+    """The variants as if outputs were decisions by their signs, which are right where those of the first member are."""
+    decided = {}
+    for name, variant in behavior.items():
+        decisions = None if variant.outputs is None else variant.outputs > 0
+        right = None if decisions is None else decisions[0]
+        wrong = variant.errors / (1 + variant.errors)
+        decided[name] = replace(variant, wrong=wrong, decisions=decisions, called_for=right)
+    return decided
 
 
 def _untrained_member(seed: int, initial: Params, final: Params) -> Member:

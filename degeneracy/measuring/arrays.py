@@ -48,6 +48,7 @@ GIVE = {
     "initial_weights": "not given (initial_weights)",
     "behavior": "not given (ood_errors)",
     "prediction_times": "a closed loop runs the networks themselves",
+    "decisions": "decisions are made on trials of a task",
     "tangent_kernel": "gradients are of the networks themselves",
     "untrained": "not given (untrained_states)",
 }

@@ -94,6 +94,7 @@ class Behaving:
             mask=trials.scored[0].numpy(),
             wrong=_floats(wrong_decisions(loss, self.task.judged, out, trials)) if decides else None,
             decisions=loss.decide(out).numpy() if loss.decide and outputs else None,
+            called_for=loss.called_for(trials.targets[0]).numpy() if loss.called_for and outputs else None,
         )
 
     def noisy_outputs(self, params: Params, streams: Streams) -> dict[str, Any]:

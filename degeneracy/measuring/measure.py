@@ -85,10 +85,14 @@ def measures_of(task: Task | None, built: Mapping[str, Measure]) -> dict[str, Me
 
     Asked for by name, such a measure is listed with the reason. `task` is None for networks given as arrays.
     """
-    loop = task is not None and task.closed_loop() is not None
-    if loop or not built.keys() >= MEASURES.keys():
+    if not built.keys() >= MEASURES.keys():
         return dict(built)
-    return {name: one for name, one in built.items() if "prediction_times" not in one.needs}
+    lacking = {"prediction_times", "decisions"}
+    if task is not None and task.closed_loop() is not None:
+        lacking.remove("prediction_times")
+    if task is not None and task.loss.decide is not None:
+        lacking.remove("decisions")
+    return {name: one for name, one in built.items() if not lacking & set(one.needs)}
 
 
 def lacking(measure: Measure, recording: Recording) -> str:
@@ -172,10 +176,13 @@ def _needed(measure: Measure, recording: Recording) -> Recording:
     fields -= set(measure.needs)
     unneeded: dict[str, Any] = {name: {} if name == "behavior" else None for name in fields}
     if "behavior" not in measure.needs or not measure.reads_outputs:
-        unneeded["noisy_outputs"] = None
+        unneeded |= {"noisy_outputs": None, "noisy_decisions": None}
     if "behavior" in measure.needs and not measure.reads_outputs:
         unneeded["untrained"] = None
-        unneeded["behavior"] = {name: replace(one, outputs=None) for name, one in recording.behavior.items()}
+        unneeded["behavior"] = {
+            name: replace(one, outputs=None, decisions=None, called_for=None)
+            for name, one in recording.behavior.items()
+        }
         return replace(recording, **unneeded)
     untrained = recording.untrained
     return replace(

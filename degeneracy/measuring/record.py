@@ -100,6 +100,7 @@ class _Recorder:
             autonomous_states=_per_member(self.cell.hidden(autonomous)),
             noisy_states=None if noisy is None else (noisy[0][0], noisy[1][0]),
             noisy_outputs=None if noisy is None else (noisy[0][1], noisy[1][1]),
+            noisy_decisions=None if noisy is None else self._decided(*(outputs for _, outputs in noisy)),
             weights=self._weights(params),
             initial_weights=None if untrained is None else untrained.weights,
             behavior=self.behaving.variants(params, kick),
@@ -107,7 +108,7 @@ class _Recorder:
             tangent_kernel=tangent_kernel(self.cell, params, inputs[0]),
             prediction_times=None if initial else self._prediction_times(params),
             untrained=untrained,
-            missing={"prediction_times": "the task has no closed loop", **missing, **reasons},
+            missing={**self._lacking(), **missing, **reasons},
         )
 
     def _weights(self, params: Params) -> list[Weights] | None:
@@ -130,6 +131,20 @@ class _Recorder:
         outputs = closed_loop(step, inputs, warm_up=loop.warm_up, state=state_0(cell, params, inputs))
         # The output at the last true input is an ordinary prediction; what follows is made of predictions.
         return _array(loop.judge(outputs[:, :, loop.warm_up :], trials.targets[:, :, loop.warm_up :]))
+
+    def _lacking(self) -> dict[str, str]:
+        """Why what the task may not have is not recorded."""
+        return {
+            "prediction_times": "the task has no closed loop",
+            "decisions": f"outputs of the task's loss, {self.task.loss.label}, are no decisions",
+        }
+
+    def _decided(self, *draws: Mapping[str, Any]) -> Any:
+        """The decisions of each draw's outputs, by variant; None where outputs are none."""
+        decide = self.task.loss.decide
+        if decide is None:
+            return None
+        return tuple({name: decide(torch.from_numpy(out)).numpy() for name, out in draw.items()} for draw in draws)
 
     @property
     def _has_noise(self) -> bool:

@@ -9,7 +9,7 @@ from degeneracy.wording.names import card
 
 def rows_of_spread(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table with level, measure and variant that say how networks differ, each thing once."""
-    says = [card(measure).shown and variant not in card(measure).averages for measure, variant in finding_names(table)]
+    says = [card(measure).shown and not card(measure).is_average(variant) for measure, variant in finding_names(table)]
     return table[
         np.array(says, dtype=bool) & ~table["variant"].str.endswith(UNTRAINED) & (table["level"] != "learning")
     ]

@@ -13,7 +13,7 @@ from degeneracy.analysis.measure import PERMUTATION, ROTATION, SCALE, SIGNS, TRA
 from degeneracy.analysis.statistics import jackknife
 from degeneracy.analysis.weights.symmetry import transform
 from degeneracy.checks import MEASURE_CLAIMS, CheckFailed, check_measure, example_recording
-from degeneracy.checks.measures import N_UNITS, relabelled_twin
+from degeneracy.checks.measures import N_UNITS, as_decisions, relabelled_twin
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.record import record
@@ -54,7 +54,12 @@ def noisy() -> Recording:
         for k in range(5)
     )
     recording = record(Ensemble(network=network, members=members), task, Probe(n_trials=8))
-    return replace(recording, prediction_times=np.random.default_rng(0).uniform(1, 9, size=(5, 8)))
+    return replace(
+        recording,
+        prediction_times=np.random.default_rng(0).uniform(1, 9, size=(5, 8)),
+        behavior=as_decisions(recording.behavior),
+        noisy_decisions=tuple({name: out > 0 for name, out in draw.items()} for draw in recording.noisy_outputs or ()),
+    )
 
 
 @pytest.mark.parametrize("claim", MEASURE_CLAIMS)
@@ -74,7 +79,7 @@ def test_every_measure_works_on_noisy_networks(name: str, noisy: Recording) -> N
     found = quick(name)(noisy)
     for finding in found.findings:
         assert np.isfinite(finding.value.value), finding.variant
-    if name in ("procrustes", "svcca", "cka", "output_distance"):
+    if name in ("procrustes", "svcca", "cka", "output_distance", "decision_disagreement"):
         floor = found.findings[0].floor
         assert floor is not None
         assert 0 < floor.value < found.findings[0].value.value, "two draws of one network are nearer than two networks"
@@ -111,12 +116,16 @@ def without(recording: Recording, k: int) -> Recording:
         return [given[i] for i in stay]
 
     names = ("states", "autonomous_states", "noisy_states", "weights", "initial_weights", "noisy_outputs")
+    names += ("noisy_decisions",)
     return replace(
         recording,
         members=tuple(recording.members[i] for i in stay),
         **{name: fewer(getattr(recording, name)) for name in names},
         behavior={
-            name: replace(variant, errors=variant.errors[stay], outputs=fewer(variant.outputs))
+            name: replace(
+                variant,
+                **{part: fewer(getattr(variant, part)) for part in ("errors", "outputs", "wrong", "decisions")},
+            )
             for name, variant in recording.behavior.items()
         },
         prediction_times=fewer(recording.prediction_times),

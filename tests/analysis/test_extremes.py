@@ -41,6 +41,9 @@ DEGREES: dict[str, dict[str, int]] = {
     "ood_error_cv": {"in_distribution": 0},
     "ood_error_iqr": {"in_distribution": 0},
     "valid_prediction_time": {"mean": 1, "sd": 1},
+    "accuracy": {"in_distribution": 0},
+    "accuracy_logit_sd": {"in_distribution": 0},
+    "decision_disagreement": {"in_distribution": 0},
 }
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 import degeneracy as dg
 from degeneracy.analysis import MEASURES, Measured
+from degeneracy.checks.measures import as_decisions
 from degeneracy.core.errors import UserError
 from degeneracy.measuring.measure import (
     _needed,
@@ -25,7 +26,9 @@ from degeneracy.training import one_thread
 
 TASK = dg.tasks.FlipFlop(channels=1, n_steps=10, threshold=9.0)
 PROBE = Probe(n_trials=6)
-ON_FLIP_FLOP = [name for name in MEASURES if name != "valid_prediction_time"]  # it has no closed loop
+# The flip-flop has no closed loop, and its outputs are no decisions.
+OF_OTHER_TASKS = [name for name, kind in MEASURES.items() if {"prediction_times", "decisions"} & set(kind.needs)]
+ON_FLIP_FLOP = [name for name in MEASURES if name not in OF_OTHER_TASKS]
 OPTIONS: dict[str, dict[str, Any]] = {
     "dsa": {"rank": 3, "n_delays": 3, "n_starts": 4},
     "pif": {"n_restarts": 2},
@@ -67,7 +70,8 @@ def test_a_measure_finds_the_same_with_all_that_was_recorded_and_with_what_it_ne
     recording = record(trained(sigma_rec=sigma), TASK, PROBE)
     measures = build_measures(options=OPTIONS)
     found, missing = split_outcome(dict(measure_recording(recording, measures)))
-    assert missing == {"valid_prediction_time": "needs prediction times: the task has no closed loop"}
+    assert list(missing) == OF_OTHER_TASKS
+    assert missing["valid_prediction_time"] == "needs prediction times: the task has no closed loop"
     assert set(found) == set(MEASURES) - set(missing)
     for name, measure in measures.items():
         if name in found:
@@ -202,11 +206,14 @@ def test_every_need_of_every_measure_is_asked_for(ensemble: dg.Ensemble) -> None
     from dataclasses import replace
 
     recording = record(ensemble, TASK, PROBE)
-    recording = replace(recording, prediction_times=np.ones((3, 6)))  # as a task with a closed loop has them
+    # As tasks with a closed loop and with decisions have them.
+    decided = as_decisions(recording.behavior)
+    recording = replace(recording, prediction_times=np.ones((3, 6)), behavior=decided)
     of_no_known_cell = [replace(one, symmetry="") for one in recording.weights or ()]
     of_inputs = [one.replace(recurrent=None) for one in recording.weights or ()]
     without: dict[str, Any] = {"behavior": {"behavior": {}}, "symmetry": {"weights": of_no_known_cell}}
     without["recurrent_weights"] = {"weights": of_inputs}
+    without["decisions"] = {"behavior": {name: replace(one, wrong=None) for name, one in decided.items()}}
     for name, measure in build_measures(options=OPTIONS).items():
         assert lacking(measure, recording) == ""
         for need in measure.needs:

@@ -301,6 +301,7 @@ def test_what_cannot_be_had_is_listed_with_the_reason(recording: Recording) -> N
     assert recording.missing == {
         "noisy_states": "the networks have no noise of their own",
         "prediction_times": "the task has no closed loop",
+        "decisions": "outputs of the task's loss, mean squared error, are no decisions",
     }
     core, readout = nn.RNN(2, N), nn.Linear(N, 2)
     given = record(dg.Ensemble.from_modules([(core, readout)] * 2), TASK, PROBE)

@@ -29,7 +29,13 @@ def recording(members) -> Recording:
         weights=[after[k] for k in chosen],
         initial_weights=[before[k] for k in chosen],
         behavior={
-            name: Variant(errors=scale * errors[chosen], outputs=outputs[chosen], mask=np.ones((8, 12), bool))
+            name: Variant(
+                errors=scale * errors[chosen],
+                outputs=outputs[chosen],
+                mask=np.ones((8, 12), bool),
+                wrong=(outputs[chosen] > scale).mean((2, 3)),
+                decisions=outputs[chosen] > 0,
+            )
             for name, scale in (("length_2x", 1.0), ("amplitude", 3.0))
         },
         prediction_times=times[chosen],
@@ -38,6 +44,7 @@ def recording(members) -> Recording:
 
 TAKEN = [
     *("ood_log_error_sd", "ood_error_sd", "ood_error_mean", "ood_error_cv", "output_distance"),
+    *("accuracy", "accuracy_logit_sd", "decision_disagreement"),
     *("valid_prediction_time", "procrustes", "svcca", "cka", "dsa", "weight_change"),
 ]
 
