@@ -5,8 +5,9 @@ kept as it is done, so a run that was stopped anyhow goes on where it was and en
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from degeneracy.analysis import Measured
@@ -50,7 +51,7 @@ def run_study(
         study: a `Study`, a path to a study file or a name in `STUDIES`.
         out: the run directory; `runs/NAME` by default, `runs/NAME-SCALE` for a study with scales.
         device: "auto", "cpu" or "cuda".
-        jobs: processes on a CPU, -1 for one a core.
+        jobs: processes on a CPU, -1 for one per core.
         progress: show a progress bar on standard error; where that is no terminal, lines of the logger
             "degeneracy", level INFO.
         repair: set what is damaged or misplaced in the run directory aside under another name
@@ -71,51 +72,81 @@ def run_study(
         condition.check_memory(measures, plan.probe, len(plan.seeds), device=place)
     root = user_path(out) if out else plan.folder
     with advising(REPAIR):
-        return _run(plan, conditions, root, place, n_jobs, progress, repair)
+        run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions, repair=repair)
+        run.owned.check_tables(repair=repair)
+        started = time.perf_counter()
+        n_steps = sum(len(plan.seeds) + len(measures_of(condition.task, measures)) for condition in conditions)
+        with Progress(n_steps, show=progress) as shown:
+            work = _Work(run=run, plan=plan, device=place, jobs=n_jobs, shown=shown, repair=repair)
+            work.through(list(conditions))
+        return finish(run, plan, seconds=time.perf_counter() - started, repair=repair)
 
 
-def _run(
-    plan: Study,
-    conditions: Sequence[Condition],
-    root: Path,
-    device: str,
-    jobs: int,
-    progress: bool,
-    repair: bool,
-) -> StudyResult:
-    run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions, repair=repair)
-    run.owned.check_tables(repair=repair)
-    started = time.perf_counter()
-    measures = plan.build_measures()
-    n_steps = sum(len(plan.seeds) + len(measures_of(one.task, measures)) for one in conditions)
-    with Progress(n_steps, show=progress) as shown:
-        _work_through(run, plan, list(conditions), device, jobs, shown, repair)
-    return finish(run, plan, seconds=time.perf_counter() - started, repair=repair)
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What the steps of a run have in common: what is done, where it is kept, and with which means."""
 
+    run: RunDirectory
+    plan: Study
+    device: str
+    jobs: int
+    shown: Progress
+    repair: bool
 
-def _work_through(
-    run: RunDirectory,
-    plan: Study,
-    waiting: list[Condition],
-    device: str,
-    jobs: int,
-    shown: Progress,
-    repair: bool,
-) -> None:
-    """Take whichever condition no other process holds; wait for another only when nothing else is left."""
-    while waiting:
-        left = list(waiting)
-        for condition in left:
-            with run.hold(condition, wait=False, repair=repair) as held:
-                if held:
-                    with _said_of(condition, run.root):
-                        _train_missing(run, condition, plan.seeds, device, jobs, shown)
-                        _measure_missing(run, condition, plan, jobs, shown)
-                    waiting.remove(condition)
-        if waiting == left:
-            shown.wait(f"{waiting[0].label}: waiting for the process that works on it")
-            with run.hold(waiting[0], wait=True):
-                pass
+    def through(self, waiting: list[Condition]) -> None:
+        """Take whichever condition no other process holds; wait for another only when nothing else is left."""
+        while waiting:
+            left = list(waiting)
+            for condition in left:
+                with self.run.hold(condition, wait=False, repair=self.repair) as is_ours:
+                    if is_ours:
+                        with _said_of(condition, self.run.root):
+                            self._train_missing(condition)
+                            self._measure_missing(condition)
+                        waiting.remove(condition)
+            if waiting == left:
+                self.shown.wait(f"{waiting[0].label}: waiting for the process that works on it")
+                with self.run.hold(waiting[0], wait=True):
+                    pass
+
+    def _train_missing(self, condition: Condition) -> None:
+        """Train the members whose files are not there, keeping each as it finishes."""
+        seeds, task, training = self.plan.seeds, condition.task, condition.training
+        missing = self.run.missing_seeds(condition.place, seeds)
+        there = len(seeds) - len(missing)
+        self.shown.begin(f"{condition.label}: training", "networks", done=there, of=len(seeds))
+        if not missing:
+            return
+        together = seeds if training.coupled else missing
+        for member in train_members(task, condition.network, training, together, device=self.device, jobs=self.jobs):
+            if member.seed in missing:
+                self.run.save_member(condition, member)
+                self.shown.step()
+
+    def _measure_missing(self, condition: Condition) -> None:
+        """Measure what is not measured yet of these members with these options, keeping each measure as it is done."""
+        run, task, probe = self.run, condition.task, self.plan.probe
+        measures = measures_of(task, self.plan.build_measures())
+        ensemble = run.load_ensemble(condition, self.plan.seeds)
+        converged, pack = ensemble.converged, run.measured(condition.place)
+        made_from = combined_digest(list(run.member_records(condition.place, converged.seeds).values()))
+        keys = {name: measured_key(name, m, converged.seeds, probe) for name, m in measures.items()}
+        todo = {name: m for name, m in measures.items() if not pack.find(MEASURE, name, keys[name], made_from)}
+        there = len(measures) - len(todo)
+        self.shown.begin(f"{condition.label}: measuring", "measures", done=there, of=len(measures))
+        key = examples_key(probe)
+        if len(converged) >= 2 and not pack.find(EXAMPLES, "trials", key, made_from):
+            save_examples(pack, example_trials(converged, task, probe), key, made_from)
+        if not todo:
+            return
+        if len(converged) < 2:
+            reason = f"needs 2 converged members, {len(converged)} of {len(ensemble)} converged"
+            outcomes: Iterable[tuple[str, Measured | str]] = [(name, reason) for name in todo]
+        else:
+            outcomes = measure_recording(record(converged, task, probe), todo, jobs=self.jobs)
+        for name, outcome in outcomes:
+            save_measured(pack, name, outcome, keys[name], made_from)
+            self.shown.step()
 
 
 @contextmanager
@@ -127,46 +158,3 @@ def _said_of(condition: Condition, root: Path) -> Iterator[None]:
         raise UserError(
             f"{condition.label}: {error}. What is finished is kept in {root}; the same command goes on"
         ) from None
-
-
-def _train_missing(
-    run: RunDirectory, condition: Condition, seeds: Sequence[int], device: str, jobs: int, shown: Progress
-) -> None:
-    """Train the members whose files are not there, keeping each as it finishes."""
-    missing = run.missing_seeds(condition.place, seeds)
-    there = len(seeds) - len(missing)
-    shown.begin(f"{condition.label}: training", "networks", done=there, of=len(seeds))
-    if not missing:
-        return
-    together = seeds if condition.training.coupled else missing
-    members = train_members(condition.task, condition.network, condition.training, together, device=device, jobs=jobs)
-    for member in members:
-        if member.seed in missing:
-            run.save_member(condition, member)
-            shown.step()
-
-
-def _measure_missing(run: RunDirectory, condition: Condition, plan: Study, jobs: int, shown: Progress) -> None:
-    """Measure what is not measured yet of these members with these options, keeping each measure as it is done."""
-    measures = measures_of(condition.task, plan.build_measures())
-    ensemble = run.load_ensemble(condition, plan.seeds)
-    kept, pack = ensemble.converged, run.measured(condition.place)
-    records = run.member_records(condition.place, kept.seeds)
-    made_from = combined_digest(list(records.values()))
-    keys = {name: measured_key(name, m, kept.seeds, plan.probe) for name, m in measures.items()}
-    todo = {name: m for name, m in measures.items() if not pack.find(MEASURE, name, keys[name], made_from)}
-    there = len(measures) - len(todo)
-    shown.begin(f"{condition.label}: measuring", "measures", done=there, of=len(measures))
-    key = examples_key(plan.probe)
-    if len(kept) >= 2 and not pack.find(EXAMPLES, "trials", key, made_from):
-        save_examples(pack, example_trials(kept, condition.task, plan.probe), key, made_from)
-    if not todo:
-        return
-    if len(kept) < 2:
-        reason = f"needs 2 converged members, {len(kept)} of {len(ensemble)} converged"
-        found: Iterable[tuple[str, Measured | str]] = [(name, reason) for name in todo]
-    else:
-        found = measure_recording(record(kept, condition.task, plan.probe), todo, jobs=jobs)
-    for name, outcome in found:
-        save_measured(pack, name, outcome, keys[name], made_from)
-        shown.step()

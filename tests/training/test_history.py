@@ -9,7 +9,7 @@ from degeneracy.training import History, Training, train_members
 
 def test_an_empty_history_has_the_form_of_a_real_one() -> None:
     task = FlipFlop(n_steps=5)
-    training = Training(batch_size=2, steps_per_epoch=2, max_epochs=1).for_task(task)
+    training = Training(batch_size=2, steps_per_epoch=2, max_epochs=1, patience=0).for_task(task)
     [member] = train_members(task, Network(hidden_size=3), training, [0], device="cpu", jobs=1)
     empty = History.empty()
     for name, seen in vars(member.history).items():
