@@ -24,8 +24,10 @@ from degeneracy.measuring.probe import Probe as Probe
 from degeneracy.measuring.results import Result as Result
 from degeneracy.measuring.results import compare as compare
 from degeneracy.networks import CELLS as CELLS
+from degeneracy.networks import RECURRENT_MAPS as RECURRENT_MAPS
 from degeneracy.networks import Cell as Cell
 from degeneracy.networks import Network as Network
+from degeneracy.networks import RecurrentMap as RecurrentMap
 from degeneracy.reporting import report as report
 from degeneracy.runs.loading import load_run as load_run
 from degeneracy.runs.loading import load_runs as load_runs

@@ -12,7 +12,7 @@ from degeneracy.analysis import MEASURES, primary_measures
 from degeneracy.analysis.measure import LEVELS
 from degeneracy.core.errors import one_line
 from degeneracy.core.specs import Spec, choices_of
-from degeneracy.networks.cells import CELLS
+from degeneracy.networks import CELLS, RECURRENT_MAPS
 from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import TASKS
@@ -123,9 +123,12 @@ def tasks_text() -> str:
 
 
 def cells_text() -> str:
-    """Every cell with its fields, defaults and source."""
+    """Every cell and every recurrent map with its fields, defaults and source."""
     parts = [_entry(name, cell.summary, cell, [f"source: {cell.source}"]) for name, cell in CELLS.items()]
-    closing = "Set as --set network.cell=NAME and --set network.cell_options.FIELD=VALUE. Your own: module:Name."
+    parts += ["Set as --set network.cell=NAME and --set network.cell_options.FIELD=VALUE. Your own: module:Name."]
+    parts += ["What is trained in place of the recurrent weights of any of them:"]
+    parts += [_entry(name, kind.summary, kind, [f"source: {kind.source}"]) for name, kind in RECURRENT_MAPS.items()]
+    closing = "Set as --set network.recurrent.name=NAME and --set network.recurrent.FIELD=VALUE. Your own: module:Name."
     return "\n\n".join([*parts, closing])
 
 

@@ -39,8 +39,8 @@ class RecurrentMap(Spec):
             streams: the members' streams for draws beyond these.
 
         Returns:
-            Tensors with a leading member axis, float32. Acting weights as large as dense ones (the same spectral
-            radius) keep the start of the dynamics what it is.
+            Tensors with a leading member axis, float32. Acting weights as large as dense ones, by the radius of their
+            eigenvalues, keep the start of the dynamics what it is.
         """
 
     @abstractmethod
@@ -128,9 +128,10 @@ class LowRank(RecurrentMap):
 class Dale(RecurrentMap):
     """W[i, j] = |V[i, j]| s_j, V trained: all weights from unit j have its sign s_j, +1 or -1.
 
-    The first units are excitatory. At the start inhibition balances excitation, so that the expected sum of a unit's
-    weights is 0, and W has the spectral radius of a dense start. The signs mean what they do in neurons where the
-    units' activity is not negative, as of relu.
+    The first units are excitatory. At the start inhibition balances excitation: the expected sum of the weights to a
+    unit is 0, and the bulk of W's eigenvalues has the radius of a dense start; that the sum is 0 only on average puts a
+    few outside (Rajan & Abbott 2006, PRL 97:188104). The signs mean what they do in neurons where the units' activity
+    is not negative, as of relu.
     """
 
     name: ClassVar[str] = "dale"
@@ -160,7 +161,7 @@ class Dale(RecurrentMap):
         """A dense draw, inhibitory columns times the ratio r of the numbers of units, all times 2 / sqrt(r).
 
         |u| of u uniform in (-a, a) has the mean a/2 and the variance a^2/12, a quarter of u's: with columns times 1 and
-        r the mean of a row is 0, the squared spectral radius r/4 of that of u.
+        r the mean of a row is 0, the squared radius of the bulk r/4 of that of u.
         """
         n_units = drawn.shape[-1]
         n = self._n_excitatory(n_units)
