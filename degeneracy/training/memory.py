@@ -10,6 +10,7 @@ from degeneracy.tasks import Task
 from degeneracy.training.specification import Training
 
 NUMBER = 4  # bytes: float32
+MAPPED = 2  # further ones under a recurrent map: what is trained beneath the parameters that act, and its gradient
 COPIES = 3  # of a network's parameters: at the start, now, and their gradient, beside what the optimiser keeps
 
 
@@ -30,8 +31,9 @@ def check_training_memory(task: Task, network: Network, training: Training, n_me
     n_parameters = sum(math.prod(parameter.shape) for parameter in named.values())
     sources, units = task.input_size + task.output_size, network.hidden_size
     members = f"{n_members} networks at once of " if device != "cpu" or training.coupled else ""
+    copies = COPIES + training.optimiser.copies + (MAPPED if network.mapped else 0)
     parts = {
-        f"{members}hidden_size = {units}": (COPIES + training.optimiser.copies) * n_parameters,
+        f"{members}hidden_size = {units}": copies * n_parameters,
         f"{members}batch_size = {training.batch_size} trials with n_steps = {task.n_steps} and hidden_size = {units}": (
             training.batch_size * task.n_steps * (sources + units)
         ),

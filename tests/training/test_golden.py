@@ -21,6 +21,9 @@ NETWORKS = {
     "tanh": Network(hidden_size=16),
     "leaky_tanh, noise": Network(hidden_size=16, cell="leaky_tanh", sigma_rec=0.05),
     "gru": Network(hidden_size=16, cell="gru"),
+    "leaky_tau": Network(hidden_size=16, cell="leaky_tau"),
+    "tanh, low_rank": Network(hidden_size=16, recurrent="low_rank"),
+    "relu, dale": Network(hidden_size=16, cell="relu", recurrent="dale"),
 }
 
 

@@ -216,7 +216,8 @@ class Orthogonal(Measure):
         distances[first, second] = distances[second, first] = fit.distance
         rng = np.random.default_rng(self.seed)
         floor = jackknife.member_mean(self._fit(matrices, [orthogonal.rotated_copy(m, rng) for m in matrices]).distance)
-        shuffled = self._ring([rng.permuted(m.ravel()).reshape(m.shape) for m in matrices])
+        mixed = [pif.shuffled_entries(m, w.classes, rng) for m, w in zip(matrices, weights, strict=True)]
+        shuffled = self._ring(mixed)
         of_pairs = partial(by_name.finding, statistic="pair_mean", x=distances, of="recurrent", floor=floor)
         findings = [of_pairs("recurrent", reference=shuffled)]
         before = None if recording.untrained is None else recording.untrained.weights

@@ -183,23 +183,26 @@ def shuffled(weights: Weights, rng: np.random.Generator) -> Weights:
     """Weights with the entries of each block of each gate in random order: same values, no structure left.
 
     Bias and input entries are shuffled within a gate (and within each of the gate's bias rows), weights between units
-    among those from one class of units: they may all have a sign.
+    among those from one class of units, all of which may have one sign.
     """
-
-    def mix(array: Array, keep: int) -> Array:
-        return rng.permuted(array.reshape(*array.shape[:keep], -1), axis=-1).reshape(array.shape)
 
     def mixed(block: Block) -> Array:
         keep = sum(axis in ("gate", "bias") for axis in block.axes)
-        if block.role != "recurrent" or block.inner != ("unit", "pre") or not weights.classes:
-            return mix(block.array, keep)
-        array = block.array.copy()
-        for name in sorted(set(weights.classes)):
-            of_class = np.array(weights.classes) == name
-            array[..., of_class] = mix(array[..., of_class], keep)
-        return array
+        between = block.role == "recurrent" and block.inner == ("unit", "pre")
+        return shuffled_entries(block.array, weights.classes if between else (), rng, keep)
 
     return weights.replace(**{name: mixed(block) for name, block in weights.blocks.items()})
+
+
+def shuffled_entries(array: Array, classes: Sequence[str], rng: np.random.Generator, keep: int = 0) -> Array:
+    """The entries of an array (..., pre) in random order: within the first `keep` axes, and within classes of `pre`."""
+    if not classes:
+        return rng.permuted(array.reshape(*array.shape[:keep], -1), axis=-1).reshape(array.shape)
+    mixed = array.copy()
+    for name in sorted(set(classes)):
+        columns = np.array(classes) == name
+        mixed[..., columns] = shuffled_entries(array[..., columns], (), rng, keep)
+    return mixed
 
 
 def weight_change(initial: Weights, final: Weights) -> tuple[float, float]:
