@@ -16,6 +16,7 @@ from degeneracy.networks.network import (
     state_0,
 )
 from degeneracy.networks.parametrisation import PARAMETRISATIONS, Scale
+from degeneracy.networks.scan import ScanCell
 
 __all__ = [
     "CELLS",
@@ -25,6 +26,7 @@ __all__ = [
     "Parameter",
     "Params",
     "Scale",
+    "ScanCell",
     "draw_noise",
     "forward",
     "initial_params",
