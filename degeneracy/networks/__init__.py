@@ -21,6 +21,7 @@ from degeneracy.networks.network import (
 )
 from degeneracy.networks.parametrisation import PARAMETRISATIONS, Scale
 from degeneracy.networks.recurrent_maps import RECURRENT_MAPS, RecurrentMap
+from degeneracy.networks.scan import ScanCell
 
 __all__ = [
     "CELLS",
@@ -32,6 +33,7 @@ __all__ = [
     "Params",
     "RecurrentMap",
     "Scale",
+    "ScanCell",
     "acting_params",
     "acting_weights",
     "draw_noise",

@@ -93,6 +93,7 @@ class Cell(Spec):
     states: ClassVar[int] = 1  # the state is this many blocks of N units; the readout sees `hidden(state)`
     signals: ClassVar[bool] = False  # a `PointwiseCell` whose parameters are W_rec, W_in and biases alone
     maximal_update: ClassVar[bool] = False  # the parametrisation "mup" is derived for it
+    scans: ClassVar[bool] = False  # a `ScanCell` that steps by its coefficients alone
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:

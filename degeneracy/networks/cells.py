@@ -3,6 +3,7 @@
 from degeneracy.networks.cell import Cell
 from degeneracy.networks.gated import GRUCell, LSTMCell
 from degeneracy.networks.leaky_tau import LeakyTauCell
+from degeneracy.networks.min_gru import MinGRUCell
 from degeneracy.networks.pointwise import LeakyTanhCell, ReluCell, TanhCell
 
 CELLS: dict[str, type[Cell]] = {
@@ -12,4 +13,5 @@ CELLS: dict[str, type[Cell]] = {
     GRUCell.name: GRUCell,
     LSTMCell.name: LSTMCell,
     ReluCell.name: ReluCell,
+    MinGRUCell.name: MinGRUCell,
 }

@@ -116,9 +116,10 @@ def networks(cell: str, n_members: int = N_MEMBERS, **options: Any) -> tuple[Cel
     gates, biases = kind.gates, [params[name] for name in kind.biases]
     shape = (n_members, gates, N_UNITS) if gates > 1 else (n_members, N_UNITS)
     bias = torch.stack([one.reshape(shape) for one in biases], dim=-2) if len(biases) > 1 else biases[0].reshape(shape)
+    between = [params[name].reshape(*shape, N_UNITS).numpy() for name in kind.between_units]
     arrays = {
         "states": kind.hidden(states).numpy(),
-        "weights": params["W_rec"].reshape(*shape, N_UNITS).numpy(),
+        **({"weights": between[0]} if between else {}),
         "input_weights": params["W_in"].reshape(*shape, N_INPUTS).numpy(),
         "bias": bias.numpy(),
         "readout": params["W_out"].numpy(),

@@ -225,7 +225,8 @@ def test_a_lesion_silences_a_share_of_the_units(cell: str) -> None:
         keep = torch.ones(N)
         keep[list(pair)] = 0
         params = ensemble.params()
-        cut = params | {"W_rec": params["W_rec"] * keep, "W_out": params["W_out"] * keep}
+        outgoing = (*ensemble.cell.between_units, "W_out")
+        cut = params | {name: params[name] * keep for name in outgoing}
         _, outputs = forward(ensemble.cell, cut, trials.inputs.expand(2, -1, -1, -1), {})
         tried.append((outputs - trials.targets).square().mean((2, 3)))
     distance = (torch.stack(tried) - torch.from_numpy(found)).abs()  # (pair, member, trial)

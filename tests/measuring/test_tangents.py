@@ -29,7 +29,7 @@ def inputs(n_trials: int = 3, n_steps: int = 5) -> Tensor:
 
 def by_differences(cell: Cell, params: Params, x: Tensor, trials: list[int], steps: list[int]) -> np.ndarray:
     """K from central differences, one parameter after the other: 1e-5 leaves 1e-10 of the third derivative."""
-    given = x[trials].expand(len(params["W_rec"]), -1, -1, -1)
+    given = x[trials].expand(len(params["W_out"]), -1, -1, -1)
 
     def outputs(changed: Params) -> np.ndarray:
         found = forward(cell, changed, given, {})[1][:, :, steps]

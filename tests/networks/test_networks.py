@@ -23,11 +23,11 @@ def test_initial_parameters_are_uniform_in_the_published_range(cell: str) -> Non
             continue
         assert value.abs().max() < 0.1, name  # 1 / sqrt(100)
         assert not torch.equal(value[0], value[1]), name
-    gates = CELLS[cell].gates
-    assert params["W_rec"].shape == (2, gates * 100, 100)
-    # sd of a uniform on (-0.1, 0.1): 0.1 / sqrt(3) = 0.05774, of 20,000 numbers known to 0.0003.
-    assert params["W_rec"].std().item() == pytest.approx(0.05774, abs=0.001)
-    assert params["W_rec"].mean().item() == pytest.approx(0, abs=0.002)
+    for name in CELLS[cell]().between_units:
+        assert params[name].shape == (2, CELLS[cell].gates * 100, 100)
+        # sd of a uniform on (-0.1, 0.1): 0.1 / sqrt(3) = 0.05774, of 20,000 numbers known to 0.0003.
+        assert params[name].std().item() == pytest.approx(0.05774, abs=0.001)
+        assert params[name].mean().item() == pytest.approx(0, abs=0.002)
 
 
 def test_the_gain_multiplies_the_recurrent_weights_only() -> None:

@@ -179,8 +179,9 @@ def test_a_cell_of_ones_own_goes_by_autograd() -> None:
         "relu": "compiled",
         "gru": "compiled",
         "lstm": "autograd",
+        "min_gru": "autograd",
     }
     on_gpu = dict.fromkeys(("tanh", "leaky_tanh", "relu"), "bptt")
-    on_gpu |= dict.fromkeys(("leaky_tau", "gru", "lstm"), "autograd")
+    on_gpu |= dict.fromkeys(("leaky_tau", "gru", "lstm", "min_gru"), "autograd")
     assert {name: backend_for(kind()) for name, kind in CELLS.items()} == on_cpu
     assert {name: backend_for(kind(), "cuda") for name, kind in CELLS.items()} == on_gpu

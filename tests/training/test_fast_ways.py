@@ -21,7 +21,7 @@ from degeneracy.training import REGULARISERS, Training, train_stack
 from degeneracy.training.costs import Costs
 from degeneracy.training.flat_parameters import Groups, flatten
 from degeneracy.training.optimisers import Adam
-from degeneracy.training.regularisers import Regulariser
+from degeneracy.training.regularisers import Regulariser, on_weights
 from degeneracy.training.updates import BACKENDS, CompiledUpdates, backend_for, serves
 
 TASK = FlipFlop(channels=2, n_steps=9)
@@ -132,6 +132,10 @@ def test_training_takes_the_gradient_of_all_that_is_asked_for(
 ) -> None:
     network = Network(hidden_size=6, cell=cell, cell_options=options, sigma_rec=0.2, sigma_in=0.1)
     training = ONCE.replace(regularisers=strengths(costs)).for_task(TASK)
+    if on_weights(costs) and not network.build_cell().between_units:
+        with pytest.raises(UserError, match=f"of recurrent weights, and cell '{cell}' has none"):
+            train_stack(TASK, network, training, [0])
+        return
     expected = plain_norm(network, strengths(costs))
     if costs:
         less = plain_norm(network, strengths(costs[1:]))

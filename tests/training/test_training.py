@@ -48,7 +48,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     def poisoned(network: Network, inputs: int, outputs: int, seeds: Sequence[int]) -> dict:
         params = initial_params(network, inputs, outputs, seeds)
         if seed in seeds:
-            params["W_rec"][list(seeds).index(seed), 0, 0] = float("nan")
+            next(iter(params.values()))[list(seeds).index(seed), 0, 0] = float("nan")
         return params
 
     monkeypatch.setattr(training_module, "initial_params", poisoned)
