@@ -15,8 +15,8 @@ from degeneracy.core.streams import Streams
 from degeneracy.measuring.record import parameter_blocks
 from degeneracy.networks import forward, input_drive, parameters, run_states, weights_obstacle
 from degeneracy.networks.cell import Cell, Params, Role
-from degeneracy.tasks import MSE, Trials
-from degeneracy.training.updates import BACKENDS, serves
+from degeneracy.tasks import Trials
+from degeneracy.training.backends import BACKENDS, Batch, serves
 
 N_UNITS, N_INPUTS, N_OUTPUTS = 6, 2, 2
 
@@ -97,18 +97,19 @@ def cell_gradient(cell: Cell) -> None:
 
 
 def cell_fast_ways(cell: Cell) -> None:
-    """Every hand-written way that says it serves the cell gives the gradients of automatic differentiation."""
+    """Every backend that says it serves the cell gives the gradients of automatic differentiation."""
     params = {name: value.float() for name, value in _params(cell, 0).items()}
     inputs = _inputs(1).float()
     trials = Trials.of(inputs, Streams([0], "check targets").normal((*inputs.shape[1:3], N_OUTPUTS)))
-    _, _, expected = BACKENDS["autograd"](cell, params, trials, {}, {}, {}, MSE)
+    batch = Batch(cell=cell, params=params, trials=trials)
+    _, _, expected = BACKENDS["autograd"]().gradients(batch)
     for backend in BACKENDS:
         if backend == "autograd" or not serves(backend, cell):
             continue
-        _, _, found = BACKENDS[backend](cell, params, trials, {}, {}, {}, MSE)
+        _, _, grads = BACKENDS[backend]().gradients(batch)
         for name, right in expected.items():
             # 1e-4 of the largest: float32 over 7 steps leaves 1e-6, another step some percent.
-            difference, size = float((found[name] - right).abs().max()), float(right.abs().max())
+            difference, size = float((grads[name] - right).abs().max()), float(right.abs().max())
             said = f"backend '{backend}', which `kernel` says serves the cell, gives the gradient of {name}"
             require(difference <= 1e-4 * size, f"{said}: off by {difference:.2g} of {size:.2g}")
 

@@ -17,12 +17,12 @@ from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.core.workers import Call, spread
 from degeneracy.networks import Network, initial_params
 from degeneracy.tasks import Task
+from degeneracy.training.backends import checked_backend
 from degeneracy.training.costs import Costs
 from degeneracy.training.coupling import Coupled
 from degeneracy.training.regularisers import on_weights
 from degeneracy.training.specification import Training
 from degeneracy.training.stack import Member, Stack
-from degeneracy.training.updates import checked_backend
 
 
 @ordinary_state()

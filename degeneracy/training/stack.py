@@ -21,7 +21,7 @@ from degeneracy.training.mapped import MappedState
 from degeneracy.training.optimisers import OptimiserState
 from degeneracy.training.snapshots import Snapshots, nearest_kept
 from degeneracy.training.specification import Training
-from degeneracy.training.updates import updates_on
+from degeneracy.training.updates import Updates
 
 Status = Literal["converged", "not converged", "diverged", "given"]  # given: trained elsewhere
 
@@ -155,9 +155,8 @@ class Stack:
         self, task: Task, network: Network, training: Training, backend: str
     ) -> Callable[[], tuple[Tensor, ...]]:
         """One update on fresh trials: losses, norms of the gradients and shares of wrong decisions, (member,) each."""
-        make = updates_on(backend)
         cell = network.build_cell()
-        update = make(cell, backend, self.flat, self.like, self.optimiser, training.clip_norm, self.costs, task.loss)
+        update = Updates(cell, backend, self.flat, self.like, self.optimiser, training.clip_norm, self.costs, task.loss)
 
         def once() -> tuple[Tensor, ...]:
             trials = self._batch(task, training)

@@ -28,10 +28,11 @@ from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, initial_params
 from degeneracy.networks.cell import Params
 from degeneracy.tasks import FlipFlop, Trials
+from degeneracy.training.backends import backend_for
 from degeneracy.training.costs import Costs
 from degeneracy.training.flat_parameters import Groups, flatten
 from degeneracy.training.optimisers import Adam
-from degeneracy.training.updates import backend_for, updates_on
+from degeneracy.training.updates import Updates
 from tests.benchmarks.timing import Row, interleaved, report, versus
 
 PROCESSES, CHANNELS, RATE = 2, 3, 1e-3
@@ -68,10 +69,8 @@ def make_ours(cell: str, members: int, n: int, trials: Trials) -> Callable[[], N
     network = Network(hidden_size=n, cell=cell)
     params: Params = initial_params(network, CHANNELS, CHANNELS, range(members))
     flat, built = flatten(params), network.build_cell()
-    backend = backend_for(built)
-    update = updates_on(backend)(
-        built, backend, flat, params, Adam().start(flat, Groups.plain(flat.shape[1])), 1.0, Costs()
-    )
+    adam = Adam().start(flat, Groups.plain(flat.shape[1]))
+    update = Updates(built, backend_for(built), flat, params, adam, 1.0, Costs())
     rates = torch.full((members,), RATE)
     return lambda: update(trials, {}, rates)
 

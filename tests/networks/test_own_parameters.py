@@ -182,11 +182,7 @@ class Jumping(TanhCell):
 @pytest.mark.parametrize(
     ("kind", "claim", "said"),
     [
-        (
-            Wrong,
-            "fast_ways",
-            "backend 'bptt', which `kernel` says serves the cell, gives the gradient of W_rec: off by",
-        ),
+        (Wrong, "fast_ways", "backend 'bptt', which `kernel` says serves the cell, gives the gradient of W_rec: off"),
         (
             Together,
             "units",

@@ -11,10 +11,11 @@ from degeneracy.networks import PARAMETRISATIONS, Network, Parameter, Scale, ini
 from degeneracy.networks.parametrisation import mup
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import Training, train_stack
+from degeneracy.training.backends import BACKENDS, Batch
 from degeneracy.training.costs import Costs
-from degeneracy.training.flat_parameters import Groups, clip_norms, flatten
+from degeneracy.training.flat_parameters import NORM, Groups, clip_norms, flatten, views
 from degeneracy.training.optimisers import Adam
-from degeneracy.training.updates import CompiledUpdates, Updates
+from degeneracy.training.updates import Updates
 
 TASK = FlipFlop(channels=2, n_steps=20)
 BRIEF = Training(learning_rate=0.05, batch_size=32)
@@ -75,15 +76,17 @@ def test_compiled_and_torch_updates_agree() -> None:
     network = Network(hidden_size=20, parametrisation="mup", gamma=0.3)
     params = initial_params(network, 2, 2, [0, 1])
     trials = TASK.sample(Streams([0, 1], "data"), 8)
-    done = []
-    for path, make in (("bptt", Updates), ("compiled", CompiledUpdates)):
-        flat = flatten(params).clone()
-        adam = Adam().start(flat, Groups.of(scales(network, 2, 2), params))
-        update = make(network.build_cell(), path, flat, params, adam, 0.05, Costs())
-        norms = [update(trials, {}, torch.tensor([0.02, 0.05]))[1] for _ in range(3)]
-        done.append((flat, torch.stack(norms)))
-    for ours, reference in zip(*done, strict=True):
-        torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-6)  # as in test_compiled
+    flat, there = flatten(params).clone(), flatten(params).clone()
+    groups, rates = Groups.of(scales(network, 2, 2), params), torch.tensor([0.02, 0.05])
+    adam, reference = (Adam().start(each, groups) for each in (flat, there))
+    update = Updates(network.build_cell(), "compiled", flat, params, adam, 0.05, Costs())
+    for _ in range(3):
+        batch = Batch(cell=network.build_cell(), params=views(there, params), trials=trials)
+        flat_grads = flatten(BACKENDS["bptt"]().gradients(batch)[2])
+        norms = clip_norms(flat_grads, 0.05, groups.factors(NORM, flat))
+        reference.update(there, flat_grads, rates)
+        torch.testing.assert_close(update(trials, {}, rates)[1], norms, rtol=1e-4, atol=1e-6)  # as in test_compiled
+        torch.testing.assert_close(flat, there, rtol=1e-4, atol=1e-6)
 
 
 def test_the_clipped_norm_weighs_groups() -> None:

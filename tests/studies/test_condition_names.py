@@ -26,6 +26,7 @@ OTHERS: dict[str, dict[str, Any]] = {
         "gamma": 2.0,
         "sigma_rec": 0.1,
         "sigma_in": 0.1,
+        "recurrent": {"name": "low_rank"},
     },
     "training": {
         "learning_rate": 0.02,
@@ -44,11 +45,14 @@ OTHERS: dict[str, dict[str, Any]] = {
         "shared_seed": 3,
     },
 }
+# What a field's other value needs beside it: another field's other value, so that the two names differ by it alone.
+BESIDE = {"recurrent": "parametrisation"}
 
 
 def name(part: str = "", field: str = "", **changes: Any) -> str:
     plain = PLAIN | changes
-    fields = plain | ({part: plain[part] | {field: OTHERS[part][field]}} if part else {})
+    changed = {each: OTHERS[part][each] for each in (field, BESIDE.get(field, field))} if part else {}
+    fields = plain | ({part: plain[part] | changed} if part else {})
     [condition] = Study(**fields).conditions()
     return condition.name
 

@@ -1,5 +1,8 @@
 """Gradients: the hand-written backward through time against autograd, autograd against finite differences."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,13 +12,9 @@ from degeneracy.networks.cell import Cell, Params
 from degeneracy.networks.cells import CELLS
 from degeneracy.networks.pointwise import LeakyTanhCell, ReluCell, TanhCell
 from degeneracy.tasks import LOSSES, MSE, Loss, Trials, task_loss
-from degeneracy.training.backends.backpropagation import (
-    _stacked_autograd,
-    _stacked_gradients,
-    autograd_gradients,
-    bptt_gradients,
-)
-from degeneracy.training.updates import BACKENDS, backend_for
+from degeneracy.training.backends import BACKENDS, Backend, Batch, Gradients, backend_for
+from degeneracy.training.backends.autograd import Autograd
+from degeneracy.training.backends.backpropagation import BackpropagationThroughTime
 
 N, IN, OUT, B, T = 6, 3, 2, 5, 9
 ONE_GATE: dict[str, Cell] = {
@@ -70,8 +69,9 @@ def test_hand_written_equals_autograd(loss: Loss, name: str, n_members: int, pen
     noise = noise_of(cell, n_members) if noisy else {}
     if loss.decide is not None:
         trials = trials.replace(targets=trials.targets.softmax(-1))
-    found, missed, grads = bptt_gradients(cell, params, trials, noise, {}, strengths, loss)
-    expected_loss, expected_missed, expected = autograd_gradients(cell, params, trials, noise, {}, strengths, loss)
+    batch = Batch(cell=cell, params=params, trials=trials, noise=noise, strengths=strengths, loss=loss)
+    found, missed, grads = BackpropagationThroughTime().gradients(batch)
+    expected_loss, expected_missed, expected = Autograd().gradients(batch)
     assert grads.keys() == params.keys()
     torch.testing.assert_close(found, expected_loss, rtol=1e-10, atol=0)
     assert torch.equal(missed, expected_missed)
@@ -81,13 +81,13 @@ def test_hand_written_equals_autograd(loss: Loss, name: str, n_members: int, pen
         assert (grads[key] - value).norm() <= 1e-10 * value.norm(), key
 
 
-@pytest.mark.parametrize("stacked", [_stacked_gradients, _stacked_autograd])
-def test_the_stacked_forms_that_a_gpu_takes_are_the_same(stacked) -> None:
+@pytest.mark.parametrize("backend", [Autograd, BackpropagationThroughTime])
+def test_the_stacked_forms_that_a_gpu_takes_are_the_same(backend) -> None:
     for cell in ONE_GATE.values():
         params, trials, noise = some_params(cell.name), some_trials(3), noise_of(cell, 3)
-        strengths = strengths_of(3)
-        loss, _, grads = stacked(cell, params, trials, noise, {}, strengths, MSE)
-        expected_loss, _, expected = autograd_gradients(cell, params, trials, noise, {}, strengths)
+        batch = Batch(cell=cell, params=params, trials=trials, noise=noise, strengths=strengths_of(3))
+        loss, _, grads = backend().stacked(batch)
+        expected_loss, _, expected = Autograd().gradients(batch)
         torch.testing.assert_close(loss, expected_loss, rtol=1e-10, atol=0)
         for key, value in expected.items():
             assert (grads[key] - value).norm() <= 1e-10 * value.norm(), key
@@ -97,7 +97,7 @@ def test_the_stacked_forms_that_a_gpu_takes_are_the_same(stacked) -> None:
 def test_autograd_equals_finite_differences(cell) -> None:
     cell = cell()
     params, trials, noise = some_params(cell.name), some_trials(3), noise_of(cell, 3)
-    _, _, grads = autograd_gradients(cell, params, trials, noise, {}, {})
+    _, _, grads = Autograd().gradients(Batch(cell=cell, params=params, trials=trials, noise=noise))
     direction = {
         name: Streams(range(3), name).normal(value.shape[1:], dtype=torch.float64) for name, value in params.items()
     }
@@ -119,7 +119,7 @@ def test_one_step_by_hand() -> None:
     params = {"W_rec": one, "W_in": one, "bias": 0 * one[0], "W_out": 2 * one, "b_out": 0 * one[0]}
     trials = Trials.of(0.5 * one.unsqueeze(0), one.unsqueeze(0))
     for backend in BACKENDS.values():
-        loss, _, grads = backend(TanhCell(), params, trials, {}, {}, {}, MSE)
+        loss, _, grads = backend().gradients(Batch(cell=TanhCell(), params=params, trials=trials))
         assert loss.item() == pytest.approx(0.0057404, abs=1e-7)
         found = {name: value.item() for name, value in grads.items()}
         by_hand = {
@@ -133,23 +133,31 @@ def test_one_step_by_hand() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
-def test_steps_of_weight_zero_do_not_count(backend) -> None:
+def test_steps_of_weight_zero_do_not_count(backend: type[Backend]) -> None:
     trials = some_trials(2)
     changed = trials.replace(targets=torch.where(trials.valid.unsqueeze(-1), trials.targets, 1e6))
     params = some_params("tanh", 2)
-    _, _, grads = backend(TanhCell(), params, trials, {}, {}, {}, MSE)
-    _, _, same = backend(TanhCell(), params, changed, {}, {}, {}, MSE)
+    batch = Batch(cell=TanhCell(), params=params, trials=trials)
+    _, _, grads = backend().gradients(batch)
+    _, _, same = backend().gradients(replace(batch, trials=changed))
     for name in params:
         torch.testing.assert_close(same[name], grads[name], rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS.values(), _stacked_gradients, _stacked_autograd])
-def test_a_members_gradient_is_that_of_its_own_loss(backend) -> None:
+@pytest.mark.parametrize(
+    "gradients",
+    [
+        *(kind().gradients for kind in BACKENDS.values()),
+        Autograd().stacked,
+        BackpropagationThroughTime().stacked,
+    ],
+)
+def test_a_members_gradient_is_that_of_its_own_loss(gradients: Callable[[Batch], Gradients]) -> None:
     params, trials = some_params("tanh"), some_trials(3)
-    _, _, grads = backend(TanhCell(), params, trials, {}, {}, {}, MSE)
+    _, _, grads = gradients(Batch(cell=TanhCell(), params=params, trials=trials))
     poisoned = {name: value.clone() for name, value in params.items()}
     poisoned["W_rec"][1] = float("nan")
-    _, _, beside = backend(TanhCell(), poisoned, trials, {}, {}, {}, MSE)
+    _, _, beside = gradients(Batch(cell=TanhCell(), params=poisoned, trials=trials))
     for name in params:
         assert torch.equal(beside[name][0], grads[name][0]), name
         assert torch.equal(beside[name][2], grads[name][2]), name
@@ -157,10 +165,10 @@ def test_a_members_gradient_is_that_of_its_own_loss(backend) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
-def test_parameters_and_trials_are_left_as_they_are(backend) -> None:
+def test_parameters_and_trials_are_left_as_they_are(backend: type[Backend]) -> None:
     params, trials, noise = some_params("relu"), some_trials(3), noise_of(ReluCell(), 3)
     before = [value.clone() for value in (*params.values(), *vars(trials).values(), *noise.values())]
-    backend(ReluCell(), params, trials, noise, {}, strengths_of(3), MSE)
+    backend().gradients(Batch(cell=ReluCell(), params=params, trials=trials, noise=noise, strengths=strengths_of(3)))
     after = [*params.values(), *vars(trials).values(), *noise.values()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 

@@ -6,10 +6,11 @@ import torch
 from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, initial_params
 from degeneracy.tasks import FlipFlop
+from degeneracy.training.backends import BACKENDS, Batch
 from degeneracy.training.costs import Costs
 from degeneracy.training.flat_parameters import Groups, flatten
 from degeneracy.training.optimisers import Adam
-from degeneracy.training.updates import autograd_gradients, updates_on
+from degeneracy.training.updates import Updates
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,8 @@ def test_regularisers_are_clipped_with_the_task(cell: str, backend: str) -> None
     params = initial_params(network, 2, 2, range(2))
     trials = FlipFlop(channels=2, n_steps=7).sample(Streams(range(2), "data"), 6)
     strengths = torch.tensor([3.0, 0.0])
-    _, _, grads = autograd_gradients(network.build_cell(), params, trials, {}, {}, {})
+    batch = Batch(cell=network.build_cell(), params=params, trials=trials)
+    _, _, grads = BACKENDS["autograd"]().gradients(batch)
     clip_norm = 1.5 * flatten({name: grads[name] for name in params}).norm(dim=1).max().item()
     penalised = grads["W_rec"] + 2 * strengths[:, None, None] * params["W_rec"]
     whole = flatten({name: grads[name] for name in params} | {"W_rec": penalised})
@@ -32,7 +34,7 @@ def test_regularisers_are_clipped_with_the_task(cell: str, backend: str) -> None
     flat = flatten(params).clone()
     adam = Adam().start(flat, Groups.plain(flat.shape[1]))
     costs = Costs(strengths={"l2": strengths})
-    update = updates_on(backend)(network.build_cell(), backend, flat, params, adam, clip_norm, costs)
+    update = Updates(network.build_cell(), backend, flat, params, adam, clip_norm, costs)
     _, found, _ = update(trials, {}, torch.tensor([1e-3, 1e-3]))
     torch.testing.assert_close(found, norms, rtol=1e-5, atol=0)
     # After one update the first moment is 0.1 of the clipped gradient.

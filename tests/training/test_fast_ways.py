@@ -4,6 +4,7 @@ The gradients of a first update are written out here from the definitions. What 
 taken by another or refused; left out in silence it would change the norm of the gradient that training records.
 """
 
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -18,11 +19,12 @@ from degeneracy.networks.gated import GRUCell
 from degeneracy.networks.pointwise import LeakyTanhCell, TanhCell
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import REGULARISERS, Training, train_stack
+from degeneracy.training.backends import BACKENDS, Batch, backend_for, checked_backend, serves
 from degeneracy.training.costs import Costs
 from degeneracy.training.flat_parameters import Groups, flatten
 from degeneracy.training.optimisers import Adam
 from degeneracy.training.regularisers import Regulariser, on_weights
-from degeneracy.training.updates import BACKENDS, CompiledUpdates, backend_for, serves
+from degeneracy.training.updates import Updates
 
 TASK = FlipFlop(channels=2, n_steps=9)
 ONCE = Training(batch_size=7, steps_per_epoch=1, max_epochs=1, patience=0)
@@ -151,6 +153,30 @@ def test_training_takes_the_gradient_of_all_that_is_asked_for(
             train_stack(TASK, network, training, [0], backend=backend)
 
 
+@pytest.mark.parametrize("penalty", [name for name, entry in REGULARISERS.items() if entry.on == "states"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("cell", "options"), CASES, ids=lambda case: str(case))
+def test_every_penalty_changes_the_gradient_on_every_backend_that_serves_it(
+    cell: str, options: dict[str, str], backend: str, penalty: str
+) -> None:
+    network = Network(hidden_size=6, cell=cell, cell_options=options)
+    built, params = network.build_cell(), initial_params(network, TASK.input_size, TASK.output_size, [0, 1])
+    if not serves(backend, built, strengths=[penalty]):
+        with pytest.raises(UserError, match=f"backend '{backend}' does not serve cell '{cell}'"):
+            checked_backend(backend, built, "cpu", [penalty])
+        return
+    plain = Batch(cell=built, params=params, trials=TASK.sample(Streams([0, 1], "data"), 5))
+    batch = replace(plain, strengths={penalty: torch.tensor([5.0, 10.0])})
+    without, grads, expected = (
+        flatten(BACKENDS[name]().gradients(each)[2])
+        for name, each in ((backend, plain), (backend, batch), ("autograd", batch))
+    )
+    for k in range(2):
+        # float32: the same to 1e-6, and far from what the task alone gives.
+        assert (grads[k] - expected[k]).norm() <= 1e-5 * expected[k].norm()
+        assert (grads[k] - without[k]).norm() >= 1e-2 * expected[k].norm()
+
+
 def test_newcomers_are_served_by_no_way_that_does_not_know_them() -> None:
     for own in OWN_CELLS:
         assert backend_for(own()) == "autograd"
@@ -173,9 +199,7 @@ def test_the_compiled_gradients_refuse_a_term_that_they_lack() -> None:
     flat = flatten(params)
     adam = Adam().start(flat, Groups.plain(flat.shape[1]))
     with pytest.raises(UserError, match="backend 'compiled' does not serve cell 'tanh' with fourth_power"):
-        CompiledUpdates(
-            TanhCell(), "compiled", flat, params, adam, 1.0, Costs(strengths={"fourth_power": torch.ones(1)})
-        )
+        Updates(TanhCell(), "compiled", flat, params, adam, 1.0, Costs(strengths={"fourth_power": torch.ones(1)}))
 
 
 def test_an_unknown_backend_is_named() -> None:
@@ -215,6 +239,16 @@ class Stated(LeakyTanhCell):
         return state + self.alpha * (rate - state)
 
 
+class RectifiedCurrent(Stated):
+    """A form that no hand-written way has with this function of the units."""
+
+    name: ClassVar[str] = "rectified_current"
+
+    @property
+    def kernel(self) -> Kernel:
+        return Kernel(name="relu", leak=self.alpha, current=True)
+
+
 class Below(Stated):
     """A subclass of one that states it."""
 
@@ -226,6 +260,7 @@ def test_what_fast_ways_rely_on_is_stated_and_never_inherited() -> None:
         assert kind().kernel is not None
         assert kind().signals
         assert backend_for(kind()) == "compiled"
+    assert backend_for(RectifiedCurrent()) == "autograd"
     for kind in (*OWN_CELLS, Renamed, Below):
         assert kind().kernel is None
         assert not kind().signals

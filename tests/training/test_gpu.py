@@ -11,9 +11,8 @@ from degeneracy.core.streams import Streams
 from degeneracy.networks import CELLS, Network, Params, initial_params
 from degeneracy.tasks import TASKS, FlipFlop, Trials
 from degeneracy.training import Training, train_stack
-from degeneracy.training.backends import graphs
+from degeneracy.training.backends import BACKENDS, Batch, backend_for, graphs
 from degeneracy.training.stack import Member, Stack
-from degeneracy.training.updates import BACKENDS, backend_for
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,8 +31,9 @@ def test_gradients_are_those_of_the_cpu(name: str) -> None:
     trials = task.sample(Streams([0, 1], "data"), 5)
     double = {k: v.double() if v.is_floating_point() else v for k, v in vars(trials).items()}
     backend = BACKENDS[backend_for(cell, "cuda")]
-    loss, grads = backend(cell, params, Trials(**double), {}, {}, {})
-    there_loss, there = backend(cell, on_gpu(params), Trials(**on_gpu(double)), {}, {}, {})
+    loss, _, grads = backend().gradients(Batch(cell=cell, params=params, trials=Trials(**double)))
+    on_device = Batch(cell=cell, params=on_gpu(params), trials=Trials(**on_gpu(double)))
+    there_loss, _, there = backend().gradients(on_device)
     torch.testing.assert_close(there_loss.cpu(), loss, rtol=1e-9, atol=0)
     for key, value in grads.items():
         # 1e-9 in float64: only the order of summation differs.

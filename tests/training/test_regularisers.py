@@ -10,9 +10,9 @@ from degeneracy.core.streams import Streams
 from degeneracy.networks import CELLS, Network
 from degeneracy.tasks import DelayedDiscrimination, FlipFlop
 from degeneracy.training import REGULARISERS, Training, train_stack
+from degeneracy.training.backends import backend_for
 from degeneracy.training.members import train_members
 from degeneracy.training.regularisers import on_states, weights_gradient
-from degeneracy.training.updates import backend_for
 
 TASK = FlipFlop(channels=2, n_steps=15)
 BRIEF = Training(learning_rate=3e-3, batch_size=32, steps_per_epoch=50, max_epochs=8, patience=7)

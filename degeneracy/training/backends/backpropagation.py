@@ -1,169 +1,93 @@
-"""Loss and gradients of stacked members: by autograd (the reference), or by a hand-written backward through time.
+"""Gradients by a hand-written backward through time, in torch on any device, for the one-gate cells.
 
-The hand-written backend serves the one-gate cells. It stores one state a step, multiplies each weight's gradient
-once for all steps, and works in arrays that are kept from one update to the next. On the CPU both backends go member
-after member: the work of one member fits the cache, and a member's numbers are then the same bits beside any
-companions.
+It stores one state per step, multiplies each weight's gradient once for all steps, and works in arrays that are kept
+from one update to the next.
 
 Shape suffixes: T time, M member, B trial, N unit, I in, O out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from degeneracy.networks import forward, input_drive
+from degeneracy.networks import input_drive
 from degeneracy.networks.cell import Cell, Kernel, Params
-from degeneracy.tasks import MSE, Loss, Trials, task_loss, task_slope
-from degeneracy.tasks.losses import missed_steps
-from degeneracy.training.regularisers import Strengths, states_gradient, states_penalty
+from degeneracy.tasks import Loss, task_loss, task_slope
+from degeneracy.training.backends.protocol import Batch, Gradients, TorchBackend, missed_counts
+from degeneracy.training.regularisers import Regulariser, states_gradient
 
-# The loss of each member (member,), the number of scored steps that each trial decides wrongly (member, trial; no
-# trials where outputs are no decisions), and the gradient by parameter.
-Gradients = tuple[Tensor, Tensor, Params]
 Buffers = dict[str, Tensor]  # arrays kept from one update to the next, filled at the first
-# The last two: strengths (member,) of regularisers on states, by name, and what outputs cost.
-GradientFunction = Callable[[Cell, Params, Trials, Mapping[str, Tensor], Buffers, Strengths, Loss], Gradients]
 
 
-def autograd_gradients(
-    cell: Cell,
-    params: Params,
-    trials: Trials,
-    noise: Mapping[str, Tensor],
-    buffers: Buffers,
-    strengths: Strengths,
-    loss: Loss = MSE,
-) -> Gradients:
-    """Loss and gradients by automatic differentiation: any cell, the reference for every other backend."""
-    return _each_member(_stacked_autograd, cell, params, trials, noise, buffers, strengths, loss)
+class BackpropagationThroughTime(TorchBackend):
+    """The hand-written backward through time of the one-gate cells."""
 
+    name: ClassVar[str] = "bptt"
 
-def bptt_gradients(
-    cell: Cell,
-    params: Params,
-    trials: Trials,
-    noise: Mapping[str, Tensor],
-    buffers: Buffers,
-    strengths: Strengths,
-    loss: Loss = MSE,
-) -> Gradients:
-    """Loss and gradients by the hand-written backward through time; one-gate cells only."""
-    return _each_member(_stacked_gradients, cell, params, trials, noise, buffers, strengths, loss)
+    def __init__(self) -> None:
+        self._buffers: Buffers = {}
 
+    @classmethod
+    def serves(cls, cell: Cell, loss: Loss, penalties: Collection[Regulariser], device: str) -> bool:
+        """One-gate cells, with every loss and penalty: of these it needs the gradients alone."""
+        del loss, penalties, device
+        kernel = cell.kernel
+        return kernel is not None and kernel.name in _ACTIVATIONS and (not kernel.current or kernel.name == "tanh")
 
-def _each_member(
-    stacked: GradientFunction,
-    cell: Cell,
-    params: Params,
-    trials: Trials,
-    noise: Mapping[str, Tensor],
-    buffers: Buffers,
-    strengths: Strengths,
-    loss: Loss,
-) -> Gradients:
-    """All members in one pass on a GPU; member after member on a CPU.
-
-    Batched kernels round by the number of members (measured: GRU gradients differ in the last bit between 1 and 3
-    members), so on a CPU a member would otherwise not be the same bits in any company.
-    """
-    if trials.inputs.is_cuda or trials.inputs.shape[0] == 1:
-        return stacked(cell, params, trials, noise, buffers, strengths, loss)
-    losses, missed, grads = [], [], []
-    for k in range(trials.inputs.shape[0]):
-        cost, misses, grad = stacked(
-            cell,
-            {name: value[k : k + 1] for name, value in params.items()},
-            trials.select(slice(k, k + 1)),
-            {name: value[k : k + 1] for name, value in noise.items()},
-            buffers,
-            {name: value[k : k + 1] for name, value in strengths.items()},
-            loss,
+    @torch.no_grad()
+    def stacked(self, batch: Batch) -> Gradients:
+        """Loss and gradients of all members in one pass of batched products."""
+        params, trials, noise = batch.params, batch.trials, batch.noise
+        inputs = trials.inputs + noise["input"] if "input" in noise else trials.inputs
+        n_steps, inputs_MRI = inputs.shape[2], _rows(inputs.permute(2, 0, 1, 3))
+        rates, active_TMBN = self._run(batch, inputs, inputs_MRI)
+        rates_MRN = _rows(rates[1:])
+        outputs_MRO = torch.baddbmm(params["b_out"].unsqueeze(1), rates_MRN, params["W_out"].mT)
+        outputs = outputs_MRO.unflatten(1, (n_steps, -1)).transpose(1, 2)
+        slope_MRO = _rows(task_slope(batch.loss, outputs, trials).permute(2, 0, 1, 3))
+        grad_MRN = _rows(self._run_back(batch, rates, active_TMBN, slope_MRO))
+        return (
+            task_loss(batch.loss, outputs, trials),
+            missed_counts(batch, outputs),
+            {
+                "W_rec": torch.bmm(grad_MRN.mT, _rows(rates[:-1])),
+                # (x^T Z)^T: the transposed product runs several times faster for a narrow x.
+                "W_in": torch.bmm(inputs_MRI.mT, grad_MRN).mT,
+                "bias": grad_MRN.sum(1),
+                "W_out": torch.bmm(slope_MRO.mT, rates_MRN),
+                "b_out": slope_MRO.sum(1),
+            },
         )
-        losses.append(cost)
-        missed.append(misses)
-        grads.append(grad)
-    return torch.cat(losses), torch.cat(missed), {name: torch.cat([grad[name] for grad in grads]) for name in params}
 
+    def _run(self, batch: Batch, inputs: Tensor, inputs_MRI: Tensor) -> tuple[Tensor, Tensor]:
+        """What W and the readout see at steps 0 ... T, and the activations at steps 1 ... T."""
+        n_members, n_trials, n_steps, _ = inputs.shape
+        n = batch.params["W_rec"].shape[-1]
+        rates = _buffer(self._buffers, "rates", (n_steps + 1, n_members, n_trials, n), inputs)
+        # First they hold what the inputs drive.
+        _drive(batch.cell, batch.params, inputs, inputs_MRI, batch.noise, rates[1:])
+        start = torch.zeros_like(rates[0]) if batch.start is None else batch.start
+        rates[0] = batch.cell.hidden(start)
+        forward = _forward_current if _kernel(batch.cell).current else _forward_rate
+        return rates, forward(batch.cell, batch.params["W_rec"], rates, start, self._buffers)
 
-def _stacked_autograd(
-    cell: Cell,
-    params: Params,
-    trials: Trials,
-    noise: Mapping[str, Tensor],
-    buffers: Buffers,
-    strengths: Strengths,
-    loss: Loss,
-) -> Gradients:
-    """Losses are summed over members, so that each member's gradient is that of its own loss alone."""
-    del buffers
-    leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-    with torch.enable_grad():
-        states, outputs = forward(cell, leaves, trials.inputs, noise)
-        of_task = task_loss(loss, outputs, trials)
-        cost = of_task + states_penalty(strengths, cell.hidden(states), trials.valid)
-        # A user's own cell need not use all of its parameters; those have gradient 0.
-        grads = torch.autograd.grad(cost.sum(), list(leaves.values()), materialize_grads=True)
-    missed = missed_counts(loss, outputs.detach(), trials)
-    return of_task.detach(), missed, dict(zip(leaves, grads, strict=True))
-
-
-def missed_counts(loss: Loss, outputs: Tensor, trials: Trials) -> Tensor:
-    """How many scored steps of each trial are decided wrongly: (member, trial), no trials without decisions."""
-    if loss.decide is None:
-        return outputs.new_empty(len(outputs), 0)
-    return missed_steps(loss, outputs, trials).sum(2)
-
-
-@torch.no_grad()
-def _stacked_gradients(
-    cell: Cell,
-    params: Params,
-    trials: Trials,
-    noise: Mapping[str, Tensor],
-    buffers: Buffers,
-    strengths: Strengths,
-    loss: Loss,
-) -> Gradients:
-    """Loss and gradients of all members in one pass of batched products."""
-    inputs = trials.inputs + noise["input"] if "input" in noise else trials.inputs
-    n_members, n_trials, n_steps, _ = inputs.shape
-    n = params["W_rec"].shape[-1]
-    inputs_MRI = _rows(inputs.permute(2, 0, 1, 3))
-    # Activations phi and what W and the readout see at steps 0 ... T; first they hold what the inputs drive.
-    rates = _buffer(buffers, "rates", (n_steps + 1, n_members, n_trials, n), inputs)
-    _drive(cell, params, inputs, inputs_MRI, noise, rates[1:])
-    run, run_back = _recurrence(cell)
-    active_TMBN = run(cell, params["W_rec"], rates, buffers)
-
-    rates_MRN = _rows(rates[1:])
-    outputs_MRO = torch.baddbmm(params["b_out"].unsqueeze(1), rates_MRN, params["W_out"].mT)
-    outputs = outputs_MRO.unflatten(1, (n_steps, -1)).transpose(1, 2)
-    slope_MRO = _rows(task_slope(loss, outputs, trials).permute(2, 0, 1, 3))
-    grad = _buffer(buffers, "grad", (n_steps, n_members, n_trials, n), inputs)
-    if n_members == 1:
-        torch.mm(slope_MRO[0], params["W_out"][0], out=grad.view(-1, n))
-    else:
-        grad.copy_(torch.bmm(slope_MRO, params["W_out"]).unflatten(1, (n_steps, -1)).transpose(0, 1))
-    if strengths:
-        costs = states_gradient(strengths, rates[1:].permute(1, 2, 0, 3), trials.valid)
-        grad += costs.permute(2, 0, 1, 3)
-    run_back(cell, params["W_rec"], grad, active_TMBN)
-    grad_MRN = _rows(grad)
-    return (
-        task_loss(loss, outputs, trials),
-        missed_counts(loss, outputs, trials),
-        {
-            "W_rec": torch.bmm(grad_MRN.mT, _rows(rates[:-1])),
-            # (x^T Z)^T: the transposed product runs several times faster for a narrow x.
-            "W_in": torch.bmm(inputs_MRI.mT, grad_MRN).mT,
-            "bias": grad_MRN.sum(1),
-            "W_out": torch.bmm(slope_MRO.mT, rates_MRN),
-            "b_out": slope_MRO.sum(1),
-        },
-    )
+    def _run_back(self, batch: Batch, rates: Tensor, active_TMBN: Tensor, slope_MRO: Tensor) -> Tensor:
+        """d loss / d drive at all steps, (time, member, trial, N)."""
+        grad = _buffer(self._buffers, "grad", tuple(rates[1:].shape), rates)
+        w_out, (n_steps, n_members, _, n) = batch.params["W_out"], grad.shape
+        if n_members == 1:
+            torch.mm(slope_MRO[0], w_out[0], out=grad.view(-1, n))
+        else:
+            grad.copy_(torch.bmm(slope_MRO, w_out).unflatten(1, (n_steps, -1)).transpose(0, 1))
+        if batch.strengths:
+            costs = states_gradient(batch.strengths, rates[1:].permute(1, 2, 0, 3), batch.trials.valid)
+            grad += costs.permute(2, 0, 1, 3)
+        back = _backward_current if _kernel(batch.cell).current else _backward_rate
+        back(batch.cell, batch.params["W_rec"], grad, active_TMBN)
+        return grad
 
 
 def _buffer(buffers: Buffers, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
@@ -212,12 +136,13 @@ def _add_product(to: Tensor, x: Tensor, w: Tensor, alpha: float = 1.0) -> None:
         to.baddbmm_(x, w, alpha=alpha)
 
 
-def _forward_rate(cell: Cell, w_rec: Tensor, rates: Tensor, buffers: Buffers) -> Tensor:
+def _forward_rate(cell: Cell, w_rec: Tensor, rates: Tensor, start: Tensor, buffers: Buffers) -> Tensor:
     """Run h_t = (1 - alpha) h_{t-1} + alpha phi(W h_{t-1} + drive_t); `rates` goes from drive to h.
 
     Returns:
         phi at steps 1 ... T.
     """
+    del start  # it is the first of the rates
     kernel = _kernel(cell)
     alpha, activate = kernel.leak, _ACTIVATIONS[kernel.name][0]
     states, transposed = _steps(rates), _matrix(w_rec).mT.contiguous()
@@ -250,7 +175,7 @@ def _backward_rate(cell: Cell, w_rec: Tensor, grad: Tensor, active: Tensor) -> N
             _add_product(grads[step - 1], grads[step], w)
 
 
-def _forward_current(cell: Cell, w_rec: Tensor, rates: Tensor, buffers: Buffers) -> Tensor:
+def _forward_current(cell: Cell, w_rec: Tensor, rates: Tensor, start: Tensor, buffers: Buffers) -> Tensor:
     """Run h_t = (1 - alpha) h_{t-1} + alpha (W tanh(h_{t-1}) + drive_t); `rates` goes from drive to tanh(h).
 
     Returns:
@@ -259,7 +184,7 @@ def _forward_current(cell: Cell, w_rec: Tensor, rates: Tensor, buffers: Buffers)
     del buffers
     alpha, transposed = _kernel(cell).leak, _matrix(w_rec).mT.contiguous()
     states = _steps(rates)
-    current = torch.zeros_like(states[0])
+    current = start.view_as(states[0]).clone()
     for before, state in pairwise(states):
         _add_product(state, before, transposed)
         current.lerp_(state, alpha)
@@ -278,13 +203,6 @@ def _backward_current(cell: Cell, w_rec: Tensor, grad: Tensor, active: Tensor) -
         torch.mul(carried, alpha, out=grads[step])
         if step > 0:
             _add_product(grads[step - 1], grads[step], w)
-
-
-def _recurrence(cell: Cell) -> tuple[Callable[..., Tensor], Callable[..., None]]:
-    """The forward and backward recurrences of a one-gate cell."""
-    if _kernel(cell).current:
-        return _forward_current, _backward_current
-    return _forward_rate, _backward_rate
 
 
 def _kernel(cell: Cell) -> Kernel:
@@ -314,8 +232,3 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Tensor], object], Callable[[Tensor, Tens
     "tanh": (_tanh, _tanh_back),
     "relu": (torch.Tensor.relu_, _relu_back),
 }
-
-
-def serves_bptt(cell: Cell) -> bool:
-    """Whether the hand-written backward serves a cell."""
-    return cell.kernel is not None and cell.kernel.name in _ACTIVATIONS

@@ -1,267 +1,103 @@
-"""Loss and gradients of one member of a one-gate cell, compiled by numba: the fast backend on a CPU.
+"""Gradients by compiled functions, on a CPU in float32: members one after the other."""
 
-The same backward through time as `backpropagation.py`. Inputs and a 1 stand beside the states in one array, so that
-one product a step drives the units and one more gives all weights' gradients while their factors are in the cache;
-only the states of all steps are stored. Parameters and gradients stay in the flat order of `flatten`. Everything is
-float32; losses are summed in float64.
-
-Sizes: B trials, T steps, N units, I inputs, O outputs; N is padded to P, a multiple of `WIDTH`, B to a multiple of
-`ROWS`, with zeros that stay zero.
-"""
+from collections.abc import Collection
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from degeneracy.core.compiling import compiled
-from degeneracy.training.backends.compiled_parts import (
-    CROSS_ENTROPY,
-    FUSED,
-    ONE,
-    ZERO,
-    Floats,
-    Sizes,
-    aligned,
-    load_inputs,
-    loss_scale,
-    padded,
-    penalise,
-    read_out,
-    read_out_logits,
-    tanh,
-)
-from degeneracy.training.backends.tiles import LEAST_ROWS, WIDTH, product
-
-TANH, RELU = 0, 1
+from degeneracy.networks.cell import Cell, Params
+from degeneracy.tasks import Loss
+from degeneracy.training.backends import compiled_gru, compiled_one_gate
+from degeneracy.training.backends.compiled_parts import Sizes
+from degeneracy.training.backends.protocol import Backend, Batch
+from degeneracy.training.flat_parameters import flatten, views
+from degeneracy.training.regularisers import COMPILED_TERMS, Regulariser, regulariser
 
 
-def workspace(sizes: Sizes, *, leaky: bool) -> tuple[Floats, ...]:
-    """The arrays that an update works in; used again by the next.
+class Compiled(Backend):
+    """Backward through time, compiled."""
 
-    Returns:
-        states and inputs (T + 1, B, P + inputs and 1), activations of leaky units (T, B, P), carried states or
-        gradients (B, P), gradients of the drive beside those of the outputs, of two steps (2, B, P + O), weights by
-        source (P + inputs and 1, P), their gradient, recurrent and output weights (P + O, P), the outputs' gradient.
-    """
-    b, p, t = sizes.rows, sizes.units, sizes.n_steps
-    sources, outputs = padded(sizes.n_inputs + 1, LEAST_ROWS), padded(sizes.n_outputs, LEAST_ROWS)
-    states = aligned(t + 1, b, p + padded(sources, WIDTH))
-    states[:, : sizes.n_trials, p + sizes.n_inputs] = 1
-    return (
-        states,
-        aligned(t if leaky else 0, b, p),
-        aligned(b if leaky else 0, p),
-        aligned(2, b, p + padded(outputs, WIDTH)),
-        aligned(p + sources, p),
-        aligned(p + sources, p),
-        aligned(p + sizes.n_outputs, p),
-        aligned(outputs, p),
-    )
+    name: ClassVar[str] = "compiled"
 
+    def __init__(self) -> None:
+        self._work: tuple[Any, Any] = ((), None)
 
-@compiled(**FUSED)
-def _spread(flat, n, n_in, n_out, by_source, back):  # type: ignore[no-untyped-def]
-    """Lay out the flat parameters: rows by source (units, inputs, 1), and recurrent over output weights."""
-    pad = by_source.shape[1]
-    block = 16  # a transpose by blocks: both sides stay in the cache
-    for j0 in range(0, n, block):
-        for k0 in range(0, n, block):
-            for j in range(j0, min(j0 + block, n)):
-                row, to = flat[j * n : (j + 1) * n], back[j]
-                for k in range(k0, min(k0 + block, n)):
-                    by_source[k, j] = row[k]
-                    to[k] = row[k]
-    at = n * n
-    for j in range(n):
-        for i in range(n_in):
-            by_source[pad + i, j] = flat[at + j * n_in + i]
-    at += n * n_in
-    for j in range(n):
-        by_source[pad + n_in, j] = flat[at + j]
-    at += n
-    for o in range(n_out):
-        for k in range(n):
-            back[pad + o, k] = flat[at + o * n + k]
+    @classmethod
+    def serves(cls, cell: Cell, loss: Loss, penalties: Collection[Regulariser], device: str) -> bool:
+        """One-gate cells and the GRU, from state 0, with the losses and terms of penalties that have a case there."""
+        if cell.kernel is None or loss.kernel is None or torch.device(device).type != "cpu":
+            return False
+        if cell.kernel.name == "gru":
+            return not penalties
+        known = cell.kernel.name == "tanh" or (cell.kernel.name == "relu" and not cell.kernel.current)
+        return known and all(penalty.compiled for penalty in penalties)
 
+    def write_gradients(self, batch: Batch, grads: Params) -> tuple[Tensor, Tensor]:
+        """See `Backend`."""
+        assert batch.start is None
+        kernel = batch.cell.kernel
+        assert kernel is not None
+        flat = flatten(batch.params).float()
+        flat_grads = torch.empty_like(flat)
+        missed = np.zeros((len(flat), batch.trials.n_trials if batch.loss.decide else 0), np.int64)
+        kernels: Any = compiled_gru if kernel.name == "gru" else compiled_one_gate
+        losses = [
+            kernels.gradients(*self._arguments(k, flat[k].numpy(), batch, missed[k]), flat_grads[k].numpy())
+            for k in range(len(flat))
+        ]
+        for name, grad in views(flat_grads, batch.params).items():
+            grads[name].copy_(grad)
+        return torch.tensor(losses, dtype=batch.params["W_out"].dtype), torch.from_numpy(missed)
 
-@compiled(**FUSED)
-def _gather(by_source, outward, bias_out, n, n_in, n_out, flat):  # type: ignore[no-untyped-def]
-    """The flat gradient from the gradients by source, of the output weights and of the output bias."""
-    pad = by_source.shape[1]
-    block = 16
-    for j0 in range(0, n, block):
-        for k0 in range(0, n, block):
-            for j in range(j0, min(j0 + block, n)):
-                row = flat[j * n : (j + 1) * n]
-                for k in range(k0, min(k0 + block, n)):
-                    row[k] = by_source[k, j]
-    at = n * n
-    for j in range(n):
-        for i in range(n_in):
-            flat[at + j * n_in + i] = by_source[pad + i, j]
-    at += n * n_in
-    for j in range(n):
-        flat[at + j] = by_source[pad + n_in, j]
-    at += n
-    for o in range(n_out):
-        for k in range(n):
-            flat[at + o * n + k] = outward[o, k]
-        flat[at + n_out * n + o] = bias_out[o]
+    def _arguments(self, k: int, params: Any, batch: Batch, missed: NDArray[np.int64]) -> tuple[Any, ...]:
+        """The arguments of `gradients` up to the gradient, for member k."""
+        trials, noise = batch.trials, batch.noise
+        n_units = batch.cell.axis_size(batch.params, "unit")
+        inputs = trials.inputs[k] + noise["input"][k] if "input" in noise else trials.inputs[k]
+        unit = noise["unit"][k] if "unit" in noise else inputs.new_empty(len(inputs), 0, n_units)
+        arrays: list[Any] = [
+            np.ascontiguousarray(x.numpy(), dtype=np.float32)
+            for x in (inputs, trials.targets[k], _by_output(trials.loss_weights[k]), unit)
+        ]
+        arrays.append((batch.loss.kernel, _by_output(trials.scored[k]).numpy(), missed) if batch.loss.decide else None)
+        kernel = batch.cell.kernel
+        assert kernel is not None
+        sizes = (*inputs.shape, n_units, trials.targets.shape[-1])
+        if kernel.name == "gru":
+            return (params, *arrays, self._workspace(compiled_gru, sizes))
+        arrays += self._state_costs(k, batch, n_units)
+        kind = compiled_one_gate.RELU if kernel.name == "relu" else compiled_one_gate.TANH
+        of_units = (kind, np.float32(kernel.leak), kernel.current)
+        leaky = {"leaky": kernel.leak < 1 or kernel.current}
+        return (*of_units, params, *arrays, self._workspace(compiled_one_gate, sizes, **leaky))
 
+    def _state_costs(self, k: int, batch: Batch, n_units: int) -> list[Any]:
+        """The valid steps of member k's trials and the costs of states there; no steps without such costs."""
+        valid = batch.trials.valid[k].numpy()
+        if not batch.strengths:
+            return [np.empty((len(valid), 0), np.float32), np.zeros(2, np.float32)]
+        counts: dict[str, int] = {
+            "square": int(np.count_nonzero(valid)),
+            "change": int(np.count_nonzero(valid[:, 1:] & valid[:, :-1])),
+        }
+        costs = dict.fromkeys(counts, 0.0)
+        for name, strength in batch.strengths.items():
+            term = regulariser(name).compiled
+            costs[term] += 2 * float(strength[k]) / max(counts[term] * n_units, 1)
+        return [valid.astype(np.float32), np.array([costs[term] for term in COMPILED_TERMS], np.float32)]
 
-@compiled(**FUSED)
-def _activate(kind, x, n):  # type: ignore[no-untyped-def]
-    """x = phi(x) in the first n columns. In place: a loop over two arrays that are one is not vectorised."""
-    for b in range(len(x)):
-        row = x[b, :n]
-        if kind == RELU:
-            for j in range(len(row)):
-                row[j] = row[j] if not row[j] < ZERO else ZERO  # a NaN stays NaN
-        else:
-            for j in range(len(row)):
-                row[j] = tanh(row[j])
+    def _workspace(self, kernels: Any, shape: tuple[int, ...], **options: bool) -> Any:
+        """The arrays to work in, made anew for trials of another shape."""
+        if self._work[0] != (kernels, shape, options):
+            n_trials, n_steps, n_inputs, n_units, n_outputs = shape
+            sizes = Sizes(n_trials=n_trials, n_steps=n_steps, n_units=n_units, n_inputs=n_inputs, n_outputs=n_outputs)
+            self._work = ((kernels, shape, options), kernels.workspace(sizes, **options))
+        return self._work[1]
 
 
-@compiled(**FUSED)
-def _mix(to, new, keep, take, n):  # type: ignore[no-untyped-def]
-    """to = keep to + take new in the first n columns."""
-    for b in range(len(to)):
-        row, new_row = to[b, :n], new[b, :n]
-        for j in range(len(row)):
-            row[j] = keep * row[j] + take * new_row[j]
-
-
-@compiled(**FUSED)
-def _copy(to, x, n):  # type: ignore[no-untyped-def]
-    """to = x in the first n columns."""
-    for b in range(len(to)):
-        row, x_row = to[b, :n], x[b, :n]
-        for j in range(len(row)):
-            row[j] = x_row[j]
-
-
-@compiled(**FUSED)
-def _forward(kind, alpha, current, states, active, carried, by_source, noise, n_in):  # type: ignore[no-untyped-def]
-    """Run the units; `states` goes from inputs beside nothing to inputs beside what recurrent weights see."""
-    n_steps, rows, row = len(states) - 1, states.shape[1], states.shape[2]
-    pad = by_source.shape[1]
-    flat, weights = states.reshape(-1), by_source.reshape(-1)
-    noisy = noise.shape[1] > 0
-    if current:
-        carried[:] = ZERO
-    for t in range(n_steps):
-        here, there = t * rows * row, (t + 1) * rows * row
-        if noisy:
-            for b in range(noise.shape[0]):
-                drive, drawn = states[t + 1, b, :pad], noise[b, t]
-                drive[:] = ZERO  # the padding too: a member that diverged may have left a NaN there
-                for j in range(len(drawn)):
-                    drive[j] = drawn[j]
-            states[t + 1, noise.shape[0] :, :pad] = ZERO
-        inner = pad + n_in + 1
-        product(flat, there, row, flat, here, row, 1, weights, 0, pad, rows, pad, inner, noisy)
-        state = states[t + 1]  # its columns are cut in the rows: a cut matrix would not be known to be contiguous
-        if current:
-            _mix(carried, state, ONE - alpha, alpha, pad)
-            _copy(state, carried, pad)
-            _activate(kind, state, pad)
-        elif alpha < ONE:
-            _activate(kind, state, pad)
-            _copy(active[t], state, pad)
-            _mix(state, states[t], alpha, ONE - alpha, pad)
-        else:
-            _activate(kind, state, pad)
-
-
-@compiled(**FUSED)
-def _through_units(kind, alpha, current, grads, seen, active, carried, n):  # type: ignore[no-untyped-def]
-    """Turn one step's `grads` from d loss / d (what weights see) into d loss / d drive, in the first n columns."""
-    for b in range(len(grads)):
-        grad, phi = grads[b, :n], seen[b, :n]
-        if current:
-            kept = carried[b]
-            for j in range(len(grad)):
-                kept[j] = (ONE - alpha) * kept[j] + grad[j] * (ONE - phi[j] * phi[j])
-                grad[j] = alpha * kept[j]
-        elif alpha < ONE:
-            kept, phi = carried[b], active[b]
-            for j in range(len(grad)):
-                kept[j] = (ONE - alpha) * kept[j] + grad[j]
-                grad[j] = alpha * kept[j] * (ONE - phi[j] * phi[j])
-        elif kind == RELU:
-            for j in range(len(grad)):
-                grad[j] = grad[j] if phi[j] > ZERO else ZERO * grad[j]
-        else:
-            for j in range(len(grad)):
-                grad[j] = grad[j] * (ONE - phi[j] * phi[j])
-
-
-@compiled(**FUSED)
-def gradients(  # type: ignore[no-untyped-def]
-    kind, alpha, current, params, inputs, targets, loss_weights, noise, decided, valid, costs, work, grads
-):
-    """Loss and flat gradient of one member.
-
-    Args:
-        kind: TANH or RELU.
-        alpha: the leak, 1 for none.
-        current: leaky units in the current form.
-        params: (parameter,), in the order of `flatten`.
-        inputs: (B, T, I), their noise included.
-        targets: (B, T, O).
-        loss_weights: (B, T, 1) of steps, or (B, T, O) of outputs.
-        noise: (B, T, N) noise of the units, or (B, 0, N).
-        decided: None for the squared error, else as of `read_out_logits`. Which of the two it is, is known where the
-            function is compiled: the other's readout is then left out.
-        valid: (B, T), 1 at steps of the trial, or (B, 0) without regularisers on states.
-        costs: theirs, as of `penalise`.
-        work: what `workspace` made.
-        grads: (parameter,), written to.
-    """
-    states, active, carried, pair, by_source, by_source_grad, back, out_grad = work
-    _, n_steps, n_in = inputs.shape
-    n_out, n = targets.shape[2], noise.shape[2]
-    rows, row, pad = states.shape[1], states.shape[2], back.shape[1]
-    _spread(params, n, n_in, n_out, by_source, back)
-    load_inputs(states, inputs, pad)
-    _forward(kind, alpha, current, states, active, carried, by_source, noise, n_in)
-
-    if decided is None:
-        scale = loss_scale(loss_weights, n_out, False)
-    else:
-        scale = loss_scale(loss_weights, n_out, decided[0] == CROSS_ENTROPY)
-    bias_out = params[len(params) - n_out :]
-    bias_grad = np.zeros(n_out)
-    by_source_grad[:] = ZERO
-    out_grad[:] = ZERO
-    carried[:] = ZERO
-    flat, both, wide = states.reshape(-1), pair.reshape(-1), pair.shape[2]
-    loss = 0.0
-    for step in range(n_steps):
-        t = n_steps - 1 - step
-        later, here = step % 2 * rows * wide, (step + 1) % 2 * rows * wide
-        if decided is None:
-            loss += read_out(
-                states[t + 1], back, pad, bias_out, targets, loss_weights, t, scale, pair[step % 2], bias_grad
-            )
-        else:
-            loss += read_out_logits(
-                states[t + 1], back, pad, bias_out, targets, loss_weights, t, scale, pair[step % 2], bias_grad, decided
-            )
-        seen, before = (t + 1) * rows * row, t * rows * row
-        product(
-            out_grad.reshape(-1), 0, pad, both, later + pad, 1, wide, flat, seen, row, len(out_grad), pad, rows, True
-        )  # fmt: skip
-        skip = pad if step == 0 else 0  # nothing comes from after the last step
-        product(
-            both, here, wide, both, later + skip, wide, 1, back.reshape(-1), skip * pad, pad, rows, pad,
-            pad + n_out - skip, False,
-        )  # fmt: skip
-        if valid.shape[1] > 0:
-            penalise(pair[(step + 1) % 2], states, t, valid, costs, n)
-        phi = active[t] if len(active) > 0 else states[t + 1]
-        _through_units(kind, alpha, current, pair[(step + 1) % 2], states[t + 1], phi, carried, pad)
-        product(
-            by_source_grad.reshape(-1), 0, pad, flat, before, 1, row, both, here, wide, len(by_source_grad), pad,
-            rows, True,
-        )  # fmt: skip
-    _gather(by_source_grad, out_grad, bias_grad, n, n_in, n_out, grads)
-    return loss
+def _by_output(x: Tensor) -> Tensor:
+    """(trial, time, 1 or out)."""
+    return x.unsqueeze(-1) if x.ndim == 2 else x
