@@ -31,7 +31,7 @@ def variability_shares(study: StudyResult) -> pd.DataFrame:
         study: one that varies `training.shared_streams` alone, with a level [] that shares nothing.
 
     Returns:
-        A row a set of sources, measure and variant: `varies` names the sources that vary; `share`, 0 (they carry
+        One row per set of sources, measure and variant: `varies` names the sources that vary; `share`, 0 (they carry
         nothing) to 1 (they carry all of it) and beyond; NaN with a `note` where there is none.
 
     Raises:

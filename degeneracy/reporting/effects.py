@@ -1,4 +1,4 @@
-"""What a report says of the factors' effects: a sentence a primary cell, and a table of all."""
+"""What a report says of the factors' effects: one sentence per primary cell, and a table of all."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class EffectTable:
 
 
 def sentences(table: pd.DataFrame, level: str) -> list[str]:
-    """What is said of a level: a sentence or two a factor on the measure that it is judged by."""
+    """What is said of a level: a sentence or two per factor on the measure that it is judged by."""
     return [_sentence(table, row) for row in _records(table, level, VALUE) if row["primary"]]
 
 

@@ -61,7 +61,7 @@ def _level(study: StudyResult, level: str, measure: str, variant: str, effects: 
         "zero": kind.zero if kind else "",
         "values": [_value_line(result, measure, variant) for result in _few(study.results)],
         "more": _and_more(study.results),
-        "trend": "\n".join(effects) or _trend(study, measure, variant),  # a line a factor
+        "trend": "\n".join(effects) or _trend(study, measure, variant),  # one line per factor
         "floor": card(measure).floor,
         "reference": card(measure).reference,
     }

@@ -72,7 +72,7 @@ def test_products_are_numpys(height: int, width: int, inner: int, add: bool) -> 
         assert (out[:2] == 7).all(), "nothing beside the product is written"
 
 
-# A strength a member, large enough that the penalties' share of the gradient shows.
+# One strength per member, large enough that the penalties' share of the gradient shows.
 STRENGTHS = {
     "l2_activity": torch.tensor([3.0, 0.5]),
     "temporal_consistency": torch.tensor([0.0, 20.0]),

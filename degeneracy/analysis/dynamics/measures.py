@@ -202,7 +202,7 @@ class FixedPointCensus(MeasureInParts):
     n_starts: int = pydantic.Field(
         256, ge=1, description="starts per member, from visited states; half are also run forward"
     )
-    n_eigenvalues: int = pydantic.Field(8, ge=1, description="eigenvalues a point that are compared")
+    n_eigenvalues: int = pydantic.Field(8, ge=1, description="eigenvalues per point that are compared")
     seed: int = pydantic.Field(0, ge=0, description="of the starts; the repeat search takes the next")
 
     def parts(self, recording: Recording) -> list[Callable[[], _Searched]]:

@@ -1,4 +1,4 @@
-"""Measures that are one number a member: its mean and its spread over members.
+"""Measures that are one number per member: its mean and its spread over members.
 
 The number of untrained members stands beside as reference where it can differ; a floor has no meaning.
 """

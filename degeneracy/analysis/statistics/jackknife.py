@@ -298,5 +298,5 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
 def _members(x: ArrayLike, at_least: int) -> Array:
     values = real_array(x, "values of members")
     if values.ndim != 1 or len(values) < at_least:
-        raise UserError(f"one number a member, {at_least} members or more, is needed; got shape {values.shape}")
+        raise UserError(f"one number per member, {at_least} members or more, is needed; got shape {values.shape}")
     return values

@@ -1,6 +1,6 @@
 """Loss and gradients of stacked members: by autograd (the reference), or by a hand-written backward through time.
 
-The hand-written backend serves the one-gate cells. It stores one state a step, multiplies each weight's gradient
+The hand-written backend serves the one-gate cells. It stores one state per step, multiplies each weight's gradient
 once for all steps, and works in arrays that are kept from one update to the next. On the CPU both backends go member
 after member: the work of one member fits the cache, and a member's numbers are then the same bits beside any
 companions.

@@ -1,7 +1,7 @@
 """Loss and gradients of one member of a one-gate cell, compiled by numba: the fast backend on a CPU.
 
 The same backward through time as `backpropagation.py`. Inputs and a 1 stand beside the states in one array, so that
-one product a step drives the units and one more gives all weights' gradients while their factors are in the cache;
+one product per step drives the units and one more gives all weights' gradients while their factors are in the cache;
 only the states of all steps are stored. Parameters and gradients stay in the flat order of `flatten`. Everything is
 float32; losses are summed in float64.
 
