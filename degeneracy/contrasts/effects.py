@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from degeneracy.analysis.statistics.contrasts import Effect, bends, joint_p, linear_contrast, trend_weights
-from degeneracy.analysis.statistics.jackknife import Scale, transformed
+from degeneracy.analysis.statistics.jackknife import Scale, transformed, untransformed
 from degeneracy.analysis.statistics.verdicts import ALPHA, equivalent, holm, verdict
 from degeneracy.contrasts.factor_grid import (
     ConditionEstimates,
@@ -267,8 +267,7 @@ def _at_lowest(taken: ConditionEstimates, scale: Scale) -> float:
     lowest = [e.value for (_, level), e in taken.estimates.items() if level == taken.levels[0]]
     if not lowest:
         return float("nan")
-    mean = transformed(np.array(lowest), scale).mean()
-    return float(np.exp(mean) if scale == "log" else mean)
+    return float(untransformed(transformed(np.array(lowest), scale).mean(), scale))
 
 
 # --- Rows ----------------------------------------------------------------------------------------------------------
