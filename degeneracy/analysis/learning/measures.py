@@ -158,7 +158,7 @@ class KernelAlignment(OfMembers):
         "How lazily a network learned is the cosine of its tangent kernels before and after training, on {n_trials} "
         "probe trials and {n_steps} steps of each (Liu et al. 2024)."
     )
-    cost: ClassVar[int] = 1
+    cost: ClassVar[float] = 0.4
     level: ClassVar[Level] = "learning"
     needs: ClassVar[tuple[str, ...]] = ("tangent_kernel", "untrained")
     meaning: ClassVar[str] = (
