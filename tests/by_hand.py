@@ -38,7 +38,7 @@ def condition(factors: dict, measured: dict, labels, losses=(), lost: int = 0, m
 
 
 def mean_of(x, **fields) -> Measured:
-    """A measure that is the mean of a number a member."""
+    """A measure that is the mean of one number per member."""
     finding = Finding(variant="driven", value=jackknife.member_mean(x), statistic="mean", of="driven", **fields)
     return Measured(findings=(finding,), arrays={"driven": np.array(x)})
 

@@ -2,5 +2,5 @@
 
 import torch
 
-# One thread a process: two processes of pytest share the cores, and torch's threads wait for each other on busy ones.
+# One thread per process: two processes of pytest share the cores, and torch's threads wait for each other on busy ones.
 torch.set_num_threads(1)

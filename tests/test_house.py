@@ -1,4 +1,4 @@
-"""The shape of the house: imports run one way, one module object a room, the wheel holds the package alone."""
+"""The shape of the house: imports run one way, one module object per room, the wheel holds the package alone."""
 
 import ast
 import inspect

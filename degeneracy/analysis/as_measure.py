@@ -47,7 +47,7 @@ class _Own(Measure):
         return self
 
     def __call__(self, recording: Recording) -> Measured:
-        """(member, member): a pairwise distance; (member,): a number a member, of which the mean is taken."""
+        """(member, member): a pairwise distance; (member,): one number per member, of which the mean is taken."""
         value = self._values(recording)
         if value.ndim == 1:
             mean = by_name.finding("own", "mean", value, of="own", unit=self.unit)

@@ -1,6 +1,6 @@
 """What the measures see of an ensemble: arrays and plain functions, no network and no task.
 
-Members may differ in size, so per-member quantities are sequences of arrays, one a member, in one order
+Members may differ in size, so per-member quantities are sequences of arrays, one per member, in one order
 throughout.
 """
 
@@ -46,7 +46,7 @@ class Block:
         return list(self.array) if self.gated else [self.array]
 
 
-# The blocks of an ordinary network, by role, and their axes. `bias` has one or two rows a gate: bias[gate, k, unit].
+# The blocks of an ordinary network, by role, and their axes. `bias` has one or two rows per gate: bias[gate, k, unit].
 ORDINARY: dict[str, tuple[str, ...]] = {
     "recurrent": ("gate", "unit", "pre"),
     "input": ("gate", "unit", "in"),
@@ -180,7 +180,7 @@ class Variant:
 class Recording:
     """What was recorded of one ensemble on common, noise-free probe trials; None is what was not given."""
 
-    members: tuple[str, ...]  # labels, one a member: seeds, or positions for networks trained elsewhere
+    members: tuple[str, ...]  # labels, one per member: seeds, or positions for networks trained elsewhere
     states: Sequence[Array] | None = None  # each (trial, time, unit)
     autonomous_states: Sequence[Array] | None = None  # the same without inputs, from states seen in mid-trial
     noisy_states: tuple[Sequence[Array], Sequence[Array]] | None = None  # two draws with the network's own noise

@@ -40,11 +40,11 @@ def state_changes(
         network: all but the width.
         training: learning rate, batch size and clipping; what is not set is taken from the task's training defaults.
         widths: numbers of units.
-        seeds: networks a width.
+        seeds: networks per width.
         n_updates: updates before states are compared with those at the start.
 
     Returns:
-        A row a width and seed: `hidden_size`, `seed`, `state_change` and `output_change`, root mean squares over
+        One row per width and seed: `hidden_size`, `seed`, `state_change` and `output_change`, root mean squares over
         trials, steps and units (outputs); 0 means that training moved nothing.
 
     Raises:

@@ -78,7 +78,7 @@ def relabelled_twin(*, signs: bool) -> Callable[[Params], Params]:
 
 
 def measure_form(measure: Measure) -> None:
-    """Every finding has one leave-one-out value a member, distances are symmetric with a zero diagonal."""
+    """Every finding has one leave-one-out value per member, distances are symmetric with a zero diagonal."""
     require(measure.name and measure.meaning and measure.zero and measure.source, "says what it is")
     recording = example_recording()
     found = measure(recording)
@@ -87,7 +87,7 @@ def measure_form(measure: Measure) -> None:
     for finding in found.findings:
         for estimate in (finding.value, finding.floor, finding.reference):
             one_each = estimate is None or np.shape(estimate.leave_one_out) == (len(recording),)
-            require(one_each, f"{finding.variant}: one leave-one-out value a member")
+            require(one_each, f"{finding.variant}: one leave-one-out value per member")
         _require_origin(found, finding)
     require(bool(found.distances) == measure.pairwise, "gives distances if, and only if, it says it is pairwise")
     for name, matrix in found.distances.items():

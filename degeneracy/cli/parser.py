@@ -149,7 +149,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         default=[],
         help="set a value, e.g. options.dsa.rank=30; may be given several times",
     )
-    command.add_argument("--jobs", metavar="N", default="-1", help="processes on a CPU (default: one a core)")
+    command.add_argument("--jobs", metavar="N", default="-1", help="processes on a CPU (default: one per core)")
     command.add_argument("--quiet", action="store_true", help="no progress and no messages but errors")
 
 
@@ -183,7 +183,7 @@ def parse_jobs(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise UserError(f"--jobs {text}: a number of processes is needed, or -1 for one a core") from None
+        raise UserError(f"--jobs {text}: a number of processes is needed, or -1 for one per core") from None
 
 
 def settings_of(args: argparse.Namespace) -> list[tuple[str, Any]]:

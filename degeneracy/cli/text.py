@@ -24,7 +24,7 @@ HEADINGS = ("condition", "measure", "variant", "value [95% interval]", "calibrat
 
 
 def table_text(study: StudyResult, csv: Path) -> str:
-    """The table in brief: one variant of each measure, a row a condition, and what could not be measured."""
+    """The table in brief: one variant of each measure, one row per condition, and what could not be measured."""
     rows, reasons = [], _Reasons()
     table = study.table
     for measure, variant in _shown(study):

@@ -35,7 +35,7 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--knob", metavar="KEY", required=True, help="a number of the study, such as network.gamma")
     add("--measure", metavar="NAME", required=True, help="a measure, or module:Name")
-    add("--variant", metavar="NAME", default="", help="of the measure (default: the one a study is judged by)")
+    add("--variant", metavar="NAME", default="", help="of the measure (default: the one that judges a study)")
     add("--calibrated", action="store_true", help="tune the calibrated value: 0 = floor, 1 = reference")
     add("--target", metavar="VALUE", type=float, required=True, help="the measure's value that is wanted")
     add("--low", metavar="VALUE", type=float, required=True, help="smallest strength of the knob")

@@ -2,7 +2,7 @@
 
 One factor at a time, averaged over the levels of the others. Three scales: the value as measured, the calibrated
 value, and the value among members whose final training losses overlap between the levels. The primary cells, one
-measure a level and factor named beforehand (`claims`), share Holm's correction, scale by scale; all else is
+measure per level and factor, named beforehand (`claims`), share Holm's correction, scale by scale; all else is
 exploratory and stands by itself.
 """
 
@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from degeneracy.analysis.statistics.contrasts import Effect, bends, joint_p, linear_contrast, trend_weights
-from degeneracy.analysis.statistics.jackknife import Scale, transformed
+from degeneracy.analysis.statistics.jackknife import Scale, transformed, untransformed
 from degeneracy.analysis.statistics.verdicts import ALPHA, equivalent, holm, verdict
 from degeneracy.contrasts.factor_grid import (
     ConditionEstimates,
@@ -101,9 +101,9 @@ class Cell:
 def effects(study: StudyResult) -> pd.DataFrame:
     """What each varied factor does to each measure, with verdicts (`effects.csv`).
 
-    A row a factor, finding and `scale`: "value", "calibrated", and "value, matched loss", which is the value
+    One row per factor, finding and `scale`: "value", "calibrated", and "value, matched loss", which is the value
     among the members whose final training loss lies in the range that all levels have in common (NaN where
-    under 4 a condition do, or the measure keeps nothing to take it again from).
+    under 4 per condition do, or the measure keeps nothing to take it again from).
 
     `effect` is the change from the lowest to the highest level of the factor (`lowest`, `highest`) along the
     least-squares line over the levels' ranks, averaged over the levels of the other factors; levels that are no
@@ -137,7 +137,7 @@ def judged(study: StudyResult) -> dict[str, tuple[str, str]]:
 
 @ordinary_state()
 def convergence(study: StudyResult) -> pd.DataFrame:
-    """Each level's primary value beside how many networks converged, a row a condition and level.
+    """Each level's primary value beside how many networks converged, one row per condition and level.
 
     Columns: the condition and its factors, `n_members`, `n_converged`, `converged_share`, `final_loss` (mean over
     measured members of the last epoch's mean training loss, with `final_loss_min` and `_max`), then level,
@@ -267,8 +267,7 @@ def _at_lowest(taken: ConditionEstimates, scale: Scale) -> float:
     lowest = [e.value for (_, level), e in taken.estimates.items() if level == taken.levels[0]]
     if not lowest:
         return float("nan")
-    mean = transformed(np.array(lowest), scale).mean()
-    return float(np.exp(mean) if scale == "log" else mean)
+    return float(untransformed(transformed(np.array(lowest), scale).mean(), scale))
 
 
 # --- Rows ----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from degeneracy.analysis.statistics.jackknife import Scale, calibrated_estimate,
 from degeneracy.measuring.results import Result, finding_of
 from degeneracy.wording.factors import factor_name, level_text
 
-MIN_MATCHED = 4  # members a condition whose final losses overlap with the other levels'
+MIN_MATCHED = 4  # members per condition whose final losses overlap with the other levels'
 
 Place = tuple[str, int]  # the other factors' levels, and the position among this factor's
 
@@ -50,7 +50,7 @@ class FactorGrid:
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionEstimates:
-    """One estimate a condition, at all levels of all combinations of the other factors that are kept."""
+    """One estimate per condition, at all levels of all combinations of the other factors that are kept."""
 
     estimates: Mapping[Place, Estimate]
     labels: Mapping[Place, Sequence[str]]

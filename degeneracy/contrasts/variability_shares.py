@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from degeneracy.analysis.statistics.contrasts import linear_contrast
+from degeneracy.analysis.statistics.jackknife import untransformed
 from degeneracy.contrasts.factor_grid import value_of
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
@@ -31,7 +32,7 @@ def variability_shares(study: StudyResult) -> pd.DataFrame:
         study: one that varies `training.shared_streams` alone, with a level [] that shares nothing.
 
     Returns:
-        A row a set of sources, measure and variant: `varies` names the sources that vary; `share`, 0 (they carry
+        One row per set of sources, measure and variant: `varies` names the sources that vary; `share`, 0 (they carry
         nothing) to 1 (they carry all of it) and beyond; NaN with a `note` where there is none.
 
     Raises:
@@ -72,10 +73,5 @@ def _share(some: Result, all_vary: Result, measure: str, variant: str) -> dict[s
     given = [one for one in estimates if not isinstance(one, str)]
     labels = [some.measured_members, all_vary.measured_members]
     change = linear_contrast(given, labels, [1.0, -1.0], "log")
-    low, high = change.interval()
-    return row | {
-        "share": float(np.exp(change.change)),
-        "ci_low": float(np.exp(low)),
-        "ci_high": float(np.exp(high)),
-        "note": "",
-    }
+    share, low, high = untransformed(np.array([change.change, *change.interval()]), "log")
+    return row | {"share": float(share), "ci_low": float(low), "ci_high": float(high), "note": ""}

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from degeneracy.core.errors import UserError
 
-CONTAINERS = (  # folder, how much a container may use, how much it uses
-    ("/sys/fs/cgroup", "memory.max", "memory.current"),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
+# Of the control groups of containers and batch systems, by what stands before their path: how much memory a group may
+# use, how much it uses, and what of that are files that the system gives up when memory is asked for.
+CONTROLLED = {
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -49,12 +51,12 @@ def in_words(n_bytes: int) -> str:
 
 
 def available_memory() -> int:
-    """Bytes of main memory that are free: of the machine, or of the container if that has fewer.
+    """Bytes of main memory that are free: of the machine, or of a group that the process is in if that has fewer.
 
     Where the system does not say how much is free, all that the machine has; where it does not say that either, no
     limit.
     """
-    return min(_free_of_machine(), machine_memory(), *_free_of_containers())
+    return min(_free_of_machine(), machine_memory(), *(free for _, free in _of_groups()))
 
 
 def machine_memory() -> int:
@@ -62,7 +64,7 @@ def machine_memory() -> int:
 
     On a machine that does not say, as many as an address can tell apart.
     """
-    return min(_of_machine(), _of_process(), *_of_groups(), sys.maxsize)
+    return min(_of_machine(), _of_process(), *(limit for limit, _ in _of_groups()), sys.maxsize)
 
 
 def _of_machine() -> int:
@@ -82,33 +84,37 @@ def _of_process() -> int:
     return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
-def _of_groups(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """The limits of the control groups that the process is in: those of containers and of batch systems."""
+def _of_groups(
+    proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> Iterator[tuple[int, int]]:
+    """The limit of each control group around the process that has one, and how much of it is free."""
     try:
         lines = proc.read_text(encoding="utf-8").splitlines()
     except OSError:  # not on Linux
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory"):
+        if controllers not in CONTROLLED:
             continue
         top = root / controllers
-        name = "memory.limit_in_bytes" if controllers else "memory.max"
         group = top / path.lstrip("/")
         # Within a container the path may lead nowhere, but its top is there.
         for folder in (group, *group.parents):
             if folder == top or top in folder.parents:
-                yield from _limit(folder / name)
+                yield from _limit_and_free(folder, *CONTROLLED[controllers])
 
 
-def _limit(file: Path) -> Iterator[int]:
-    """The number in a file; nothing where there is none ("max")."""
+def _limit_and_free(folder: Path, most: str, used: str, inactive: str) -> Iterator[tuple[int, int]]:
+    """Of one group; nothing where it has no limit ("max"). Where nothing says how much is used, all is free."""
     try:
-        text = file.read_text(encoding="utf-8").strip()
-    except OSError:
+        limit = int((folder / most).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return
-    if text.isdecimal():
-        yield int(text)
+    free = limit
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        details = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
+        free = max(limit - int((folder / used).read_text(encoding="utf-8")) + int(details[inactive]), 0)
+    yield limit, free
 
 
 def _free_of_machine() -> int:
@@ -117,16 +123,3 @@ def _free_of_machine() -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return sys.maxsize
-
-
-def _free_of_containers() -> list[int]:
-    free = []
-    for folder, most, used in CONTAINERS:
-        with contextlib.suppress(OSError, ValueError, KeyError):  # "max" where there is no limit
-            limit, taken = (int((Path(folder) / name).read_text(encoding="utf-8")) for name in (most, used))
-            listed = (Path(folder) / "memory.stat").read_text(encoding="utf-8").splitlines()
-            details = dict(line.split(maxsplit=1) for line in listed)
-            # Files that the system keeps in memory and gives up when memory is asked for count as used.
-            kept = int(details.get("total_inactive_file") or details["inactive_file"])
-            free.append(max(limit - taken + kept, 0))
-    return free

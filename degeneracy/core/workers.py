@@ -55,7 +55,7 @@ SECONDS_TO_END = 30.0  # after which a feeder that does not end is left alone: i
 
 
 def resolve_jobs(jobs: int) -> int:
-    """Number of processes for `jobs` (-1: one a core this process may use).
+    """Number of processes for `jobs` (-1: one per core this process may use).
 
     Raises:
         UserError: 0, less than -1, or no whole number.

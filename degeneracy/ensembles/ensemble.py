@@ -53,7 +53,7 @@ class Ensemble:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One a member; positions for networks trained elsewhere."""
+        """One per member; positions for networks trained elsewhere."""
         return tuple(member.seed for member in self.members)
 
     @property
@@ -237,7 +237,7 @@ def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
         UserError: none, more than `MAX_SEEDS`, a negative or fractional one, one twice, or no sequence.
     """
     if not isinstance(seeds, Iterable):
-        raise UserError(f"seeds = {seeds!r} is wrong: one a member is needed, such as range(8)")
+        raise UserError(f"seeds = {seeds!r} is wrong: one per member is needed, such as range(8)")
     checked = tuple(itertools.islice(seeds, MAX_SEEDS + 1))
     if len(checked) > MAX_SEEDS:
         said = f"{seeds!r}" if isinstance(seeds, range) else f"[{checked[0]}, {checked[1]}, ...]"

@@ -1,4 +1,4 @@
-"""Ensembles, trained: one of them, or one a strength of a regulariser."""
+"""Ensembles, trained: one of them, or one per strength of a regulariser."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -24,15 +24,15 @@ def train(
     jobs: int = -1,
     progress: bool = True,
 ) -> Ensemble:
-    """Train an ensemble: one network a seed, all on the same task.
+    """Train an ensemble: one network per seed, all on the same task.
 
     Args:
         task: the task.
         network: what a member is.
         training: how it is trained; what is not set is taken from the task's training defaults.
-        seeds: one a member; a member is its seed, alone or in company.
+        seeds: one per member; a member is its seed, alone or in company.
         device: "auto", "cpu" or "cuda".
-        jobs: processes on a CPU, -1 for one a core.
+        jobs: processes on a CPU, -1 for one per core.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -57,19 +57,19 @@ def train_strengths(
     jobs: int = -1,
     progress: bool = True,
 ) -> list[Ensemble]:
-    """Train an ensemble a strength of one or more regularisers: each is what `train` makes of that strength alone.
+    """Train one ensemble per strength of one or more regularisers: each is what `train` makes of that strength alone.
 
-    On a GPU the members of all of them are trained in one batch (coupled members in one an ensemble), on a CPU they
-    share the processes.
+    On a GPU the members of all of them are trained in one batch (in one per ensemble where they are coupled), on a CPU
+    they share the processes.
 
     Args:
         task: the task.
         network: what a member is.
         training: how it is trained; its other regularisers stay.
         strengths: by name in `REGULARISERS`, a list each; of several, the first of each go together, and so on.
-        seeds: one a member of each ensemble.
+        seeds: one per member of each ensemble.
         device: "auto", "cpu" or "cuda".
-        jobs: processes on a CPU, -1 for one a core.
+        jobs: processes on a CPU, -1 for one per core.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -104,7 +104,7 @@ def _trained(
     jobs: int,
     progress: bool,
 ) -> list[Ensemble]:
-    """An ensemble a training, of trainings that differ in their regularisers alone."""
+    """One ensemble per training, of trainings that differ in their regularisers alone."""
     if not isinstance(task, Task):
         raise UserError(f"training takes a Task such as dg.tasks.FlipFlop(), got {type(task).__name__}")
     wanted, place, n_jobs = check_seeds(seeds), resolve_device(device), resolve_jobs(jobs)

@@ -36,7 +36,7 @@ MANY = 0xFFFF
 def load_arrays(path: str | Path) -> dict[str, Any]:
     """The arguments of `measure_arrays` from an .npz file with the same names.
 
-    Where members differ in size, `states` is given as `states_0`, `states_1`, ... one array a member; likewise
+    Where members differ in size, `states` is given as `states_0`, `states_1`, ... one array per member; likewise
     the others. `cell` and `ood_variants` are strings; an option of the cell is a number or string of its own, such as
     `cell_options.dt_ms`. A file names no code: a cell of the user's own is given to `measure_arrays`, or by --cell.
 
@@ -60,7 +60,9 @@ def load_arrays(path: str | Path) -> dict[str, Any]:
         if name in arguments:
             raise UserError(f"{path}: {name} and {name}_0 both stand for members; give one of the two")
         if sorted(by_position) != list(range(len(by_position))):
-            raise UserError(f"{path}: {name}_0 to {name}_{max(by_position)} are needed, one a member; some are missing")
+            raise UserError(
+                f"{path}: {name}_0 to {name}_{max(by_position)} are needed, one per member; some are missing"
+            )
         arguments[name] = [by_position[k] for k in range(len(by_position))]
     if "cell" in arguments:
         arguments["cell"] = _cell_name(path, arguments["cell"])

@@ -77,7 +77,7 @@ def measure_arrays(
 ) -> Result:
     """Measure networks trained elsewhere from their arrays; what a measure lacks is listed with the reason.
 
-    Where members differ in size, give a list of arrays, one a member, in place of one array. Arrays are taken from
+    Where members differ in size, give a list of arrays, one per member, in place of one array. Arrays are taken from
     numpy, torch, pandas, xarray, JAX and others (`numeric.real_array`); where their dimensions have names, these say
     which axis is which, in any order. Masked and missing values are refused.
 
@@ -166,7 +166,7 @@ def _layouts(name: str, cell: Cell | None) -> tuple[Layout, ...]:
 
 
 def _members(name: str, value: Members, cell: Cell | None) -> list[Array]:
-    """One float64 array a member, of the rank that the name and the cell ask for."""
+    """One float64 array per member, of the rank that the name and the cell ask for."""
     layouts = _layouts(name, cell)
     arrays = member_arrays(value, name, *layouts)
     for k, array in enumerate(arrays):

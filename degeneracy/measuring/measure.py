@@ -220,7 +220,7 @@ def measure(
         measures: names, `module:Name` or the user's own objects; all in `MEASURES` by default.
         options: fields of a measure by its name, e.g. {"dsa": {"rank": 50, "n_delays": 10}}.
         probe: number and seed of the probe trials, strength of the network probes.
-        jobs: processes the measures are spread over, -1 for one a core.
+        jobs: processes the measures are spread over, -1 for one per core.
         condition: what to call the ensemble in the table; the task's name by default.
         factors: values of varied factors, as columns of the table.
 

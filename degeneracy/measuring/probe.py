@@ -15,7 +15,7 @@ class Probe(Spec):
 
     n_trials: int = pydantic.Field(64, ge=4, description="trials, common to all members")
     n_behavior_trials: int = pydantic.Field(
-        0, ge=0, description="trials a variant for errors, outputs and closed loops; 0 for n_trials"
+        0, ge=0, description="trials per variant for errors, outputs and closed loops; 0 for n_trials"
     )
     seed: int = pydantic.Field(0, ge=0, description="of the trials, kicks and lesions")
     kick: float = pydantic.Field(0.5, gt=0, description="state_kick: size, as a share of the state's rms norm")
@@ -30,7 +30,7 @@ class Probe(Spec):
 
     @property
     def behavior_trials(self) -> int:
-        """How many trials a variant of the task."""
+        """How many trials per variant of the task."""
         return self.n_behavior_trials or self.n_trials
 
     def seen_by(self, needs: tuple[str, ...]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class MemberSummary:
     seconds: float
     epoch_loss: NDArray[np.float64]  # (epoch,): mean training loss
     learning_rate: NDArray[np.float64]  # (epoch,)
-    steps_per_epoch: int  # updates an epoch
+    steps_per_epoch: int  # updates per epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ class Result:
     @property
     @ordinary_state()
     def table(self) -> pd.DataFrame:
-        """One row a finding, tidy; a measure that says nothing here has one row with its reason in `note`."""
+        """One row per finding, tidy; a measure that says nothing here has one row with its reason in `note`."""
         rows = [self._row(name, finding) for name, found in self.measured.items() for finding in found.findings]
         empty = dict.fromkeys(COLUMNS_AFTER_FACTORS[3:11], np.nan)
         for name, reason in self.missing.items():
@@ -191,7 +191,7 @@ def finding_of(result: Result, measure: str, variant: str) -> Finding | None:
 
 @ordinary_state()
 def compare(result: Result, other: Result) -> pd.DataFrame:
-    """Differences of two conditions, `other` minus `result`, a row a finding that both have.
+    """Differences of two conditions, `other` minus `result`, one row per finding that both have.
 
     Members that both conditions share by seed are counted jointly, as in `dg.effects`, which gives the same two
     conditions the same interval; see `analysis.statistics.contrasts.linear_contrast`.

@@ -1,4 +1,4 @@
-"""Which signs survive which checks: studies by checks, a panel a level."""
+"""Which signs survive which checks: studies by checks, one panel per level."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ LOOKS = {
 
 @styled
 def agreement(table: pd.DataFrame) -> Figure:
-    """Whether each study's effect is the one expected, a row a study and a column a check, a panel a level.
+    """Whether each study's effect is the one expected, one row per study and one column per check, one panel per level.
 
     n is the number of networks of the level that has the fewest (fewer yet at matched loss).
 

@@ -31,7 +31,7 @@ from degeneracy.wording.names import variant_name
 def ood_errors(study: StudyResult | Result) -> Figure:
     """Every network's mean squared error on each task variant; the line is the median, the spread the degeneracy.
 
-    With several conditions a panel a variant, with one condition all variants in one panel.
+    With several conditions one panel per variant, with one condition all variants in one panel.
 
     Raises:
         UserError: no condition holds the errors of its networks.
@@ -82,7 +82,7 @@ def _one_condition(result: Result, variants: list[str]) -> Figure:
 
 
 def _strip(axes: Axes, place: int, values: np.ndarray, colour: str, shape: str) -> None:
-    """One point a member, with the median as a line."""
+    """One point per member, with the median as a line."""
     positive = np.where(values > 0, values, np.nan)
     axes.plot(place + spread(len(values)), positive, shape, color=colour, ms=3.5, alpha=0.7, mew=0, rasterized=True)
     if np.isfinite(positive).any():

@@ -50,7 +50,7 @@ MAX_COLUMNS = 4
 
 @styled
 def distance_heatmaps(source: StudyResult | Result, names: Sequence[str] = ()) -> Figure:
-    """Distances of all pairs of members, a panel a measure and condition; one colour scale a measure, shown once.
+    """Distances of all pairs of members, one panel per measure and condition; one colour scale per measure, shown once.
 
     Members stand in the order of an average-linkage tree of the panel's distances, so that families are blocks; the
     same across as down.

@@ -20,7 +20,7 @@ ROW_HEIGHT = 0.21  # inches
 
 @styled
 def effects(study: StudyResult | pd.DataFrame, scale: str = "value") -> Figure:
-    """What each factor does to each measure, from its lowest to its highest level, with 95% intervals; a panel a level.
+    """What each factor does to each measure from its lowest to its highest level, with 95% intervals, by level.
 
     Filled: the measure that the level is judged by; its verdict stands beside it. Open: exploratory, each by itself.
     A grey bar is the margin within which a change is none, where the study wrote one. See `dg.effects`.
@@ -63,7 +63,7 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panel(axes: Axes, table: pd.DataFrame, rows: list[tuple[str, str]], factors: tuple[str, ...]) -> None:
-    """Effects of one level, a row a measure; several factors side by side in it."""
+    """Effects of one level, one row per measure; several factors side by side in it."""
     for k, factor in enumerate(factors):
         shift = 0.7 * ((k + 0.5) / len(factors) - 0.5)
         own = table[table["factor"] == factor]

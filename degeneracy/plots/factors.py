@@ -227,7 +227,7 @@ def _scaled_panel(axes: Axes, study: StudyResult, along: str, name: str) -> None
 def _against(
     axes: Axes, study: StudyResult, along: str, bars: dict[str, Bars], levels: dict[str, Finding | None]
 ) -> None:
-    """Values with intervals along a factor, a line a combination of the other factors."""
+    """Values with intervals along a factor, one line per combination of the other factors."""
     values = _values(study, along)
     numeric = all(isinstance(v, Real) and not isinstance(v, bool) for v in values)
     place: Callable[[Result], float] = _placer(values, along, numeric=numeric)

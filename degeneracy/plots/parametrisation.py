@@ -37,7 +37,7 @@ def coordinate_check(changes: Mapping[str, pd.DataFrame]) -> Figure:
         panel.set_xticks([], minor=True)
         panel.set_ylim(0, None)
         panel.set_xlabel("units")
-        panel.set_title(f"{what} (n={n_seeds} networks a width)")
+        panel.set_title(f"{what} (n={n_seeds} networks per width)")
     axes[0].set_ylabel("change in training, RMS")
     legend_below(figure, axes)
     return figure

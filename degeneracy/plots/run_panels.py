@@ -23,7 +23,7 @@ AXES = {"fraction": "fraction of training", "training_loss": "training loss (MSE
 
 @styled
 def dsa_sensitivity(table: pd.DataFrame, variant: str = "driven", *, calibrated: bool = False) -> Figure:
-    """DSA in each condition, a panel a number of delays and a line a rank, with 95% intervals.
+    """DSA in each condition, one panel per number of delays and one line per rank, with 95% intervals.
 
     Args:
         table: what `dg.dsa_sensitivity` gave.
@@ -72,7 +72,7 @@ def during_training(
     *,
     against: str = "fraction",
 ) -> Figure:
-    """Measures in the course of training, a panel a measure and a line a condition, with 95% intervals.
+    """Measures in the course of training, one panel per measure and one line per condition, with 95% intervals.
 
     Args:
         table: what `dg.during_training` gave.

@@ -183,7 +183,7 @@ def label_outer(axes: Sequence[Axes], columns: int, *, same_y: bool = False) -> 
 
 
 def condition_colours(n_conditions: int) -> list[str]:
-    """A colour a condition: distinct hues while there are few, a sequence of lightness beyond."""
+    """One colour per condition: distinct hues while there are few, a sequence of lightness beyond."""
     if n_conditions <= len(COLOURS):
         return list(COLOURS[:n_conditions])
     shades = mpl.colormaps[SEQUENTIAL](np.linspace(0.0, 0.82, n_conditions))

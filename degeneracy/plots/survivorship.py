@@ -22,7 +22,7 @@ def shares_differ(results: Sequence[Result]) -> bool:
 
 
 def draw_against_convergence(axes: Axes, results: tuple[Result, ...], measure: str, variant: str) -> None:
-    """A measure's value with its interval against the share of networks that converged, a point a condition."""
+    """A measure's value with its interval against the share of networks that converged, one point per condition."""
     unit = ""
     for k, (result, colour) in enumerate(zip(results, condition_colours(len(results)), strict=True)):
         for finding in result.measured[measure].findings if measure in result.measured else ():

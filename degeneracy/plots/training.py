@@ -109,7 +109,7 @@ def _targets_and_outputs(axes: Axes, examples: Examples, trial: int, members: ra
 
 @styled
 def training_curves(study: StudyResult | Result) -> Figure:
-    """Training loss of every member against updates, a panel a condition; the threshold dashed where known.
+    """Training loss of every member against updates, one panel per condition; the threshold dashed where known.
 
     Raises:
         UserError: no member has a training history.

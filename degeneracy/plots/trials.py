@@ -21,7 +21,7 @@ MAX_INPUTS, MAX_OUTPUTS = 8, 4  # rows; with more a figure no longer fits on a s
 
 
 def trials(task: Task, batch: Trials, outputs: Tensor | None = None, n_trials: int = 3, member: int = 0) -> Figure:
-    """Draw the first trials of one member: a column a trial, a row a channel, inputs above, targets below.
+    """Draw the first trials of one member: one column per trial, one row per channel, inputs above, targets below.
 
     Where an output is judged is shaded. Steps that are no part of the trial are left out, and so are targets where they
     do not count in the loss. Outputs are drawn as what they say of the targets: a logit as a chance. The first 8 inputs

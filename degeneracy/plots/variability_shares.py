@@ -15,7 +15,7 @@ ROW_HEIGHT = 0.26  # inches
 
 @styled
 def variability_shares(table: pd.DataFrame) -> Figure:
-    """What is left of each measure where only some sources vary, with 95% intervals; a panel a level.
+    """What is left of each measure where only some sources vary, with 95% intervals; one panel per level.
 
     Args:
         table: what `dg.variability_shares` gave.
@@ -41,7 +41,7 @@ def variability_shares(table: pd.DataFrame) -> Figure:
 
 
 def _panel(axes: Axes, table: pd.DataFrame, rows: list[tuple[str, str]], varies: list[str]) -> None:
-    """Shares of one level, a row a measure, the sources side by side in it."""
+    """Shares of one level, one row per measure, the sources side by side in it."""
     for k, sources in enumerate(varies):
         own = table[table["varies"] == sources]
         at = [rows.index(name) + 0.7 * ((k + 0.5) / len(varies) - 0.5) for name in finding_names(own)]

@@ -1,4 +1,4 @@
-"""Effects of factors with their intervals and verdicts, a row a study or check and a panel a level."""
+"""Effects of factors with their intervals and verdicts, one row per study or check and one panel per level."""
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ def verdicts(table: pd.DataFrame, by: str = "study") -> Figure:
 
     Changes are percent of the value at the lowest level (of standard deviations of log errors: of the deviation);
     on the calibrated scale, percent of the way from floor to reference. The shaded part is the margin inside which a
-    change does not matter, the arrow the sign expected; n is the least number of networks a level.
+    change does not matter, the arrow the sign expected; n is the least number of networks per level.
 
     Args:
         table: rows of `dg.effects`, such as `robustness_checks` and `combine_effects` give, each with the column `by`.

@@ -32,7 +32,7 @@ class Drawn:
 def drawn_figures(plots: Sequence[Plot], jobs: int) -> list[Drawn | str]:
     """What `jobs` processes draw, in the order of `plots`; for a figure that cannot be drawn a line that says why."""
     drawn: dict[int, Drawn | str] = {}
-    # A call a process: with each, all that its figures show travels.
+    # One call per process: with each, all that its figures show travels.
     calls = (Call(_draw, (share,), "drawing the report's figures") for share in _shares(plots, jobs))
     for some in spread(calls, jobs=min(jobs, len(plots))):
         drawn |= some

@@ -1,4 +1,4 @@
-"""What a report says of the factors' effects: a sentence a primary cell, and a table of all."""
+"""What a report says of the factors' effects: one sentence per primary cell, and a table of all."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from degeneracy.analysis.measure import LEVELS
+from degeneracy.analysis.statistics.jackknife import untransformed
 from degeneracy.contrasts.effects import CALIBRATED, MATCHED, VALUE
 from degeneracy.reporting.data import ReportData
 from degeneracy.wording import numbers
@@ -46,7 +47,7 @@ class EffectTable:
 
 
 def sentences(table: pd.DataFrame, level: str) -> list[str]:
-    """What is said of a level: a sentence or two a factor on the measure that it is judged by."""
+    """What is said of a level: a sentence or two per factor on the measure that it is judged by."""
     return [_sentence(table, row) for row in _records(table, level, VALUE) if row["primary"]]
 
 
@@ -154,14 +155,14 @@ def _change(row: Fields) -> str:
     """An effect with its interval; of logarithms, as a factor."""
     ends = np.array([row["effect"], row["ci_low"], row["ci_high"]])
     if row["unit"] == "log ratio":
-        return f"by a factor of {numbers.with_interval(*np.exp(ends))}"
+        return f"by a factor of {numbers.with_interval(*untransformed(ends, 'log'))}"
     return numbers.with_interval(*ends)
 
 
 def _margin(row: Fields) -> str:
     """±margin; of logarithms, the factors that it lets through."""
     if row["unit"] == "log ratio":
-        return " to ".join(numbers.number(float(np.exp(sign * row["margin"]))) for sign in (-1, 1))
+        return " to ".join(numbers.number(end) for end in untransformed(np.array([-1, 1]) * row["margin"], "log"))
     return f"±{numbers.number(row['margin'])}"
 
 

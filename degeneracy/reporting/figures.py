@@ -152,7 +152,7 @@ def _of_training(study: StudyResult) -> Iterator[_Wanted]:
         section="training",
         name="training_curves",
         title="Training curves",
-        caption="Mean squared error of each epoch's batches, a line a network (n: trained); dashed, the threshold.",
+        caption="Mean squared error of each epoch's batches, one line per network (n: trained); dashed, the threshold.",
         draw=partial(plots.training_curves, study),
     )
     survivors = shares_differ(study.results)
@@ -250,7 +250,7 @@ def _of_distances(study: StudyResult, level: str) -> Iterator[_Wanted]:
             caption=(
                 "Networks in the order of an average-linkage tree of each panel, so that families of alike solutions "
                 "show as dark blocks; the same order across as down. Grey: the diagonal, or not defined. One colour "
-                "scale a measure."
+                "scale per measure."
             ),
             draw=partial(plots.distance_heatmaps, study, some),
         )

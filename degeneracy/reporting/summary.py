@@ -11,7 +11,7 @@ import numpy as np
 
 from degeneracy.analysis import MEASURES
 from degeneracy.analysis.statistics.contrasts import linear_contrast
-from degeneracy.analysis.statistics.jackknife import calibrate
+from degeneracy.analysis.statistics.jackknife import calibrate, untransformed
 from degeneracy.measuring.results import Result, finding_of
 from degeneracy.reporting import effects as report_effects
 from degeneracy.reporting.data import ReportData
@@ -61,7 +61,7 @@ def _level(study: StudyResult, level: str, measure: str, variant: str, effects: 
         "zero": kind.zero if kind else "",
         "values": [_value_line(result, measure, variant) for result in _few(study.results)],
         "more": _and_more(study.results),
-        "trend": "\n".join(effects) or _trend(study, measure, variant),  # a line a factor
+        "trend": "\n".join(effects) or _trend(study, measure, variant),  # one line per factor
         "floor": card(measure).floor,
         "reference": card(measure).reference,
     }
@@ -98,7 +98,7 @@ def _trend(study: StudyResult, measure: str, variant: str) -> str:
         return f"{span} the difference has no interval."
     settled = low > 0 or high < 0
     if b.scale == "log":
-        ratio = numbers.with_interval(*np.exp([change.change, low, high]))
+        ratio = numbers.with_interval(*untransformed(np.array([change.change, low, high]), b.scale))
         if settled:
             return f"{span} it changes by a factor of {ratio}."
         return f"{span} the ratio is {ratio}: its interval includes 1, so no direction can be stated."

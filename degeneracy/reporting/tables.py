@@ -48,7 +48,7 @@ class LevelTable:
 
 
 def trained(study: StudyResult) -> list[dict[str, str]]:
-    """What was trained, a row a condition."""
+    """What was trained, one row per condition."""
     return [_trained_row(number, result) for number, result in enumerate(study.results, start=1)]
 
 

@@ -49,7 +49,7 @@ def measure_to_folder(
         measures: names; all where none are given.
         cell: of the networks, in place of what the file says: a name, or `module:Name`, which is imported.
         settings: (key, value) pairs, of `options`, `measures` and `cell_options` only.
-        jobs: processes, -1 for one a core.
+        jobs: processes, -1 for one per core.
 
     Returns:
         The result as that of a study with one condition, and the report's path.

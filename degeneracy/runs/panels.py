@@ -71,7 +71,7 @@ def dsa_sensitivity(
         path: a run directory; `dsa_sensitivity.csv` is kept in it.
         ranks: of the operators.
         n_delays: of the delay embedding.
-        jobs: processes, -1 for one a core.
+        jobs: processes, -1 for one per core.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -107,7 +107,7 @@ def during_training(
         path: the run directory of a study with `training.checkpoints`; `during_training.csv` is kept in it.
         measures: names, by default the measures that levels are judged by where a study names no other; their options
             are the study's.
-        jobs: processes, -1 for one a core.
+        jobs: processes, -1 for one per core.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -181,7 +181,7 @@ def _outcome(
 
 
 def _key(name: str, measure: Measure, ensemble: Ensemble, plan: Study, way: Way) -> str:
-    """What a stored measurement must have been made with to be used again."""
+    """The key of a measurement made in this way: it is reused under the same one alone."""
     key = measured_key(name, measure, ensemble.seeds, plan.probe)
     where = ", ".join(f"{column} {value}" for column, value in way.columns.items()) if way.moved else ""
     return f"{key} at {where}" if where else key

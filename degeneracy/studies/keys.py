@@ -1,4 +1,4 @@
-"""Keys: what stored things must have been made with to be used again."""
+"""Cache keys: the settings under which a stored result may be reused."""
 
 import inspect
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ def digest(value: Any) -> str:
 
 
 def examples_key(probe: Probe) -> str:
-    """What stored example trials must have been made with to be shown again."""
+    """The key of stored example trials: they are shown again under the same one alone."""
     return digest({"examples": probe.seen_by(("states",)), "version": __version__})
 
 
 def measured_key(name: str, measure: Measure, members: Sequence[int], probe: Probe) -> str:
-    """What a stored measurement must have been made with to be used again."""
+    """The key of a stored measurement: it is reused under the same one alone."""
     built_in = type(measure) in MEASURES.values()
     made_with: dict[str, Any] = {
         "measure": name,

@@ -30,7 +30,7 @@ STUDIES = {"quickstart": Path(__file__).parent / "quickstart.toml"}
 
 
 class Study(Spec):
-    """A study: one ensemble a condition, one condition a combination of the varied factors' levels."""
+    """A study: one ensemble per condition, one condition per combination of the varied factors' levels."""
 
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also of its run directory")
     description: str = ""

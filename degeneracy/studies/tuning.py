@@ -13,8 +13,8 @@ class Tuning:
     """What a tune has found: the knob's strength at which the measure has the target's value, or why there is none.
 
     `at` is the strength whose value is nearest to the target, among those whose interval holds it where there are any
-    (`status` "reached"); NaN where no strength left 2 converged members. `evaluations` is the curve that was seen, a
-    row an evaluation in their order: `knob`, `value`, `ci_low`, `ci_high` (95%), `n_members`, `n_converged`, `run`
+    (`status` "reached"); NaN where no strength left 2 converged members. `evaluations` is the curve that was seen, one
+    row per evaluation, in their order: `knob`, `value`, `ci_low`, `ci_high` (95%), `n_members`, `n_converged`, `run`
     (its run directory, below `out`), and in `note` why there is no value.
     """
 

@@ -36,14 +36,14 @@ class DelayedDiscrimination(Task):
     }
 
     channels: int = pydantic.Field(1, ge=1, le=64, description="number of pairs compared at once")
-    n_steps: int = pydantic.Field(60, ge=2, description="time steps a trial")
+    n_steps: int = pydantic.Field(60, ge=2, description="time steps per trial")
     fixation_steps: int = pydantic.Field(5, ge=1, description="steps before the first stimulus")
     stimulus_steps: int = pydantic.Field(5, ge=1, description="steps that each stimulus is shown")
     delay_min: int = pydantic.Field(5, ge=1, description="shortest delay between the stimuli, steps")
     delay_max: int = pydantic.Field(20, ge=1, description="longest delay between the stimuli, steps")
     stimulus_min: int = pydantic.Field(2, ge=1, description="smallest stimulus")
     stimulus_max: int = pydantic.Field(10, ge=2, description="largest stimulus")
-    input_scale: float = pydantic.Field(1.0, gt=0, description="input a unit of stimulus; 1 feeds it raw")
+    input_scale: float = pydantic.Field(1.0, gt=0, description="input per unit of stimulus; 1 feeds it raw")
     auxiliary: bool = pydantic.Field(False, description="also report the difference of the stimuli")
     threshold: float = pydantic.Field(0.01, gt=0, description="training stops under this mean squared error")
 
@@ -71,12 +71,12 @@ class DelayedDiscrimination(Task):
 
     @property
     def input_size(self) -> int:
-        """One stimulus a channel."""
+        """One stimulus per channel."""
         return self.channels
 
     @property
     def output_size(self) -> int:
-        """One decision a channel, and one difference a channel with `auxiliary`."""
+        """One decision per channel, and one difference per channel with `auxiliary`."""
         return 2 * self.channels if self.auxiliary else self.channels
 
     @property
@@ -94,7 +94,7 @@ class DelayedDiscrimination(Task):
         """Fresh trials: stimuli (member, trial, time, channel), the decisions, and the response as scored steps."""
         delay = streams.integers((n_trials, 1), self.delay_min, self.delay_max + 1)
         n_values = self.stimulus_max - self.stimulus_min + 1
-        # One number a pair: n (n - 1) ordered pairs of different values, the second counted on from the first.
+        # One number per pair: n (n - 1) ordered pairs of different values, the second counted on from the first.
         pair = streams.integers((n_trials, 1, self.channels), 0, n_values * (n_values - 1))
         first = pair // (n_values - 1)
         second = (first + 1 + pair % (n_values - 1)) % n_values

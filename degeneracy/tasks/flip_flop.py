@@ -36,18 +36,18 @@ class FlipFlop(Task):
     }
 
     channels: int = pydantic.Field(3, ge=1, le=64, description="number of bits")
-    n_steps: int = pydantic.Field(100, ge=2, description="time steps a trial")
+    n_steps: int = pydantic.Field(100, ge=2, description="time steps per trial")
     switch_probability: float = pydantic.Field(0.3, gt=0, le=1, description="chance of a pulse, a channel and step")
     threshold: float = pydantic.Field(0.001, gt=0, description="training stops under this mean squared error")
 
     @property
     def input_size(self) -> int:
-        """One pulse train a channel."""
+        """One pulse train per channel."""
         return self.channels
 
     @property
     def output_size(self) -> int:
-        """One held sign a channel."""
+        """One held sign per channel."""
         return self.channels
 
     @property

@@ -17,7 +17,7 @@ from degeneracy.tasks.trials import Trials
 
 N_STARTS = 400  # steps of each reference run at which a trial may start
 WARM_UP = 20  # steps of true inputs before a closed loop, for the networks' state to settle
-FREE = 10.0  # time units of a closed loop: errors grow e^1.6 a unit, so rounding alone of float32 takes 9.5 to 0.4 sd
+FREE = 10.0  # time units of a closed loop: errors grow e^1.6 per unit, so rounding alone of float32 takes 9.5 to 0.4 sd
 BURN_IN = 20.0  # time units: volumes shrink as exp(-sites t), so only where it led is left of the start
 
 
@@ -25,9 +25,9 @@ class Lorenz96(Task):
     """Lorenz-96: state to next state.
 
     dx_i/dt = (x_{i+1} - x_{i-2}) x_{i-1} - x_i + F on a ring of `dimensions` sites with F = `forcing`, one
-    fourth-order Runge-Kutta step of length `dt` a time step. Input is the state x(t), target the state x(t + dt),
+    fourth-order Runge-Kutta step of length `dt` per time step. Input is the state x(t), target the state x(t + dt),
     both as (x - mean)/sd with the mean and sd over the attractor (one number each: all sites are alike), so that
-    chance is 1. At F = 8 it is chaotic from 5 sites on (largest Lyapunov exponent 1.6 a time unit at 8 sites).
+    chance is 1. At F = 8 it is chaotic from 5 sites on (largest Lyapunov exponent 1.6 per time unit at 8 sites).
 
     A trial is a stretch of a reference run: after the transients have been burned off it begins at a random step of
     one of many runs of a fixed seed, turned by a random number of sites, under which the equation stays the same.
@@ -54,7 +54,7 @@ class Lorenz96(Task):
     dimensions: int = pydantic.Field(8, ge=4, le=256, description="number of sites on the ring")
     forcing: float = pydantic.Field(8.0, gt=0, description="forcing F")
     dt: float = pydantic.Field(0.05, gt=0, description="length of a time step, time units (5 days of weather)")
-    n_steps: int = pydantic.Field(100, ge=2, description="time steps a trial")
+    n_steps: int = pydantic.Field(100, ge=2, description="time steps per trial")
     threshold: float = pydantic.Field(0.001, gt=0, description="training stops under this mean squared error")
 
     @pydantic.model_validator(mode="after")

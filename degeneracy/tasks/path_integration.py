@@ -46,7 +46,7 @@ class PathIntegration(Task):
     }
 
     dimensions: Literal[2, 3] = pydantic.Field(2, description="dimensions of the box")
-    n_steps: int = pydantic.Field(100, ge=2, description="time steps a trial")
+    n_steps: int = pydantic.Field(100, ge=2, description="time steps per trial")
     side: float = pydantic.Field(10.0, gt=0, description="side of the box")
     v_max: float = pydantic.Field(0.4, gt=0, description="highest speed, a step")
     heading_sd: float = pydantic.Field(math.pi / 10, ge=0, description="sd of the turn at a step, radians")
@@ -73,7 +73,7 @@ class PathIntegration(Task):
 
     @property
     def output_size(self) -> int:
-        """One coordinate a dimension."""
+        """One coordinate per dimension."""
         return self.dimensions
 
     @property
@@ -135,7 +135,7 @@ class PathIntegration(Task):
         walk = first + self.speed_sd * streams.normal((n_trials, self.n_steps)).cumsum(-1)
         draw = streams.uniform((n_trials, self.n_steps))
         # A draw under 1/mean_stop says "go", one over 1 - 1/mean_go says "rest", any other "as before": the chance
-        # to leave rest is then 1/mean_stop a step and that to leave motion 1/mean_go. The last order holds.
+        # to leave rest is then 1/mean_stop per step and that to leave motion 1/mean_go. The last order holds.
         go, rest = draw < 1 / self.mean_stop, draw >= 1 - 1 / self.mean_go
         share = self.mean_go / (self.mean_go + self.mean_stop)
         go[..., 0] = draw[..., 0] < share

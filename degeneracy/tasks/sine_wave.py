@@ -33,7 +33,7 @@ class SineWave(Task):
     step_unit: ClassVar[str] = "s"
 
     channels: int = pydantic.Field(1, ge=1, le=64, description="number of waves produced at once")
-    n_steps: int = pydantic.Field(100, ge=2, description="time steps a trial")
+    n_steps: int = pydantic.Field(100, ge=2, description="time steps per trial")
     dt: float = pydantic.Field(0.01, gt=0, description="length of a time step, s")
     frequency_min: float = pydantic.Field(1.0, gt=0, description="lowest frequency, Hz")
     frequency_max: float = pydantic.Field(30.0, gt=0, description="highest frequency, Hz")
@@ -56,12 +56,12 @@ class SineWave(Task):
 
     @property
     def input_size(self) -> int:
-        """One frequency a channel."""
+        """One frequency per channel."""
         return self.channels
 
     @property
     def output_size(self) -> int:
-        """One wave a channel."""
+        """One wave per channel."""
         return self.channels
 
     @property

@@ -67,7 +67,7 @@ class Task(Spec):
                 f"{cls.__name__}: stop = 'wrong' needs decisions, and outputs of the loss '{cls.loss.name}' are none"
             )
 
-    n_steps: int = pydantic.Field(ge=2, description="time steps a trial")
+    n_steps: int = pydantic.Field(ge=2, description="time steps per trial")
     threshold: float = pydantic.Field(gt=0, description="training stops under this loss")
 
     @property

@@ -37,7 +37,7 @@ class Trials:
 
     @property
     def n_trials(self) -> int:
-        """Trials a member."""
+        """Trials per member."""
         return self.inputs.shape[1]
 
     @property

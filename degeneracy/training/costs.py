@@ -16,7 +16,7 @@ def _no_coupling(params: Params) -> Params:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Costs beside the task's; without any, members are trained as if there were none such."""
+    """Penalties added to the task loss, and the coupling of the members; empty by default."""
 
     strengths: Strengths = field(default_factory=dict)  # (member,) by regulariser
     coupling: Callable[[Params], Params] = _no_coupling  # gradients of the members' coupling, by parameter

@@ -14,7 +14,7 @@ from degeneracy.networks import Scale
 class Groups:
     """Runs of the flat parameters that are trained by the same factors on rate, eps and norm.
 
-    `table` has a row a group: where it ends in the flat order, and its factors on the learning rate, on Adam's eps
+    `table` has one row per group: where it ends in the flat order, and its factors on the learning rate, on Adam's eps
     and on its gradient where the norm to be clipped is taken (see `networks.parametrisation`).
     """
 

@@ -42,10 +42,10 @@ def train_stack(
         task: draws the trials and sets the threshold.
         network: what a member is.
         training: already resolved by `Training.for_task`.
-        seeds: one a member; one may come several times, with several strengths.
+        seeds: one per member; one may come several times, with several strengths.
         device: a torch device.
         backend: how gradients are taken, a name in `BACKENDS`, or "auto" for the fastest that serves the cell.
-        strengths: of regularisers, one a member, in place of `training.regularisers`: a sweep in one batch.
+        strengths: of regularisers, one per member, in place of `training.regularisers`: a sweep in one batch.
 
     Returns:
         The members in the order of `seeds`. Coupled members end together: once all are under the threshold.
@@ -157,7 +157,7 @@ def train_sweep(
     device: str,
     jobs: int,
 ) -> Iterator[tuple[int, Member]]:
-    """Train an ensemble a training and yield each member as it finishes, with its training's position.
+    """Train one ensemble per training and yield each member as it finishes, with its training's position.
 
     As `train_members`, which trains one; on a GPU the members of all ensembles make one stack, those of coupled
     members one each.
@@ -166,7 +166,7 @@ def train_sweep(
         task: draws the trials and sets the threshold.
         network: what a member is.
         trainings: alike in all but the strengths of their regularisers.
-        seeds: one a member of each ensemble.
+        seeds: one per member of each ensemble.
         device: "cpu" or "cuda".
         jobs: processes on a CPU.
     """

@@ -29,8 +29,8 @@ class Training(Spec):
     """
 
     learning_rate: float = pydantic.Field(1e-3, gt=0)
-    batch_size: int = pydantic.Field(256, ge=1, description="trials an update")
-    steps_per_epoch: int = pydantic.Field(128, ge=1, description="updates an epoch")
+    batch_size: int = pydantic.Field(256, ge=1, description="trials per update")
+    steps_per_epoch: int = pydantic.Field(128, ge=1, description="updates per epoch")
     max_epochs: int = pydantic.Field(300, ge=1)
     patience: int = pydantic.Field(3, ge=0, description="epochs more under the threshold before a member stops")
     clip_norm: float = pydantic.Field(1.0, gt=0, description="largest norm of a member's gradient")

@@ -94,7 +94,7 @@ class Stack:
         costs: Costs,
         device: str,
     ) -> "Stack":
-        """The members before their first update; `params` has a leading member axis, one a seed."""
+        """The members before their first update; `params` has a leading member axis, one per seed."""
         flat = flatten(params).to(device)
         optimiser: OptimiserState
         if network.mapped:

@@ -25,7 +25,7 @@ def short(text: str, limit: int = 28) -> str:
 def brief_names(results: Sequence[Result], limit: int, *, break_lines: bool = False) -> list[str]:
     """Conditions' names as far as there is room for so many characters in a line, all in one way.
 
-    That is tighter, or in a line a factor where lines may be broken, or the factors' values alone, shortened at last.
+    That is tighter, or one line per factor where lines may be broken, or the factors' values alone, shortened at last.
     """
     pairs = [[(factor_name(k), level_text(v)) for k, v in result.factors.items()] for result in results]
     ways = [

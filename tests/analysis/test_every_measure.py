@@ -406,7 +406,7 @@ def test_a_sound_measure_passes() -> None:
         (Asymmetric, "symmetric"),
         (FarFromItself, "distance 0 from itself"),
         (Squared, "triangle"),
-        (NoLeaveOneOut, "one leave-one-out value a member"),
+        (NoLeaveOneOut, "one leave-one-out value per member"),
         (TwoRows, "each variant has one row"),
         (NoDistances, "if, and only if, it says it is pairwise"),
         (ClaimsTranslation, "ignores translation"),

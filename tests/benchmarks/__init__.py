@@ -1,4 +1,4 @@
-"""Times against peers, one small program a row: `python -m tests.benchmarks.dsa --pairs 66`.
+"""Times against peers, one small program per row: `python -m tests.benchmarks.dsa --pairs 66`.
 
 Importing this package sets one thread for every library that computes, so it must come before numpy and torch:
 `python -m tests.benchmarks.NAME` sees to that.

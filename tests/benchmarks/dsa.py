@@ -4,12 +4,12 @@
     python -m tests.benchmarks.dsa --memory [--members 200 --rank 100] [--short]
 
 Networks are trained here (3-bit flip-flop, N = 64) and kept in a temporary folder for the next run. Ours fits all
-pairs at every repeat; the peer takes seconds a pair, so it fits another share of the pairs at each repeat (its
+pairs at every repeat; the peer takes seconds per pair, so it fits another share of the pairs at each repeat (its
 operators too) and its time is scaled to all of them. Accuracy is counted over all pairs.
 
-`--memory` gives the measure `dsa` random stable linear systems and compares 10 of them with all, with 2 steps a round:
-pairs are searched one after another, so what is held at once grows neither with their number nor with steps. It reports
-the most memory that this process ever held.
+`--memory` gives the measure `dsa` random stable linear systems and compares 10 of them with all, with 2 steps per
+round: pairs are searched one after another, so what is held at once grows neither with their number nor with steps. It
+reports the most memory that this process ever held.
 """
 
 import argparse

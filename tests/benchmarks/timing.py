@@ -5,7 +5,7 @@ A benchmark is a module with `main(argv)` and the option `--short`:
     rows = [versus("rank 50", interleaved({"ours": f, "peer": g}), share_not_above_peer=0.99)]
     report("dsa", rows)
 
-`report` prints a line a row and keeps all of them in results/<hardware>/<benchmark>.json. Ratios are
+`report` prints one line per row and keeps all of them in results/<hardware>/<benchmark>.json. Ratios are
 median(peer) / median(ours): above 1, ours is faster.
 """
 
@@ -133,7 +133,7 @@ def _slug(name: str) -> str:
 
 
 def report(benchmark: str, rows: Sequence[Row], *, keep: bool = True, results: Path = RESULTS) -> None:
-    """Print one line a row, and keep all rows with the machine as JSON (`keep=False` for a short form)."""
+    """Print one line per row, and keep all rows with the machine as JSON (`keep=False` for a short form)."""
     where = machine()
     for row in rows:
         print(_line(row, f"{where['processor']}, {where['cores']} cores"), flush=True)

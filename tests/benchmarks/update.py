@@ -99,7 +99,7 @@ def make_peer(cell: str, members: int, n: int, trials: Trials) -> Callable[[], N
 
 
 def _work(share: int, row: tuple[str, tuple[int, int, int, int]], repeats: int, gate: Any, out: Any) -> None:
-    """One process's members: its CPU seconds a repeat and side, both processes in step."""
+    """One process's members: its CPU seconds per repeat and side, both processes in step."""
     torch.set_num_threads(1)
     cell, (members, n, n_trials, n_steps) = row
     mine = members // PROCESSES
@@ -137,7 +137,7 @@ def flops(sizes: tuple[int, int, int, int]) -> float:
 
 
 def peak_flops() -> float:
-    """float32 operations a second of one core: torch's product of two 1,024 x 1,024 matrices, best of 20."""
+    """float32 operations per second of one core: torch's product of two 1,024 x 1,024 matrices, best of 20."""
     a, b, c = (torch.randn(1024, 1024) for _ in range(3))
     best = float("inf")
     for _ in range(20):
@@ -175,7 +175,7 @@ def _status(field: str) -> float:
 
 
 def _stacked_autograd(members: int, n: int, trials: Trials) -> Callable[[], None]:
-    """All members in one bmm a step, by autograd."""
+    """All members in one bmm per step, by autograd."""
     params = initial_params(Network(hidden_size=n), CHANNELS, CHANNELS, range(members))
     leaves = {name: value.requires_grad_() for name, value in params.items()}
     optimiser = torch.optim.Adam(list(leaves.values()), lr=RATE)

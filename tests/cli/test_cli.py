@@ -177,7 +177,7 @@ def test_run(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[s
 
 
 def assert_is_table(out: str, csv: pd.DataFrame, shown: dict[str, str]) -> None:
-    """One row a measure shown and condition, with the numbers of degeneracy.csv."""
+    """One row per measure shown and condition, with the numbers of degeneracy.csv."""
     lines = out.split("\n\n")[0].splitlines()[2:]
     assert len(lines) == len(shown) * csv["condition"].nunique()
     assert max(map(len, out.splitlines())) <= 120

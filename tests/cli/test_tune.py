@@ -36,7 +36,7 @@ def test_reached(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TUNE, "--target", "0.1"]) == 0
     out, err = capsys.readouterr()
     table = pd.read_csv(OUT / "tuning.csv")
-    # A line an evaluation, as it is found.
+    # One line per evaluation, as it is found.
     found = [line for line in err.splitlines() if "weight_change" in line]
     assert [float(line.split()[2].rstrip(":")) for line in found] == list(table["knob"])
     assert found[0].endswith("], 3 of 3 members converged")

@@ -43,7 +43,7 @@ def test_what_fits_is_taken_and_what_does_not_is_refused_by_its_largest_part() -
 def groups(tmp_path: Path):
     """Limits as the kernel shows them: writes the files, returns what is read of them."""
 
-    def limits(lines: str, files: dict[str, str]) -> list[int]:
+    def limits(lines: str, files: dict[str, str]) -> list[tuple[int, int]]:
         (tmp_path / "cgroup").write_text(lines, encoding="utf-8")
         for name, text in files.items():
             (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -55,16 +55,16 @@ def groups(tmp_path: Path):
 
 def test_the_limit_of_a_batch_job_and_of_all_groups_around_it_is_read(groups) -> None:
     files = {"memory.max": "max\n", "slurm/memory.max": "4000\n", "slurm/job_1/memory.max": "3000\n"}
-    assert groups("0::/slurm/job_1\n", files) == [3000, 4000]
+    assert groups("0::/slurm/job_1\n", files) == [(3000, 3000), (4000, 4000)]
 
 
 def test_the_limit_of_a_container_is_read_though_its_path_leads_nowhere(groups) -> None:
-    assert groups("0::/docker/abc\n", {"memory.max": "5000\n"}) == [5000]
+    assert groups("0::/docker/abc\n", {"memory.max": "5000\n"}) == [(5000, 5000)]
 
 
 def test_the_limit_of_an_older_kernel_is_read(groups) -> None:
     lines = "5:cpu:/a\n4:memory:/job\n0::/\n"
-    assert groups(lines, {"memory/job/memory.limit_in_bytes": "6000\n", "cpu/a/memory.max": "1\n"}) == [6000]
+    assert groups(lines, {"memory/job/memory.limit_in_bytes": "6000\n", "cpu/a/memory.max": "1\n"}) == [(6000, 6000)]
 
 
 def test_no_group_is_no_limit(groups, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_no_group_is_no_limit(groups, tmp_path: Path) -> None:
 
 
 def test_the_smallest_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_of_groups", lambda: iter([5, 3]))
+    monkeypatch.setattr(memory, "_of_groups", lambda: iter([(5, 1), (3, 2)]))
     assert machine_memory() == 3
     monkeypatch.setattr(memory, "_of_process", lambda: 2)
     assert machine_memory() == 2
@@ -90,11 +90,19 @@ def test_free_memory_of_the_machine_is_told_in_kibibytes(monkeypatch: pytest.Mon
     assert memory._free_of_machine() == 4000 * 1024
 
 
-def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "memory.max").write_text("1000\n", encoding="utf-8")
-    (tmp_path / "memory.current").write_text("900\n", encoding="utf-8")
-    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 50\n", encoding="utf-8")
-    monkeypatch.setattr("degeneracy.core.memory.CONTAINERS", ((str(tmp_path), "memory.max", "memory.current"),))
-    assert available_memory() == 150  # 100 are free, and 50 are files kept for later reading
-    (tmp_path / "memory.max").write_text("max\n", encoding="utf-8")
-    assert available_memory() > 10**7
+def test_what_a_group_uses_is_not_free_but_for_files_that_can_be_given_up(groups) -> None:
+    files = {"job/memory.max": "1000\n", "job/memory.current": "900\n"}
+    files |= {"job/memory.stat": "anon 5\ninactive_file 50\n", "memory.max": "max\n"}
+    assert groups("0::/job\n", files) == [(1000, 150)]
+
+
+def test_what_a_group_of_an_older_kernel_uses_is_not_free(groups) -> None:
+    files = {"limit_in_bytes": "1000\n", "usage_in_bytes": "990\n", "stat": "inactive_file 1\ntotal_inactive_file 5\n"}
+    files = {f"memory/job/memory.{name}": text for name, text in files.items()}
+    assert groups("4:memory:/job\n", files) == [(1000, 15)]
+
+
+def test_the_least_that_is_free_in_any_group_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch job has less than the machine, and so has each group around it."""
+    monkeypatch.setattr(memory, "_of_groups", lambda: iter([(1000, 150), (2000, 40)]))
+    assert available_memory() == 40

@@ -279,7 +279,7 @@ def test_a_readout_without_bias_may_have_more_outputs_than_units() -> None:
 
 
 def test_a_number_of_seeds_is_no_seeds() -> None:
-    with pytest.raises(UserError, match="one a member is needed"):
+    with pytest.raises(UserError, match="one per member is needed"):
         check_seeds(8)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Ensembles, trained: one of them, or one a strength of a regulariser."""
+"""Ensembles, trained: one of them, or one per strength of a regulariser."""
 
 from collections.abc import Mapping
 

@@ -75,7 +75,7 @@ def test_labels_stand_beyond_the_numbers_in_any_resolution() -> None:
             assert label.x1 < number.x0
             assert ax.xaxis.label.get_window_extent().y1 < ax.get_xticklabels()[0].get_window_extent().y0
             places.append(label.x1 / dpi)
-    # Inches: letters are fitted to pixels, which at 50 an inch are 0.02 wide.
+    # Inches: letters are fitted to pixels, which at 50 per inch are 0.02 wide.
     np.testing.assert_allclose(places[:2], places[2:], atol=0.04)
 
 

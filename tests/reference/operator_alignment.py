@@ -208,7 +208,7 @@ class _Memory:
         return _Memory(**{name: value[fits] for name, value in vars(self).items()})
 
     def write(self, k: int, step: Tensor, change: Tensor) -> None:
-        """Put one pair a fit in slot k; a pair without positive curvature (also a zero step) is left out."""
+        """Put one pair per fit in slot k; a pair without positive curvature (also a zero step) is left out."""
         curvature, size = (step * change).sum(dim=1), (change * change).sum(dim=1)
         good = (curvature > 1e-10 * size)[:, None]
         step, change = torch.where(good, step, 0), torch.where(good, change, 0)

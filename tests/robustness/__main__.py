@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _table(tallies: Sequence[Tally]) -> str:
-    """A row a program, then every cause of a failure with the first case that has it."""
+    """One row per program, then every cause of a failure with the first case that has it."""
     heads = ("program", "tried", "refused", "right", "SILENT", "TRACEBACK", "seconds")
     rows = [heads, *([str(value) for value in tally.row] for tally in tallies)]
     widths = [max(len(row[k]) for row in rows) for k in range(len(heads))]

@@ -41,7 +41,7 @@ def test_step_agrees_with_scipy_and_is_of_fourth_order() -> None:
         for _ in range(round(0.05 / dt)):
             found = runge_kutta_step(found, 8.0, dt)
         errors.append(np.abs(found.numpy() - true).max())
-    assert errors[0] < 0.01  # dt^5 of rates up to 17 a time unit: (0.05 * 17)^5/120 = 0.004 of a state of size 3
+    assert errors[0] < 0.01  # dt^5 of rates up to 17 per time unit: (0.05 * 17)^5/120 = 0.004 of a state of size 3
     assert 10 < errors[0] / errors[1] < 32, "half the step, 2^4 = 16 times the accuracy"
 
 
@@ -207,7 +207,7 @@ def test_chaos_neighbours_part() -> None:
     for _ in range(100):
         x, y = runge_kutta_step(x, 8.0, 0.05), runge_kutta_step(y, 8.0, 0.05)
     exponent = ((y - x).norm(dim=1) / (1e-8 * 8**0.5)).log().mean().item() / 5
-    assert 1.0 < exponent < 2.2  # 1.6 a time unit, over 5 of them from 50 starts
+    assert 1.0 < exponent < 2.2  # 1.6 per time unit, over 5 of them from 50 starts
 
 
 def test_critical_forcing() -> None:

@@ -74,7 +74,7 @@ def test_constant_motion_is_a_billiard(dimensions: int) -> None:
             place = np.where(over, 3 - place, np.where(under, -3 - place, place))
             velocity = np.where(over | under, -velocity, velocity)
             walked.append(place.copy())
-        # The loop's velocity comes from float32 inputs: 1e-7 a step over 100 steps, and sums up to 50.
+        # The loop's velocity comes from float32 inputs: 1e-7 per step over 100 steps, and sums up to 50.
         assert np.allclose(path, walked, atol=1e-4)
         checked += 1
     assert checked > 300
@@ -118,7 +118,7 @@ def test_headings_and_speeds_walk_as_described() -> None:
 def test_rests_and_motions_last_their_means() -> None:
     moving = trials_of(PathIntegration(n_steps=400), 2000).inputs[0, :, :, 2].numpy() > 0
     before, after = moving[:, :-1], moving[:, 1:]
-    # Leaving has chance 1/mean a step. About 300,000 steps at rest, 10,000 departures: sd 1%; 4 sd.
+    # Leaving has chance 1/mean per step. About 300,000 steps at rest, 10,000 departures: sd 1%; 4 sd.
     assert 1 / after[~before].mean() == pytest.approx(30, rel=0.04)
     assert 1 / (~after[before]).mean() == pytest.approx(50, rel=0.04)
     for share in (moving[:, 0].mean(), moving[:, -1].mean()):

@@ -24,7 +24,7 @@ def test_inputs_are_the_100_frequencies_in_raw_hz_and_static() -> None:
 
 
 def test_phase_worked_by_hand() -> None:
-    # 25 Hz in steps of 0.01 s: a quarter period a step, beginning at 0 and rising.
+    # 25 Hz in steps of 0.01 s: a quarter period per step, beginning at 0 and rising.
     wave = SineWave(channels=1).solve(torch.full((1, 1, 9, 1), 25.0)).flatten()
     expected = torch.tensor([0, 1, 0, -1, 0, 1, 0, -1, 0.0])
     assert torch.allclose(wave, expected, atol=1e-5)  # float32 phase up to 4 pi

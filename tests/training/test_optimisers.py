@@ -127,7 +127,7 @@ def curves() -> np.ndarray:
     falling = np.exp(-epochs / 20)
     stairs = np.floor(epochs / 25)[::-1] + 1
     noisy = 0.1 + 0.02 * np.sin(epochs * 2.4) - 1e-6 * epochs
-    creeping = 1 - 2e-5 * epochs  # less than the relative threshold an epoch
+    creeping = 1 - 2e-5 * epochs  # less than the relative threshold per epoch
     lost = np.where(epochs < 40, falling, np.nan)
     return np.stack([falling, stairs, noisy, creeping, lost])
 

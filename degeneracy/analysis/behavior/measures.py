@@ -27,7 +27,7 @@ ERRORS = "errors/"  # before the name of a variant: the array of its members' er
 
 
 class _OODError(Measure):
-    """Base of the spreads of errors over members, a row a task variant."""
+    """Base of the spreads of errors over members, one row per task variant."""
 
     level: ClassVar[Level] = "behavior"
     needs: ClassVar[tuple[str, ...]] = ("behavior",)
@@ -46,7 +46,7 @@ class _OODError(Measure):
         return None
 
     def __call__(self, recording: Recording) -> Measured:
-        """One finding a variant of the task, with each member's error."""
+        """One finding per variant of the task, with each member's error."""
         findings, arrays = [], {}
         for name, variant in recording.behavior.items():
             findings.append(self._finding(name, variant.errors))
@@ -216,7 +216,7 @@ class OutputDistance(Measure):
     source: ClassVar[str] = "ours"
 
     def __call__(self, recording: Recording) -> Measured:
-        """Pairwise distances, a row a task variant whose outputs are known.
+        """Pairwise distances, one row per task variant whose outputs are known.
 
         Raises:
             UserError: those of no variant are.

@@ -60,7 +60,7 @@ class DSA(Measure):
         "states with {n_delays} delays, the {score} distance, the best of {n_starts} starts."
     )
     primary: ClassVar[bool] = True
-    cost: ClassVar[int] = 6
+    cost: ClassVar[float] = 8.2
     variant_titles: ClassVar[Mapping[str, str]] = {"driven": "driven", "autonomous": "autonomous"}
     checks: ClassVar[tuple[Check, ...]] = (
         Check(name="without input", asks="states that move by themselves", differs_in="input", variant="autonomous"),

@@ -67,7 +67,7 @@ def spectrum_distance(points: Sequence[FixedPoints], *, n_eigenvalues: int = 8, 
 
     Args:
         points: the fixed points of each member.
-        n_eigenvalues: compared a point, the largest in modulus; 0 stands for those a smaller network lacks.
+        n_eigenvalues: compared per point, the largest in modulus; 0 stands for those a smaller network lacks.
         cutoff: c, in units of eigenvalues (1 is the distance from a marginal to a dead direction).
 
     Returns:

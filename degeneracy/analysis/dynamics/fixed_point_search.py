@@ -322,7 +322,7 @@ def jacobians(step: StepFunction, h: Tensor, x: Tensor) -> Tensor:
         try:  # all rows in one backward pass
             seeds = units[:, None, None].expand(-1, *h.shape)
             rows = torch.autograd.grad(after, h, seeds, is_grads_batched=True, retain_graph=True)[0]
-        except RuntimeError:  # an operation of the user's cell that torch cannot batch: one pass a row
+        except RuntimeError:  # an operation of the user's cell that torch cannot batch: one pass per row
             passes = [torch.autograd.grad(after, h, u.expand_as(h), retain_graph=True)[0] for u in units]
             rows = torch.stack(passes)
     return rows.permute(1, 2, 0, 3).contiguous()

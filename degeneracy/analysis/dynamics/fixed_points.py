@@ -131,7 +131,7 @@ def find_fixed_points(
             run forward.
         n_adam: updates of the coarse search.
         noise: Gaussian noise added to the starts, in units of the visited states' root mean square.
-        tolerance: the largest speed (Euclidean, state units a step) of a fixed point.
+        tolerance: the largest speed (Euclidean, state units per step) of a fixed point.
         unique_tolerance: points closer than this are one (root-mean-square difference over the state's units).
         max_points: the search of a member ends once it has more; this many are kept, and `capped` says so.
         seed: of the draw of starts and of their noise.

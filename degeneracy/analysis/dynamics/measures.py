@@ -108,6 +108,7 @@ class Procrustes(_Shape):
 
     name: ClassVar[str] = "procrustes"
     title: ClassVar[str] = "Procrustes"
+    cost: ClassVar[float] = 0.9
     primary: ClassVar[bool] = True
     methods: ClassVar[str] = (
         "The layout of states was compared by the Procrustes angle (Williams et al. 2021), alpha = {alpha:g}, by the "
@@ -131,6 +132,7 @@ class SVCCA(_Shape):
 
     name: ClassVar[str] = "svcca"
     title: ClassVar[str] = "SVCCA"
+    cost: ClassVar[float] = 0.4
     methods: ClassVar[str] = (
         "States were compared by SVCCA (Raghu et al. 2017) on the principal components with {variance:g} of the "
         "variance, by the {estimator} estimator."
@@ -150,6 +152,7 @@ class CKA(_Shape):
 
     name: ClassVar[str] = "cka"
     title: ClassVar[str] = "CKA"
+    cost: ClassVar[float] = 0.4
     methods: ClassVar[str] = (
         "States were compared by linear centred kernel alignment (Kornblith et al. 2019), by the {estimator} estimator."
     )
@@ -173,7 +176,7 @@ class FixedPointCensus(MeasureInParts):
         "Fixed points under a constant input ({input}) were searched from {n_starts} visited states per network "
         "(Sussillo & Barak 2013); their Jacobians were compared by {n_eigenvalues} eigenvalues each."
     )
-    cost: ClassVar[int] = 5
+    cost: ClassVar[float] = 2.5
     variant_titles: ClassVar[Mapping[str, str]] = {
         "n_stable": "number stable",
         "n_stable_sd": "number stable, SD",
@@ -202,7 +205,7 @@ class FixedPointCensus(MeasureInParts):
     n_starts: int = pydantic.Field(
         256, ge=1, description="starts per member, from visited states; half are also run forward"
     )
-    n_eigenvalues: int = pydantic.Field(8, ge=1, description="eigenvalues a point that are compared")
+    n_eigenvalues: int = pydantic.Field(8, ge=1, description="eigenvalues per point that are compared")
     seed: int = pydantic.Field(0, ge=0, description="of the starts; the repeat search takes the next")
 
     def parts(self, recording: Recording) -> list[Callable[[], _Searched]]:

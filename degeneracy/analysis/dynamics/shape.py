@@ -1,7 +1,7 @@
 """How differently the states of two networks are shaped: Procrustes angle, SVCCA and CKA, on matching rows.
 
 Row r of every member is the same time step of the same trial; on other trials even the same network is far
-from itself. One matrix C_ij = X_i^T X_j a pair, X the centred states, serves all three; where small directions
+from itself. One matrix C_ij = X_i^T X_j per pair, X the centred states, serves all three; where small directions
 are scaled up, U_i^T U_j does, from the thin SVD X = U S V^T. They ignore translations, rotations and (but for
 0 < alpha < 1) the overall scale.
 """
@@ -139,7 +139,7 @@ def shape_distances(
     """Several shape distances of all pairs of members at the price of the dearest.
 
     Args:
-        states: one a member, each (trial, time, unit) or (sample, unit), the same rows in all.
+        states: one per member, each (trial, time, unit) or (sample, unit), the same rows in all.
         measures: any of "procrustes", "svcca", "cka".
         alpha: of `procrustes_angle`.
         variance: of `svcca_distance`.
@@ -175,7 +175,7 @@ def metric_distances(metric: Any, states: Sequence[ArrayLike]) -> Array:
 
     Args:
         metric: any object with `fit_score(x, y)` -> float, x and y (sample, unit); taken to be symmetric.
-        states: one a member, each (trial, time, unit) or (sample, unit), the same rows in all.
+        states: one per member, each (trial, time, unit) or (sample, unit), the same rows in all.
 
     Returns:
         (member, member), symmetric, in the metric's unit; the diagonal is 0 without asking.

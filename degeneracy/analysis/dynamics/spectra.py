@@ -6,7 +6,7 @@ from scipy.optimize import linear_sum_assignment
 
 from degeneracy.analysis.recording import Array
 
-Spectra = NDArray[np.complex128]  # (point, k), one spectrum a point
+Spectra = NDArray[np.complex128]  # (point, k), one spectrum per point
 
 
 def leading(spectra: Spectra, n_leading: int) -> Spectra:

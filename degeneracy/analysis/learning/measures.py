@@ -1,4 +1,4 @@
-"""Measures that are one number a member: its mean and its spread over members.
+"""Measures that are one number per member: its mean and its spread over members.
 
 The number of untrained members stands beside as reference where it can differ; a floor has no meaning.
 """
@@ -158,7 +158,7 @@ class KernelAlignment(OfMembers):
         "How lazily a network learned is the cosine of its tangent kernels before and after training, on {n_trials} "
         "probe trials and {n_steps} steps of each (Liu et al. 2024)."
     )
-    cost: ClassVar[int] = 1
+    cost: ClassVar[float] = 0.4
     level: ClassVar[Level] = "learning"
     needs: ClassVar[tuple[str, ...]] = ("tangent_kernel", "untrained")
     meaning: ClassVar[str] = (

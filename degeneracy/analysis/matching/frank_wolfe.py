@@ -64,7 +64,7 @@ def solve(problem: Assignment, *, n_restarts: int, max_iter: int, seed: int) -> 
         problem: what to maximise.
         n_restarts: starts; the first is matched by signature, the others of the first half (and one) are perturbed
             barycentres, of which the best goes on; each later one is a mean of the best end and a random matching.
-        max_iter: most Frank-Wolfe steps a start.
+        max_iter: most Frank-Wolfe steps per start.
         seed: of the perturbations.
 
     Returns:

@@ -18,7 +18,7 @@ Matching = NDArray[np.int64]  # (unit,): row i is matched to column matching[i]
 # over it is still a float32.
 LEAST_SPAN = np.float32(2.0**-100)
 BITS = 24  # of a profit: its rounding, 6e-8 of the range of profits, is that of their float32
-SWEEPS, BIDS = 2, 4  # bidding for columns before paths are searched: sweeps, and bids a row in each
+SWEEPS, BIDS = 2, 4  # bidding for columns before paths are searched: sweeps, and bids per row in each
 TAKEN = np.int32(2**30)  # more than any reduced cost ...
 MOST = np.int32(2**29)  # ... or price: beyond it, which no matrix is known to reach, scipy takes over
 

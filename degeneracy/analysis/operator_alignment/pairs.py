@@ -85,7 +85,7 @@ def fit_among(
     Args:
         operators_x, operators_y: (operator, rank, rank), finite. Each is prepared once, however many pairs it is in.
         first, second: (pair,), positions in operators_x and operators_y.
-        n_starts: searches a pair, 2 or more: identity, matched eigenvectors and random, of both determinants.
+        n_starts: searches per pair, 2 or more: identity, matched eigenvectors and random, of both determinants.
         max_iter: iterations of the last round.
         tolerance: a search has converged when the gradient's norm on the normalised problem is under this.
         seed: of the random starts.

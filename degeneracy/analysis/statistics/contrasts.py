@@ -92,7 +92,7 @@ def linear_contrast(
     Welch's approximation gives where they share none.
 
     Args:
-        estimates: one a condition.
+        estimates: one per condition.
         labels: the members' labels, by condition; unique within one. Equal labels mean a common source of
             variability (a seed); give disjoint ones to treat conditions as independent.
         weights: (condition,).
@@ -104,7 +104,7 @@ def linear_contrast(
         makes a difference.
 
     Raises:
-        UserError: labels that are not unique or not one a member, or not as many weights as conditions.
+        UserError: labels that are not unique or not one per member, or not as many weights as conditions.
     """
     c = real_array(weights, "weights")
     _check(estimates, labels, c)
@@ -185,11 +185,11 @@ def _check(estimates: Sequence[Estimate], labels: Sequence[Sequence[str]], weigh
     if not len(estimates) == len(labels) == len(weights) or not np.any(weights):
         raise UserError(
             f"contrast: {len(estimates)} estimates, {len(labels)} lists of labels and weights "
-            f"{weights.tolist()}; one each a condition is needed, with a weight that is not 0"
+            f"{weights.tolist()}; one per condition is needed, with a weight that is not 0"
         )
     for estimate, names in zip(estimates, labels, strict=True):
         if len(set(names)) != len(names) or len(names) != len(estimate.leave_one_out):
             raise UserError(
                 f"contrast: {len(names)} labels ({len(set(names))} different) for "
-                f"{len(estimate.leave_one_out)} members; one unique label a member is needed"
+                f"{len(estimate.leave_one_out)} members; one unique label per member is needed"
             )

@@ -171,8 +171,8 @@ def interval(estimate: Estimate, scale: Scale = "linear", confidence: float = 0.
     if not error > rounding(estimate, scale):
         return float("nan"), float("nan")
     half = t_quantile(confidence, len(estimate.leave_one_out) - 1) * error
-    low, high = (_back(centre + sign * half, scale) for sign in (-1, 1))
-    return low, high
+    low, high = untransformed(np.array([centre - half, centre + half]), scale)
+    return float(low), float(high)
 
 
 def calibrate(finding: Finding, confidence: float = 0.95) -> Calibrated:
@@ -250,8 +250,12 @@ def transformed(values: Array, scale: Scale) -> Array:
         return np.log(values)
 
 
-def _back(value: float, scale: Scale) -> float:
-    return float(value if scale == "linear" else np.exp(value))
+def untransformed(values: Array, scale: Scale) -> Array:
+    """The inverse of `transformed`; an end of an interval that is too large for a number is infinite."""
+    if scale == "linear":
+        return values
+    with np.errstate(over="ignore"):
+        return np.exp(values)
 
 
 def rounding(estimate: Estimate, scale: Scale) -> float:
@@ -298,5 +302,5 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
 def _members(x: ArrayLike, at_least: int) -> Array:
     values = real_array(x, "values of members")
     if values.ndim != 1 or len(values) < at_least:
-        raise UserError(f"one number a member, {at_least} members or more, is needed; got shape {values.shape}")
+        raise UserError(f"one number per member, {at_least} members or more, is needed; got shape {values.shape}")
     return values

@@ -41,7 +41,7 @@ class PIF(Measure):
         "best of {n_restarts} starts."
     )
     primary: ClassVar[bool] = True
-    cost: ClassVar[int] = 2
+    cost: ClassVar[float] = 4.5
     variant_titles: ClassVar[Mapping[str, str]] = {
         "recurrent": "recurrent",
         "joint": "joint",
@@ -154,7 +154,7 @@ class SignedPIF(PIF):
         "The distance of two networks' weights is their Frobenius distance after the best permutation and signs of "
         "units, the best of {n_restarts} starts."
     )
-    cost: ClassVar[int] = 3
+    cost: ClassVar[float] = 6.4
     checks: ClassVar[tuple[Check, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ("weights", "symmetry")
     ignores: ClassVar[tuple[str, ...]] = (PERMUTATION, SIGNS)
@@ -177,7 +177,7 @@ class Orthogonal(Measure):
         "Recurrent weights were compared as linear maps by their Frobenius distance after the best orthogonal change "
         "of basis, the best of {n_starts} starts."
     )
-    cost: ClassVar[int] = 4
+    cost: ClassVar[float] = 1.9
     variant_titles: ClassVar[Mapping[str, str]] = {
         "recurrent": "recurrent",
         f"recurrent{UNTRAINED}": "recurrent, against untrained",

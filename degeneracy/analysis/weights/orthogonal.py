@@ -51,7 +51,7 @@ def orthogonal_fit(
 
     Args:
         first, second: each (unit, unit), all of one size, finite.
-        n_starts: searches a pair, 2 or more; the first two match eigenvectors, one of either determinant.
+        n_starts: searches per pair, 2 or more; the first two match eigenvectors, one of either determinant.
         seed: of the further starts.
 
     Returns:

@@ -66,7 +66,7 @@ def align(
         blocks: the names of those that count; a block absent from both networks counts nothing.
         block_scales: what each block is divided by; 1 for a block left out.
         n_restarts: starts of the search, 1 or more: more finds shorter distances.
-        max_iter: most Frank-Wolfe steps a start.
+        max_iter: most Frank-Wolfe steps per start.
         seed: seed of the random starts.
 
     Returns:

@@ -1,7 +1,7 @@
 """Loss and gradients of one GRU member, compiled by numba: the fast backend on a CPU.
 
 Written as `compiled.py` is, with four columns of P units for each unit: the reset and update gates, what the
-recurrent weights add to the candidate, and what the inputs add to it. Two products a step run the units, three take
+recurrent weights add to the candidate, and what the inputs add to it. Two products per step run the units, three take
 the gradients.
 """
 
@@ -105,7 +105,7 @@ def _gather(by_source, by_drive, outward, bias_out, n, n_in, n_out, flat):  # ty
 
 @compiled(**FUSED)
 def _step(gates, before, after, n):  # type: ignore[no-untyped-def]
-    """Gates, candidate and next state of one step; several short loops, since LLVM compares few arrays a loop."""
+    """Gates, candidate and next state of one step; several short loops, since LLVM compares few arrays per loop."""
     for b in range(len(gates)):
         both = gates[b, : 2 * n]
         for j in range(len(both)):

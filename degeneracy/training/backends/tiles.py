@@ -16,7 +16,7 @@ from degeneracy.core.compiling import compiled
 
 
 def _vectors() -> tuple[int, int]:
-    """Numbers a vector, and rows a tile, by this machine's registers (32 of AVX-512 or NEON, 16 of AVX or SSE)."""
+    """Numbers per vector, and rows per tile, by this machine's registers (32 of AVX-512 or NEON, 16 of AVX or SSE)."""
     features = binding.get_host_cpu_features()
     if features.get("avx512f"):
         return 16, 8

@@ -91,7 +91,7 @@ def test_states_of_few_directions_give_a_padded_operator_without_noise():
     assert np.all(fitted.operators[:2, 2:] == 0)
     assert np.all(fitted.operators[:2, :, 2:] == 0)
     eigenvalues = np.sort_complex(np.linalg.eigvals(fitted.operators[1, :2, :2]))
-    # The circle turns 0.3 rad a step; float32 states carry 1e-7.
+    # The circle turns 0.3 rad per step; float32 states carry 1e-7.
     np.testing.assert_allclose(eigenvalues, np.exp([-0.3j, 0.3j]), atol=1e-5)
 
 
@@ -145,11 +145,11 @@ def test_more_starts_find_no_more_than_a_few_percent():
 
 
 def test_halves_of_the_trials_share_no_trial_and_members_are_compared_across_them():
-    """Members turn by one angle a step in even and by another in odd trials: distances are differences of angles."""
+    """Members turn by one angle per step in even and by another in odd trials: distances are differences of angles."""
     even, odd = np.array([0.3, 0.7, 1.2]), np.array([0.4, 1.0, 0.5])
 
     def turning(angles):
-        starts = np.array([0, 0, 1, 1]) * np.pi / 2  # two at right angles a half: alike in all directions
+        starts = np.array([0, 0, 1, 1]) * np.pi / 2  # two at right angles in each half: alike in all directions
         phases = starts[:, None] + np.array([*angles] * 2)[:, None] * np.arange(12)
         return np.stack([np.cos(phases), np.sin(phases)], axis=-1)
 

@@ -162,7 +162,7 @@ def test_distinct_points_and_midpoints_by_hand(monkeypatch):
     points = np.array([[0.0, 0.0], [0.0, 0.1], [4.0, 0.0], [0.0, 0.3], [4.0, 0.1]])
     for block in (256, 1):  # distances are taken in blocks, which change nothing
         monkeypatch.setattr("degeneracy.analysis.dynamics.fixed_point_search.BLOCK", block)
-        np.testing.assert_array_equal(distinct(points, 0.1), points[[0, 2, 3]])  # 0.1 a unit is 0.14 apart
+        np.testing.assert_array_equal(distinct(points, 0.1), points[[0, 2, 3]])  # 0.1 in each unit is 0.14 apart
     corners = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 0.0], [0.0, 4.0]])
     # Pairs with a point after the first 2, the closest first; (1, 0) is not new, no pair meets at a known point.
     expected = [[0.5, 0.0], [1.5, 0.0], [0.0, 2.0], [0.5, 2.0], [1.0, 2.0]]

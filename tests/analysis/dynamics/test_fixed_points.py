@@ -232,7 +232,7 @@ def test_jacobians_against_finite_differences(own_kernel):
     h, x = step.visited.double(), torch.tensor([0.3, -0.2])
     Unbatchable.backward_passes = 0
     exact = jacobians(step, h, x)
-    assert Unbatchable.backward_passes >= 6 * own_kernel  # one pass a unit, where all at once cannot be had
+    assert Unbatchable.backward_passes >= 6 * own_kernel  # one pass per unit, where all at once cannot be had
     eps, held = 1e-6, x.double().expand(2, 4, 2)
     for j in range(6):
         shift = eps * torch.eye(6).double()[j]

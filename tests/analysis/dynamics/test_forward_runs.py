@@ -234,7 +234,7 @@ def ends_of_long_runs(step, row):
     for _ in range(12):
         h = step.step(h, x)
         path.append(h[0].numpy())
-    # 1e-8: a run that has converged is back to within round-off; one that turns moves by more than 1e-3 a step.
+    # 1e-8: a run that has converged is back to within round-off; one that turns moves by more than 1e-3 per step.
     back = np.array([abs(later - path[0]).max(axis=1) < 1e-8 for later in path[1:]])
     period = np.where(back.any(axis=0), back.argmax(axis=0) + 1, 0)
     ends: dict[int, list[np.ndarray]] = {}

@@ -113,6 +113,16 @@ def test_log_interval_is_the_interval_of_the_logarithm():
     np.testing.assert_allclose(np.log(jackknife.interval(found, "log")), jackknife.interval(logs))
 
 
+def test_an_end_that_is_too_large_for_a_number_is_infinite_without_a_warning(recwarn):
+    wild = Estimate(value=1.0, leave_one_out=np.array([1e-300, 1.0, 1e300]))
+    low, high = jackknife.interval(wild, "log")
+    assert (low, high) == (0, np.inf)
+    ends = np.array([np.nan, -800.0, 800.0])
+    np.testing.assert_array_equal(jackknife.untransformed(ends, "log"), [np.nan, 0, np.inf])
+    np.testing.assert_array_equal(jackknife.untransformed(ends, "linear"), ends)
+    assert not list(recwarn)
+
+
 @pytest.mark.parametrize(
     ("estimate", "scale"),
     [

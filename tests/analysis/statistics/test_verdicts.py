@@ -75,7 +75,7 @@ def test_an_adjusted_p_value_holds_back_a_direction_and_not_a_flat():
 
 
 def ensembles(rng, n, slope=0.0, n_levels=4):
-    """Mean distances of points about a seed's own place in 3 dimensions, larger by a share `slope` a level."""
+    """Mean distances of points about a seed's own place in 3 dimensions, larger by a share `slope` per level."""
     seed = rng.normal(size=(n, 3))
     places = [(1 + slope * level) * (0.6 * seed + 0.8 * rng.normal(size=(n, 3))) for level in range(n_levels)]
     return [jackknife.pair_mean(np.linalg.norm(x[:, None] - x, axis=-1)) for x in places]
