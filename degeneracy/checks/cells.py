@@ -123,16 +123,20 @@ def cell_acting(cell: Cell) -> None:
     require(torch.equal(plain, acting), "acting() leaves the outputs as they are")
 
 
+def relabelled(cell: Cell, params: Params, change: Callable[[Weights], Weights]) -> Params:
+    """The parameters of one member, each with a leading axis of 1, after a change of its weights by their axes."""
+    blocks = parameter_blocks(cell, params, 0)
+    changed = change(Weights(blocks=blocks, candidate=cell.candidate, symmetry=cell.symmetry))
+    return params | {
+        name: torch.from_numpy(np.ascontiguousarray(changed[name])).reshape(params[name].shape) for name in blocks
+    }
+
+
 def cell_symmetry(cell: Cell) -> None:
     """Relabelling units by the axes of the parameters and the symmetry that the cell names leaves its outputs."""
     params = cell.acting(_params(cell, 0))
-    blocks = parameter_blocks(cell, params, 0)
-    weights = Weights(blocks=blocks, candidate=cell.candidate, symmetry=cell.symmetry)
-    copy = random_copy(weights, np.random.default_rng(0))
-    relabelled = params | {
-        name: torch.from_numpy(np.ascontiguousarray(copy[name])).reshape(params[name].shape) for name in blocks
-    }
-    before, after = (forward(cell, p, _inputs(1), {})[1] for p in (params, relabelled))
+    copy = relabelled(cell, params, lambda weights: random_copy(weights, np.random.default_rng(0)))
+    before, after = (forward(cell, p, _inputs(1), {})[1] for p in (params, copy))
     # 1e-9: rounding over 7 steps.
     difference = float((before - after).abs().max())
     said = f"'{cell.symmetry}' is a symmetry of the cell, acting on the axes of its parameters as their roles say"

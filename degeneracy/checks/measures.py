@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from degeneracy.analysis import Finding, Measure, Measured, Recording, Variant
 from degeneracy.analysis.measure import PERMUTATION, ROTATION, SCALE, SIGNS, TRANSLATION
 from degeneracy.analysis.statistics.by_name import STATISTICS, kept_for
+from degeneracy.analysis.weights.symmetry import transform
+from degeneracy.checks.cells import relabelled
 from degeneracy.checks.claim import CheckFailed, require
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.ensembles.ensemble import Ensemble
@@ -61,18 +62,14 @@ def _untrained_member(seed: int, initial: Params, final: Params) -> Member:
 
 
 def relabelled_twin(*, signs: bool) -> Callable[[Params], Params]:
-    """Makes a tanh network's copy with its units in another order and, if asked for, some with another sign."""
+    """Makes a network's copy with its units in another order and, if asked for, some with another sign."""
 
     def twin(params: Params) -> Params:
-        order = torch.tensor([3, 0, 5, 1, 4, 2])
-        flip = torch.tensor([1, -1, 1, 1, -1, -1] if signs else [1] * N_UNITS, dtype=torch.float64)
-        return {
-            "W_rec": flip[:, None] * params["W_rec"][order][:, order] * flip,
-            "W_in": flip[:, None] * params["W_in"][order],
-            "bias": flip * params["bias"][order],
-            "W_out": params["W_out"][:, order] * flip,
-            "b_out": params["b_out"],
-        }
+        order = np.array([3, 0, 5, 1, 4, 2])
+        flip = np.array([1.0, -1.0, 1.0, 1.0, -1.0, -1.0]) if signs else np.ones(N_UNITS)
+        stacked = {name: value.unsqueeze(0) for name, value in params.items()}
+        copy = relabelled(Network().build_cell(), stacked, lambda weights: transform(weights, order, flip))
+        return {name: value[0] for name, value in copy.items()}
 
     return twin
 

@@ -108,24 +108,29 @@ def build_parser() -> argparse.ArgumentParser:
     add_question(tune)
     tune.add_argument("--out", metavar="DIR", default="", help="the folder (default: runs/NAME-tune-KNOB)")
     measure = add("measure", "measure arrays, or the networks of a run with other measures", MEASURE)
-    measure.add_argument("source", metavar="ARRAYS.npz|RUN_DIR", help="arrays, or a run directory")
-    measure.add_argument("--out", metavar="DIR", default="", help="for arrays (default: runs/ARRAYS)")
-    measure.add_argument("--measures", metavar="A,B", default="", help="names, or module:Name (default: all)")
-    measure.add_argument(
-        "--cell",
-        metavar="NAME",
-        default="",
-        help="of arrays: the networks' cell, or module:Name (default: unknown)",
-    )
+    _add_measured(measure)
     for command in (run, tune, measure):
         _add_common(command)
     report = add("report", "write the report of a finished run again", REPORT)
     report.add_argument("run", metavar="RUN_DIR", help="a run directory")
     report.add_argument("--out", metavar="PATH", default="", help="(default: RUN_DIR/report.html)")
     add("tasks", "list the tasks with their fields")
-    add("cells", "list the cells with their fields")
+    add("cells", "list the cells and the recurrent maps with their fields")
     add("measures", "list the measures with their options")
     return parser
+
+
+def _add_measured(command: argparse.ArgumentParser) -> None:
+    """What is measured, and where the table goes."""
+    command.add_argument("source", metavar="ARRAYS.npz|RUN_DIR", help="arrays, or a run directory")
+    command.add_argument("--out", metavar="DIR", default="", help="for arrays (default: runs/ARRAYS)")
+    command.add_argument("--measures", metavar="A,B", default="", help="names, or module:Name (default: all)")
+    command.add_argument(
+        "--cell",
+        metavar="NAME",
+        default="",
+        help="of arrays: the networks' cell, or module:Name (default: unknown)",
+    )
 
 
 def _add_study(command: argparse.ArgumentParser) -> None:

@@ -241,6 +241,7 @@ class FixedPointCensus(MeasureInParts):
             note = f"no number, as not every network has one; {note}"
         counts = {"n_stable": stable, "n_total": total, "n_cycles": cycles}
         distances = {"census_distance": census, "spectrum_distance": spectrum}
+        floors = {"census_distance": again, "spectrum_distance": np.array(apart)}
         finding = partial(by_name.finding, note=note)
         return Measured(
             findings=(
@@ -249,15 +250,9 @@ class FixedPointCensus(MeasureInParts):
                 finding("n_total", "mean", total, of="n_total"),
                 finding("n_total_sd", "sd", total, of="n_total"),
                 finding("n_cycles", "mean", cycles, of="n_cycles"),
-                finding(
-                    "census_distance", "pair_mean", census, of="census_distance", floor=jackknife.member_mean(again)
-                ),
-                finding(
-                    "spectrum_distance",
-                    "pair_mean",
-                    spectrum,
-                    of="spectrum_distance",
-                    floor=jackknife.member_mean(np.array(apart)),
+                *(
+                    finding(name, "pair_mean", matrix, of=name, floor=jackknife.member_mean(floors[name]))
+                    for name, matrix in distances.items()
                 ),
             ),
             distances=distances,

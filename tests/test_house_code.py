@@ -1,0 +1,145 @@
+"""What the code of the package never does: know a cell by its type, its name or its weights; grow long."""
+
+import ast
+import inspect
+from collections.abc import Iterator
+
+import pytest
+
+import degeneracy as dg
+from degeneracy.networks import cell as cell_module
+from tests.test_house import SOURCES, dotted, place
+
+
+def spared(tree: ast.AST) -> set[ast.AST]:
+    """Docstrings, which may name what they like."""
+    return {
+        node.body[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None
+    }
+
+
+def texts(source: str) -> list[str]:
+    """All strings of a file but docstrings."""
+    tree = ast.parse(source)
+    docstrings = spared(tree)
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings
+    ]
+
+
+# Cells own their parameters. Beside them, torch's modules are read as cells by the names of both, and compiled and
+# hand-written gradients are of the cells that name them (`Cell.kernel`).
+KNOW_CELLS = ("degeneracy.networks.", "degeneracy.ensembles.modules", "degeneracy.training.backends.")
+OTHERS = [module for module in SOURCES if not module.startswith(KNOW_CELLS)]
+# Names of kernels, which are of backends, are called like cells; until one backend is chosen by itself, here too.
+NAME_KERNELS = "degeneracy.training.updates"
+
+
+@pytest.mark.parametrize("module", OTHERS)
+def test_recurrent_weights_are_known_by_their_role_alone(module: str) -> None:
+    """A cell may have none, or several: what holds for them is asked of `Cell.between_units`."""
+    assert [text for text in texts(SOURCES[module].read_text(encoding="utf-8")) if "W_rec" in text] == []
+
+
+@pytest.mark.parametrize("module", [module for module in OTHERS if module != NAME_KERNELS])
+def test_no_cell_is_named_outside_networks(module: str) -> None:
+    assert [text for text in texts(SOURCES[module].read_text(encoding="utf-8")) if text in dg.CELLS] == []
+
+
+def below(kind: type) -> set[str]:
+    """The names of a class and of all of its subclasses in the package."""
+    names = {kind.__name__} if kind.__module__.startswith("degeneracy.") else set()
+    return names.union(*map(below, kind.__subclasses__()))
+
+
+CELL_CLASSES = below(dg.Cell)
+# Whether what somebody gives for a cell is one at all.
+MAY_ASK_FOR_A_CELL = "degeneracy.measuring.array_cells"
+
+
+def type_tests(source: str, classes: set[str] = CELL_CLASSES) -> Iterator[str]:
+    """Where a file asks of which class something is, of some classes: by isinstance, issubclass, type() or match."""
+
+    def named(node: ast.AST) -> bool:
+        return any(
+            (isinstance(part, ast.Name) and part.id in classes)
+            or (isinstance(part, ast.Attribute) and part.attr in classes)
+            for part in ast.walk(node)
+        )
+
+    for node in ast.walk(ast.parse(source)):
+        asks = isinstance(node, ast.Call) and dotted(node.func) in ("isinstance", "issubclass")
+        if asks and any(named(argument) for argument in node.args[1:]):
+            yield ast.unparse(node)
+        if isinstance(node, ast.Compare) and any(map(of_type, [node.left, *node.comparators])) and named(node):
+            yield ast.unparse(node)
+        if isinstance(node, ast.MatchClass) and named(node.cls):
+            yield ast.unparse(node)
+
+
+def of_type(node: ast.AST) -> bool:
+    """Whether an expression is the type of something."""
+    called = isinstance(node, ast.Call) and dotted(node.func) == "type"
+    return called or (isinstance(node, ast.Attribute) and node.attr == "__class__")
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if place(module)[0] != "networks"])
+def test_no_cell_is_known_by_its_type(module: str) -> None:
+    """What a fast way relies on a cell states itself; a type test would take in subclasses, which step otherwise."""
+    allowed = CELL_CLASSES - ({dg.Cell.__name__} if module == MAY_ASK_FOR_A_CELL else set())
+    assert list(type_tests(SOURCES[module].read_text(encoding="utf-8"), allowed)) == []
+
+
+def test_those_rules_can_fail() -> None:
+    assert {"Cell", "PointwiseCell", "TanhCell", "LSTMCell", "LeakyTauCell"} <= CELL_CLASSES
+    assert inspect.getmodule(dg.Cell) is cell_module
+    for line in (
+        "isinstance(cell, LSTMCell)",
+        "isinstance(cell, (A, cells.TanhCell))",
+        "isinstance(cell, A | GRUCell)",
+        "issubclass(kind, PointwiseCell)",
+        "type(cell) is TanhCell",
+        "type(cell) in (A, TanhCell)",
+        "cell.__class__ == TanhCell",
+        "match cell:\n    case TanhCell():\n        pass",
+    ):
+        assert list(type_tests(line)), line
+    for line in ("isinstance(x, dict)", "def f(cell: TanhCell): pass", "type(x) is dict", "TanhCell() == cell"):
+        assert not list(type_tests(line)), line
+    assert texts('"""W_rec."""\nx = params["W_rec"]\ny = f"{a} W_rec"') == ["W_rec", " W_rec"]
+
+
+MOST_LINES, MOST_IN_A_FUNCTION = 400, 40
+# Kernels, each compiled as one function.
+LONG_FUNCTIONS = "degeneracy.training.backends."
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_no_file_is_long(module: str) -> None:
+    assert len(SOURCES[module].read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def long_functions(source: str) -> dict[str, int]:
+    """The functions of more statements' lines than may be, signature and docstring not counted."""
+    found = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            n_lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+            found |= {node.name: n_lines} if n_lines > MOST_IN_A_FUNCTION else {}
+    return found
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if not module.startswith(LONG_FUNCTIONS)])
+def test_no_function_is_long(module: str) -> None:
+    assert long_functions(SOURCES[module].read_text(encoding="utf-8")) == {}
+
+
+def test_lengths_are_seen() -> None:
+    body = "    x = 1\n" * MOST_IN_A_FUNCTION
+    assert not long_functions(f'def f(\n    a, b\n):\n    """One.\n\n    Two.\n    """\n{body}')
+    assert long_functions(f"class A:\n  def f(self):\n{body}    x = 2\n") == {"f": MOST_IN_A_FUNCTION + 1}
