@@ -8,8 +8,9 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from degeneracy import plots
-from degeneracy.analysis.dynamics.measures import FixedPointCensus
-from degeneracy.analysis.measure import LEVELS, UNTRAINED
+from degeneracy.analysis.dynamics.measures import FixedPointCensus, searched_inputs
+from degeneracy.analysis.measure import LEVELS, UNTRAINED, in_words
+from degeneracy.analysis.recording import NO_INPUT
 from degeneracy.contrasts.effects import CALIBRATED, VALUE
 from degeneracy.measuring.results import Result
 from degeneracy.plots.style import WIDTH
@@ -268,19 +269,24 @@ def _of_distances(study: StudyResult, level: str) -> Iterator[_Wanted]:
 
 
 def _of_fixed_points(study: StudyResult) -> Iterator[_Wanted]:
+    """A figure for each constant input that was searched under; one that says why there is none, where nothing was."""
     for result in _shown(study):
-        if FixedPointCensus.name in result.measured:
+        if FixedPointCensus.name not in result.measured:
+            continue
+        under = searched_inputs(result.measured[FixedPointCensus.name].arrays) or [NO_INPUT]
+        for held_input in under:
+            plain = under == [NO_INPUT]
             yield _Wanted(
                 section="dynamics",
-                name=f"{FixedPointCensus.name}{_suffix(study, result)}",
-                title=f"Fixed points, {condition_name(result)}",
+                name=f"{FixedPointCensus.name}{_suffix(study, result)}" + ("" if plain else f"_{held_input}"),
+                title=f"Fixed points, {condition_name(result)}" + ("" if plain else f", input {in_words(held_input)}"),
                 caption=(
                     "Fixed points of the first networks on the first two principal components of their own states "
                     "(grey: states on probe trials). Filled: stable; open: saddles, by number of unstable directions. "
                     "Cycles are not drawn. "
                     "Axes are each network's own."
                 ),
-                draw=partial(plots.fixed_points, result),
+                draw=partial(plots.fixed_points, result, held_input="" if plain else held_input),
             )
 
 
