@@ -190,6 +190,7 @@ class Recording:
     weights: Sequence[Weights] | None = None
     initial_weights: Sequence[Weights] | None = None
     behavior: Mapping[str, Variant] = field(default_factory=dict)
+    error_unit: str = "squared output unit"  # of the errors in `behavior`
     noisy_outputs: tuple[Mapping[str, Array], Mapping[str, Array]] | None = None  # likewise, by variant
     noisy_decisions: tuple[Mapping[str, NDArray[np.bool_]], Mapping[str, NDArray[np.bool_]]] | None = None  # of these
     step: StepFunction | None = None

@@ -278,6 +278,8 @@ def result_spec(ensemble: Ensemble, task: Task, measures: Mapping[str, Measure],
     """Everything that made a result, as plain data."""
     return {
         "task": describe(task, TASKS),
+        "loss": {"label": task.loss.label, "unit": task.loss.unit},
+        "stop": {"by": task.stop, "under": task.goal()},
         "network": ensemble.network.model_dump(mode="json"),
         "training": None if ensemble.training is None else ensemble.training.model_dump(mode="json"),
         "probe": probe.model_dump(mode="json"),
@@ -297,6 +299,7 @@ def member_summaries(members: Iterable[Member], steps_per_epoch: int) -> tuple[M
             epoch_loss=member.history.epoch_loss,
             learning_rate=member.history.learning_rate,
             steps_per_epoch=steps_per_epoch,
+            epoch_wrong=member.history.epoch_wrong,
         )
         for member in members
     )

@@ -109,6 +109,7 @@ class _Recorder:
             weights=self._weights(params),
             initial_weights=None if untrained is None else untrained.weights,
             behavior=self.behaving.variants(params, kick),
+            error_unit=self.task.loss.unit,
             step=step_function(self.cell, params, _visited(states), self._held_inputs(inputs)),
             tangent_kernel=tangent_kernel(self.cell, params, inputs[0]),
             prediction_times=None if initial else self._prediction_times(params),

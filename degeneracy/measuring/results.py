@@ -46,6 +46,8 @@ class MemberSummary:
     epoch_loss: NDArray[np.float64]  # (epoch,): mean training loss
     learning_rate: NDArray[np.float64]  # (epoch,)
     steps_per_epoch: int  # updates an epoch
+    # (epoch,): share of wrong decisions; empty where outputs are no decisions
+    epoch_wrong: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.conditions import condition_name
 from degeneracy.wording.factors import factor_name
+from degeneracy.wording.losses import course_name, loss_name
 from degeneracy.wording.names import (
     card,
     distances_of_level,
@@ -153,7 +154,10 @@ def _of_training(study: StudyResult) -> Iterator[_Wanted]:
         section="training",
         name="training_curves",
         title="Training curves",
-        caption="Mean squared error of each epoch's batches, a line a network (n: trained); dashed, the threshold.",
+        caption=(
+            f"The {course_name(study.results)} over each epoch's batches, a line a network (n: trained); dashed, where "
+            "training stops. On the logarithmic axis 0 has no place."
+        ),
         draw=partial(plots.training_curves, study),
     )
     survivors = shares_differ(study.results)
@@ -229,8 +233,8 @@ def _of_behavior(study: StudyResult) -> Iterator[_Wanted]:
         name="ood_errors",
         title="Errors out of distribution",
         caption=(
-            "Each point is a network: its mean squared error over the probe trials of a task variant. The line is the "
-            "median. On this logarithmic axis, the vertical spread is what the SD of the log error measures."
+            f"Each point is a network: its {loss_name(study.results)} over the probe trials of a task variant. The "
+            "line is the median. On this logarithmic axis, the spread is what the SD of the log error measures."
         ),
         draw=partial(plots.ood_errors, study),
     )
