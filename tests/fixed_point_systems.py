@@ -19,7 +19,7 @@ Network = dict[str, torch.Tensor]
 
 def step_of(function, visited, inputs=None, weights=()):
     """The step function(h, x, *weights), every weight with a leading member axis."""
-    inputs = torch.zeros(1, 1) if inputs is None else inputs
+    inputs = {"none": torch.zeros(1)} if inputs is None else inputs
 
     def select(members):
         chosen = list(members)
@@ -39,7 +39,8 @@ def tanh_step(networks: list[Network], visited=None, inputs=None) -> StepFunctio
     weights = [torch.stack([n[key] for n in networks]) for key in NETWORK_KEYS]
     if visited is None:
         visited = visited_states(weights)
-    return step_of(tanh_cell, visited, torch.zeros(1, weights[1].shape[-1]) if inputs is None else inputs, weights)
+    inputs = {"none": torch.zeros(weights[1].shape[-1])} if inputs is None else inputs
+    return step_of(tanh_cell, visited, inputs, weights)
 
 
 def visited_states(weights, n_trials=32, n_steps=50) -> torch.Tensor:

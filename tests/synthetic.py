@@ -46,6 +46,8 @@ def condition(n_members: int = 12, channels: int = 3, n_failed: int = 0) -> Resu
         factors={"task.channels": channels},
         spec={
             "task": {"name": "flip_flop", **task.model_dump(mode="json")},
+            "loss": {"label": "mean squared error", "unit": "squared output unit"},
+            "stop": {"by": "loss", "under": task.threshold},
             "network": {"name": "tanh", "hidden_size": 24},
             "variants": {"length_2x": "100 steps instead of 50; the same rule throughout"},
             "training": {"learning_rate": 0.001, "batch_size": 64},

@@ -6,7 +6,7 @@ intervals and calibration are computed in one place (`statistics`) for all measu
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
@@ -25,6 +25,7 @@ ROTATION, TRANSLATION, SCALE = "rotation of the states", "translation of the sta
 PERMUTATION, SIGNS = "permutation of units", "sign flips of units"
 
 IN_DISTRIBUTION = "in_distribution"  # the variant of measures of behavior on the trained trials
+HELD = "/"  # parts the name of a variant from that of the constant input that it is of
 UNTRAINED = "/untrained"  # ends the name of a variant that sets the value of another against untrained members
 
 
@@ -145,8 +146,13 @@ class Measure(Spec):
         return variant in cls.averages
 
     @classmethod
-    def known_variants(cls, of_task: Iterable[str]) -> tuple[str, ...]:
-        """The variants known before anything is measured, `of_task` being those of behavior; () where none are."""
+    def known_variants(cls, of_task: Iterable[str], held_inputs: Iterable[str]) -> tuple[str, ...]:  # noqa: ARG003
+        """The variants known before anything is measured; () where none are.
+
+        Args:
+            of_task: those of behavior.
+            held_inputs: the task's constant inputs, by name.
+        """
         return tuple(of_task if "behavior" in cls.needs else cls.variant_titles)
 
     @classmethod
@@ -165,8 +171,8 @@ class Measure(Spec):
         """The card's sentence with the measure's options; "" where it has none."""
         return self.methods.format_map(self.model_dump(mode="json"))
 
-    def check(self, *, n_units: int, n_steps: int, n_trials: int) -> None:
-        """Refuse options that recordings of this size cannot serve, before anything is trained.
+    def check(self, *, n_units: int, n_steps: int, n_trials: int, held_inputs: Collection[str]) -> None:
+        """Refuse options that recordings of this size, with these held inputs, cannot serve, before training.
 
         Raises:
             UserError: such an option.

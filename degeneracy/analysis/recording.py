@@ -16,6 +16,9 @@ from degeneracy.core.numeric import real_array
 
 Array = NDArray[np.float64]
 
+# Names of constant inputs: none at all, and the mean over the probe trials.
+NO_INPUT, MEAN_INPUT = "none", "mean"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
@@ -145,7 +148,7 @@ class StepFunction:
     hidden: Callable[[torch.Tensor], torch.Tensor]
     select: Callable[[Sequence[int]], "StepFunction"]
     visited: torch.Tensor  # (member, point, state): states seen on probe trials, the starts of a search
-    inputs: torch.Tensor  # (condition, in): the constant inputs to search under; row 0 is "no input"
+    inputs: Mapping[str, torch.Tensor]  # by name, (in,) each: the constant inputs to search under
     faults: tuple[str, ...] = ()
 
 
@@ -187,6 +190,7 @@ class Recording:
     weights: Sequence[Weights] | None = None
     initial_weights: Sequence[Weights] | None = None
     behavior: Mapping[str, Variant] = field(default_factory=dict)
+    error_unit: str = "squared output unit"  # of the errors in `behavior`
     noisy_outputs: tuple[Mapping[str, Array], Mapping[str, Array]] | None = None  # likewise, by variant
     noisy_decisions: tuple[Mapping[str, NDArray[np.bool_]], Mapping[str, NDArray[np.bool_]]] | None = None  # of these
     step: StepFunction | None = None

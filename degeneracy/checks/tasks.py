@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from degeneracy.analysis.recording import MEAN_INPUT, NO_INPUT
 from degeneracy.checks.claim import require
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.streams import Streams
@@ -194,6 +195,21 @@ def task_variants(task: Task) -> None:
         require(not alike, f"{name}: differs from the training distribution")
 
 
+def task_probing(task: Task) -> None:
+    """Probe trials are of one length, and each constant input has a name and a number per channel."""
+    trials = task.probe(_data(0), 5)
+    require(trials.valid.all(), "probe trials are of one length: every step is part of the trial")
+    require(trials.inputs.shape[-1] == task.input_size, "probe trials have the task's inputs")
+    rest, held = task.rest_input(), task.held_inputs()
+    require(held, "there is a constant input to search fixed points under")
+    for name, values in {**held, **({} if rest is None else {NO_INPUT: rest})}.items():
+        require(len(values) == task.input_size, f"input '{name}' has a number per channel")
+        require(np.isfinite(values).all(), f"input '{name}' is finite")
+        require(name not in ("", MEAN_INPUT) and "/" not in name, f"input '{name}' has a name of its own, without '/'")
+    if NO_INPUT in held:
+        require(rest is not None and tuple(rest) == tuple(held[NO_INPUT]), f"input '{NO_INPUT}' is the rest input")
+
+
 TASK_CLAIMS: dict[str, Callable[[Task], None]] = {
     "form": task_form,
     "solver": task_solver,
@@ -203,6 +219,7 @@ TASK_CLAIMS: dict[str, Callable[[Task], None]] = {
     "no_global_randomness": task_no_global_randomness,
     "device": task_device,
     "variants": task_variants,
+    "probing": task_probing,
 }
 
 

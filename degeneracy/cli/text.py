@@ -42,7 +42,8 @@ def table_text(study: StudyResult, csv: Path) -> str:
     if stuck:
         said = (
             f"No network converged in {'; '.join(stuck)}: more training.max_epochs or another"
-            " training.learning_rate may help; the report shows their losses, task.threshold is the loss to reach."
+            " training.learning_rate may help; the report shows their training and what it had to reach, which"
+            " task.threshold sets."
         )
         parts += ["", *textwrap.wrap(said, WIDTH)]
     parts += ["", f"All variants, floors and references: {one_line(csv)}"]
@@ -117,8 +118,12 @@ def tasks_text() -> str:
     parts = []
     for name, task in TASKS.items():
         harder = f"harder with: {', '.join(task.difficulty_fields)}" if task.difficulty_fields else ""
+        judged = "wrong decisions" if task.stop == "wrong" else "the loss"
+        loss = f"loss: {task.loss.label}, in {task.loss.unit}; training stops by {judged}"
         training = ", ".join(f"{key} {value}" for key, value in task.training_defaults.items())
-        parts.append(_entry(name, task.summary, task, [harder, f"training: {training}", f"source: {task.citation}"]))
+        parts.append(
+            _entry(name, task.summary, task, [harder, loss, f"training: {training}", f"source: {task.citation}"])
+        )
     return "\n\n".join([*parts, "Set as --set task.FIELD=VALUE. A task of your own: task.name=module:Name."])
 
 

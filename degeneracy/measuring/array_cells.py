@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from degeneracy.analysis import Measure, Measured, StepFunction
-from degeneracy.analysis.recording import Array
+from degeneracy.analysis.recording import MEAN_INPUT, NO_INPUT, Array
 from degeneracy.core.errors import UserError
 from degeneracy.core.registry import describe, look_up
 from degeneracy.measuring.record import step_function
@@ -146,15 +146,16 @@ def step_of_arrays(
     names = _parameter_names(cell)
     params = {names["weights"]: torch.from_numpy(recurrent.reshape(n_members, -1, n))}
     into = np.zeros((n_members, cell.gates * n, 1))  # without inputs their weights do not matter
-    constant = np.zeros((1, 1))
+    constant = {NO_INPUT: np.zeros(1)}
     if inputs is not None:
         into = np.stack(arrays["input_weights"]).reshape(n_members, -1, inputs.shape[-1])
-        constant = np.stack([np.zeros(inputs.shape[-1]), inputs.mean(axis=(0, 1))])
+        constant = {NO_INPUT: np.zeros(inputs.shape[-1]), MEAN_INPUT: inputs.mean(axis=(0, 1))}
     params[names["input_weights"]] = torch.from_numpy(into)
     for k, name in enumerate(cell.biases):
         params[name] = torch.from_numpy(biases[:, :, k].reshape(n_members, -1))
     visited = torch.from_numpy(np.stack(arrays["states"])).flatten(1, 2)
-    return step_function(cell, params, visited, torch.from_numpy(constant)), ""
+    held = {name: torch.from_numpy(values) for name, values in constant.items()}
+    return step_function(cell, params, visited, held), ""
 
 
 def _hides_its_step(known: ArrayCell, cell: Cell) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from degeneracy.analysis import MEASURES, Measure, Recording, StepFunction, Variant, Weights
-from degeneracy.analysis.recording import Array
+from degeneracy.analysis.recording import MEAN_INPUT, NO_INPUT, Array
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
 from degeneracy.core.numeric import Layout, axis_labels, member_arrays, real_array
@@ -148,7 +148,8 @@ def _unfit(name: str, measure: Measure, recording: Recording) -> str:
     if not recording.states:
         return ""
     n_trials, n_steps, n_units = np.min([one.shape for one in recording.states], axis=0).tolist()
-    value = attempt(partial(measure.check, n_units=n_units, n_steps=n_steps, n_trials=n_trials))
+    held = (NO_INPUT, MEAN_INPUT) if recording.step is None else tuple(recording.step.inputs)
+    value = attempt(partial(measure.check, n_units=n_units, n_steps=n_steps, n_trials=n_trials, held_inputs=held))
     return str(outcome_of(name, value, len(recording))) if isinstance(value, Fault) else ""
 
 

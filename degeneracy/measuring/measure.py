@@ -17,7 +17,7 @@ from degeneracy.core.workers import Call, resolve_jobs, spread
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.attempts import Fault, attempt, outcome_of
 from degeneracy.measuring.memory import check_measuring_memory
-from degeneracy.measuring.probe import Probe, probe_descriptions
+from degeneracy.measuring.probe import Probe, held_input_names, probe_descriptions
 from degeneracy.measuring.record import record
 from degeneracy.measuring.results import COLUMNS_AFTER_FACTORS, Examples, MemberSummary, Result
 from degeneracy.tasks import TASKS, Task
@@ -248,7 +248,12 @@ def measure(
         missing = dict.fromkeys(built, reason)
     else:
         for one in built.values():  # before the work, as a study does
-            one.check(n_units=kept.network.hidden_size, n_steps=task.n_steps, n_trials=used.n_trials)
+            one.check(
+                n_units=kept.network.hidden_size,
+                n_steps=task.n_steps,
+                n_trials=used.n_trials,
+                held_inputs=held_input_names(task),
+            )
         check_measuring_memory(task, kept.network, used, built, len(kept))
         recording = record(kept, task, used)
         examples = example_trials(kept, task, used)
@@ -273,6 +278,8 @@ def result_spec(ensemble: Ensemble, task: Task, measures: Mapping[str, Measure],
     """Everything that made a result, as plain data."""
     return {
         "task": describe(task, TASKS),
+        "loss": {"label": task.loss.label, "unit": task.loss.unit},
+        "stop": {"by": task.stop, "under": task.goal()},
         "network": ensemble.network.model_dump(mode="json"),
         "training": None if ensemble.training is None else ensemble.training.model_dump(mode="json"),
         "probe": probe.model_dump(mode="json"),
@@ -292,6 +299,7 @@ def member_summaries(members: Iterable[Member], steps_per_epoch: int) -> tuple[M
             epoch_loss=member.history.epoch_loss,
             learning_rate=member.history.learning_rate,
             steps_per_epoch=steps_per_epoch,
+            epoch_wrong=member.history.epoch_wrong,
         )
         for member in members
     )
@@ -299,7 +307,7 @@ def member_summaries(members: Iterable[Member], steps_per_epoch: int) -> tuple[M
 
 def example_trials(ensemble: Ensemble, task: Task, probe: Probe) -> Examples:
     """The first probe trials and what the first members did on them."""
-    trials = task.sample(Streams([probe.seed], "probe"), probe.n_trials)
+    trials = task.probe(Streams([probe.seed], "probe"), probe.n_trials)
     n_members, n_trials = min(len(ensemble), N_EXAMPLE_MEMBERS), min(probe.n_trials, N_EXAMPLE_TRIALS)
     states, outputs = ensemble.rollout(trials.inputs[0, :n_trials])
     predicted = task.loss.predict(torch.from_numpy(outputs[:n_members])).numpy()

@@ -4,6 +4,7 @@ from typing import Any
 
 import pydantic
 
+from degeneracy.analysis.recording import MEAN_INPUT
 from degeneracy.core.specs import Spec
 from degeneracy.tasks import Task
 
@@ -39,6 +40,11 @@ class Probe(Spec):
         if not self.n_behavior_trials or (needs and not set(needs) & set(OF_BEHAVIOR)):
             del seen["n_behavior_trials"]
         return seen
+
+
+def held_input_names(task: Task) -> tuple[str, ...]:
+    """The constant inputs that networks can be searched under: the task's, and the mean where there can be none."""
+    return (*task.held_inputs(), *(() if task.rest_input() is None else (MEAN_INPUT,)))
 
 
 def probe_descriptions(task: Task, probe: Probe) -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degeneracy.analysis.recording import Block, Recording, StepFunction, Weights
+from degeneracy.analysis.recording import MEAN_INPUT, Block, Recording, StepFunction, Weights
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
@@ -73,7 +73,13 @@ class _Recorder:
     def __init__(self, ensemble: Ensemble, task: Task, probe: Probe) -> None:
         self.ensemble, self.task, self.probe = ensemble, task, probe
         self.cell = ensemble.cell
-        self.inputs = self._trials(task.sample, probe.n_trials).inputs
+        trials = self._trials(task.probe, probe.n_trials)
+        if not trials.valid.all():
+            raise UserError(
+                f"the probe trials of task '{task.name}' end at different steps; its `probe` has to draw trials of one"
+                " length"
+            )
+        self.inputs = trials.inputs
         self.behaving = Behaving.of(ensemble, task, probe)
         self.no_weights = weights_obstacle(self.cell, task.input_size, ensemble.network.hidden_size)
 
@@ -86,7 +92,6 @@ class _Recorder:
         params = self.ensemble.params(initial=initial)
         inputs = self.inputs.to(params["W_out"].dtype)
         states, _ = forward(self.cell, params, inputs, {})
-        autonomous = self._autonomous(params, states)
         noisy = self._noisy(params, inputs) if self._has_noise else None
         reasons = {} if noisy else {"noisy_states": "the networks have no noise of their own"}
         if not self.cell.between_units:
@@ -97,14 +102,15 @@ class _Recorder:
         return Recording(
             members=tuple(str(seed) for seed in self.ensemble.seeds),
             states=_per_member(self.cell.hidden(states)),
-            autonomous_states=_per_member(self.cell.hidden(autonomous)),
+            autonomous_states=self._autonomous(params, states),
             noisy_states=None if noisy is None else (noisy[0][0], noisy[1][0]),
             noisy_outputs=None if noisy is None else (noisy[0][1], noisy[1][1]),
             noisy_decisions=None if noisy is None else self._decided(*(outputs for _, outputs in noisy)),
             weights=self._weights(params),
             initial_weights=None if untrained is None else untrained.weights,
             behavior=self.behaving.variants(params, kick),
-            step=step_function(self.cell, params, _visited(states), _constant_inputs(inputs)),
+            error_unit=self.task.loss.unit,
+            step=step_function(self.cell, params, _visited(states), self._held_inputs(inputs)),
             tangent_kernel=tangent_kernel(self.cell, params, inputs[0]),
             prediction_times=None if initial else self._prediction_times(params),
             untrained=untrained,
@@ -134,10 +140,12 @@ class _Recorder:
 
     def _lacking(self) -> dict[str, str]:
         """Why what the task may not have is not recorded."""
-        return {
-            "prediction_times": "the task has no closed loop",
-            "decisions": f"outputs of the task's loss, {self.task.loss.label}, are no decisions",
-        }
+        reasons = {"prediction_times": "the task has no closed loop"}
+        if self.task.rest_input() is None:
+            reasons["autonomous_states"] = f"task '{self.task.name}' has no input that means rest"
+        if self.task.loss.decide is None:
+            reasons["decisions"] = f"outputs of the task's loss, {self.task.loss.label}, are no decisions"
+        return reasons
 
     def _decided(self, *draws: Mapping[str, Any]) -> Any:
         """The decisions of each draw's outputs, by variant; None where outputs are none."""
@@ -150,11 +158,23 @@ class _Recorder:
     def _has_noise(self) -> bool:
         return self.ensemble.network.sigma_rec > 0 or self.ensemble.network.sigma_in > 0
 
-    def _autonomous(self, params: Params, states: Tensor) -> Tensor:
-        """As many steps as a trial without input, from the states in the middle of the probe trials."""
+    def _autonomous(self, params: Params, states: Tensor) -> list[Any] | None:
+        """As many steps as a trial under the rest input, from the states in the middle of the probe trials.
+
+        None where the task has no such input.
+        """
+        rest = self.task.rest_input()
+        if rest is None:
+            return None
         n_steps = states.shape[2]
-        inputs = states.new_zeros(*states.shape[:3], self.inputs.shape[-1])
-        return forward(self.cell, params, inputs, {}, start=states[:, :, n_steps // 2])[0]
+        inputs = states.new_tensor(rest).expand(*states.shape[:3], -1)
+        after, _ = forward(self.cell, params, inputs, {}, start=states[:, :, n_steps // 2])
+        return _per_member(self.cell.hidden(after))
+
+    def _held_inputs(self, inputs: Tensor) -> dict[str, Tensor]:
+        """The task's constant inputs by name, and the mean input of the probe trials where there can be none."""
+        held = {name: inputs.new_tensor(values) for name, values in self.task.held_inputs().items()}
+        return held if self.task.rest_input() is None else held | {MEAN_INPUT: inputs[0].flatten(0, 1).mean(0)}
 
     def _noisy(self, params: Params, inputs: Tensor) -> list[tuple[list[Any], dict[str, Any]]]:
         """Two draws with the networks' own noise: the states, and the outputs by variant."""
@@ -181,13 +201,7 @@ def _visited(states: Tensor) -> Tensor:
     return states.flatten(1, 2)
 
 
-def _constant_inputs(inputs: Tensor) -> Tensor:
-    """No input, and the mean input, (2, in)."""
-    mean = inputs[0].flatten(0, 1).mean(0)
-    return torch.stack([torch.zeros_like(mean), mean])
-
-
-def step_function(cell: Cell, params: Params, visited: Tensor, inputs: Tensor) -> StepFunction:
+def step_function(cell: Cell, params: Params, visited: Tensor, inputs: Mapping[str, Tensor]) -> StepFunction:
     """The noise-free step of all members as a function of their state, in the dtype it is called with."""
 
     def step(h: Tensor, x: Tensor) -> Tensor:

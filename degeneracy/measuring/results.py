@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from degeneracy.analysis import MEASURES
-from degeneracy.analysis.dynamics.measures import FixedPointCensus
+from degeneracy.analysis.dynamics.measures import FixedPointCensus, searched_inputs
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.contrasts import linear_contrast
@@ -46,6 +46,8 @@ class MemberSummary:
     epoch_loss: NDArray[np.float64]  # (epoch,): mean training loss
     learning_rate: NDArray[np.float64]  # (epoch,)
     steps_per_epoch: int  # updates per epoch
+    # (epoch,): share of wrong decisions; empty where outputs are no decisions
+    epoch_wrong: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +136,14 @@ class Result:
             number of unstable directions, and `member` (point,), a position in `measured_members`. Of the cycles that
             forward runs end in, `cycle_position` (point, state), `cycle_member` (point,) and `cycle` (point,), which
             numbers each member's cycles; the points of a cycle follow in the order of the steps. `n_stable`, `n_total`
-            and `n_cycles` (member,) are their numbers, NaN for a member that could not be searched.
+            and `n_cycles` (member,) are their numbers, NaN for a member that could not be searched. Under a constant
+            input of the task other than none, all names end in its name: `position/token_0`.
 
         Raises:
             UserError: fixed points were not searched, or members of different sizes have no common array.
         """
         name = FixedPointCensus.name
-        if name not in self.measured or "position" not in self.measured[name].arrays:
+        if name not in self.measured or not searched_inputs(self.measured[name].arrays):
             raise UserError(f"fixed points were not exported: measure '{name}' on members of one size")
         return self.measured[name].arrays
 

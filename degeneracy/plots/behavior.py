@@ -24,12 +24,13 @@ from degeneracy.plots.style import (
 )
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.conditions import condition_title
+from degeneracy.wording.losses import loss_axis
 from degeneracy.wording.names import variant_name
 
 
 @styled
 def ood_errors(study: StudyResult | Result) -> Figure:
-    """Every network's mean squared error on each task variant; the line is the median, the spread the degeneracy.
+    """Every network's error, the task's mean loss, on each task variant; the line is the median, the spread degeneracy.
 
     With several conditions one panel per variant, with one condition all variants in one panel.
 
@@ -51,7 +52,7 @@ def ood_errors(study: StudyResult | Result) -> Figure:
         ax.set_title(variant_name(variant))
     _same_limits(axes, [e for result in results for e in member_errors(result).values()])
     for ax in axes[::3]:
-        ax.set_ylabel("error (MSE)")
+        ax.set_ylabel(loss_axis(results))
     label_outer(axes, 3, same_y=True)
     condition_key(figure, axes[0], results)
     legend_below(figure, axes[:1])
@@ -76,7 +77,7 @@ def _one_condition(result: Result, variants: list[str]) -> Figure:
     ax.set_xticks(range(len(variants)), [variant_name(v).replace(" ", "\n", 1) for v in variants])
     ax.set_xlim(-0.6, len(variants) - 0.4)
     _same_limits([ax], errors.values())
-    ax.set_ylabel("error (MSE)")
+    ax.set_ylabel(loss_axis([result]))
     ax.set_title(condition_title(result, 60))
     return figure
 

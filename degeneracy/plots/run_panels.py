@@ -18,7 +18,7 @@ KNOWN_BEFOREHAND = tuple(
     for name in map(first_measure, SHOWN_LEVELS)
     if MEASURES[name].variant_titles
 )
-AXES = {"fraction": "fraction of training", "training_loss": "training loss (MSE)"}
+AXES = {"fraction": "fraction of training", "training_loss": "training loss"}
 
 
 @styled

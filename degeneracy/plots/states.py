@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from degeneracy.analysis.dynamics.measures import FixedPointCensus
+from degeneracy.analysis.dynamics.measures import FixedPointCensus, arrays_under, searched_inputs
 from degeneracy.analysis.recording import Array
-from degeneracy.core.errors import UserError
+from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.measuring.results import Result
 from degeneracy.plots.style import COLOURS, PALE, legend_below, marker, panels, styled
 
@@ -17,7 +17,7 @@ MAX_TRAJECTORIES = 12
 
 
 @styled
-def fixed_points(result: Result, members: Sequence[int] = (0, 1, 2)) -> Figure:
+def fixed_points(result: Result, members: Sequence[int] = (0, 1, 2), held_input: str = "") -> Figure:
     """Fixed points of some members on the first two principal components of their own states.
 
     Stable points are filled circles; saddles are open, a marker and colour for each number of unstable
@@ -26,13 +26,17 @@ def fixed_points(result: Result, members: Sequence[int] = (0, 1, 2)) -> Figure:
     Args:
         result: with measured fixed points and examples.
         members: positions among the members with examples.
+        held_input: the name of the constant input that they were searched under; "" for the first.
 
     Raises:
-        UserError: no fixed points or no example states.
+        UserError: no fixed points, none under this input, or no example states.
     """
     if result.examples is None or FixedPointCensus.name not in result.measured:
         raise UserError(f"fixed points: condition '{result.condition}' has no fixed points or no example states")
-    arrays = result.measured[FixedPointCensus.name].arrays
+    under = searched_inputs(result.measured[FixedPointCensus.name].arrays)
+    if held_input and held_input not in under:
+        raise unknown_name("held input", held_input, under, where=f"fixed points: condition '{result.condition}'")
+    arrays = arrays_under(result.measured[FixedPointCensus.name].arrays, held_input or next(iter(under), ""))
     if "position" not in arrays or "member" not in arrays:
         raise UserError(f"fixed points: condition '{result.condition}' holds no positions of fixed points")
     labels = result.examples.members

@@ -1,6 +1,6 @@
 """Figures of what was trained: example trials, training curves, convergence."""
 
-from collections.abc import Mapping
+import textwrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,6 +29,7 @@ from degeneracy.plots.survivorship import draw_against_convergence, shares_diffe
 from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.conditions import brief_names, condition_name
+from degeneracy.wording.losses import Stop, course_name, stop
 from degeneracy.wording.names import full_name
 
 STATUS_COLOURS = {"converged": COLOURS[0], "not converged": COLOURS[4], "diverged": COLOURS[1], "given": PALE}
@@ -109,7 +110,9 @@ def _targets_and_outputs(axes: Axes, examples: Examples, trial: int, members: ra
 
 @styled
 def training_curves(study: StudyResult | Result) -> Figure:
-    """Training loss of every member against updates, one panel per condition; the threshold dashed where known.
+    """What every member's training was judged by against updates, one panel per condition; dashed, what stopped it.
+
+    That is the loss, or the share of wrong decisions; on the logarithmic axis epochs without any have no place.
 
     Raises:
         UserError: no member has a training history.
@@ -125,40 +128,33 @@ def training_curves(study: StudyResult | Result) -> Figure:
     own_line = "\n" if max(len(name.split("\n")[-1]) for name in names) > room - 9 else " "
     for ax, result, name in zip(axes, results, names, strict=True):
         for member in result.members:
-            _curve(ax, member, rasterized=len(result.members) * len(results) > 60)
+            _curve(ax, member, stop(result), rasterized=len(result.members) * len(results) > 60)
             seen[member.status] = None
-        threshold = _threshold(result)
-        if threshold is not None:
-            ax.axhline(threshold, color="black", ls="--", lw=0.9)
+        if line := stop(result):
+            ax.axhline(line.under, color="black", ls="--", lw=0.9)
         log_y(ax)
         ax.set_title(f"{name}{own_line}(n = {result.n_members})")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4 if columns <= 3 else 2, min_n_ticks=2))
     for ax in axes[:: min(columns, len(axes))]:
-        ax.set_ylabel("training loss (MSE)")
+        ax.set_ylabel(textwrap.fill(course_name(results), 26))
     for ax in axes[-columns:]:
         ax.set_xlabel("updates")
     label_outer(axes, columns, same_y=True)
     for status in seen:
         axes[0].plot([], [], color=STATUS_COLOURS.get(status, GREY), label=status)
-    if any(_threshold(result) is not None for result in results):
-        axes[0].plot([], [], color="black", ls="--", lw=0.9, label="threshold")
+    if any(stop(result) for result in results):
+        axes[0].plot([], [], color="black", ls="--", lw=0.9, label="training stops below")
     legend_below(figure, axes)
     return figure
 
 
-def _curve(axes: Axes, member: MemberSummary, *, rasterized: bool) -> None:
-    loss = np.asarray(member.epoch_loss, dtype=float)
-    updates = member.steps_per_epoch * np.arange(1, len(loss) + 1)
+def _curve(axes: Axes, member: MemberSummary, line: Stop | None, *, rasterized: bool) -> None:
+    course = np.asarray(member.epoch_loss, dtype=float) if line is None else line.course(member)
+    updates = member.steps_per_epoch * np.arange(1, len(course) + 1)
     axes.plot(
-        updates, np.where(loss > 0, loss, np.nan), color=STATUS_COLOURS.get(member.status, GREY), lw=0.8, alpha=0.75,
-        rasterized=rasterized, zorder=3 if member.status == "converged" else 2.5,
+        updates, np.where(course > 0, course, np.nan), color=STATUS_COLOURS.get(member.status, GREY), lw=0.8,
+        alpha=0.75, rasterized=rasterized, zorder=3 if member.status == "converged" else 2.5,
     )  # fmt: skip
-
-
-def _threshold(result: Result) -> float | None:
-    task = result.spec.get("task")
-    value = task.get("threshold") if isinstance(task, Mapping) else None
-    return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
 @styled

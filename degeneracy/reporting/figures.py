@@ -8,8 +8,9 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from degeneracy import plots
-from degeneracy.analysis.dynamics.measures import FixedPointCensus
-from degeneracy.analysis.measure import LEVELS, UNTRAINED
+from degeneracy.analysis.dynamics.measures import FixedPointCensus, searched_inputs
+from degeneracy.analysis.measure import LEVELS, UNTRAINED, in_words
+from degeneracy.analysis.recording import NO_INPUT
 from degeneracy.contrasts.effects import CALIBRATED, VALUE
 from degeneracy.measuring.results import Result
 from degeneracy.plots.style import WIDTH
@@ -20,6 +21,7 @@ from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.conditions import condition_name
 from degeneracy.wording.factors import factor_name
+from degeneracy.wording.losses import course_name, loss_name
 from degeneracy.wording.names import (
     card,
     distances_of_level,
@@ -152,7 +154,10 @@ def _of_training(study: StudyResult) -> Iterator[_Wanted]:
         section="training",
         name="training_curves",
         title="Training curves",
-        caption="Mean squared error of each epoch's batches, one line per network (n: trained); dashed, the threshold.",
+        caption=(
+            f"The {course_name(study.results)} over each epoch's batches, one line per network (n: trained); dashed, "
+            "where training stops. On the logarithmic axis 0 has no place."
+        ),
         draw=partial(plots.training_curves, study),
     )
     survivors = shares_differ(study.results)
@@ -228,8 +233,8 @@ def _of_behavior(study: StudyResult) -> Iterator[_Wanted]:
         name="ood_errors",
         title="Errors out of distribution",
         caption=(
-            "Each point is a network: its mean squared error over the probe trials of a task variant. The line is the "
-            "median. On this logarithmic axis, the vertical spread is what the SD of the log error measures."
+            f"Each point is a network: its {loss_name(study.results)} over the probe trials of a task variant. The "
+            "line is the median. On this logarithmic axis, the spread is what the SD of the log error measures."
         ),
         draw=partial(plots.ood_errors, study),
     )
@@ -268,19 +273,24 @@ def _of_distances(study: StudyResult, level: str) -> Iterator[_Wanted]:
 
 
 def _of_fixed_points(study: StudyResult) -> Iterator[_Wanted]:
+    """A figure for each constant input that was searched under; one that says why there is none, where nothing was."""
     for result in _shown(study):
-        if FixedPointCensus.name in result.measured:
+        if FixedPointCensus.name not in result.measured:
+            continue
+        under = searched_inputs(result.measured[FixedPointCensus.name].arrays) or [NO_INPUT]
+        for held_input in under:
+            plain = under == [NO_INPUT]
             yield _Wanted(
                 section="dynamics",
-                name=f"{FixedPointCensus.name}{_suffix(study, result)}",
-                title=f"Fixed points, {condition_name(result)}",
+                name=f"{FixedPointCensus.name}{_suffix(study, result)}" + ("" if plain else f"_{held_input}"),
+                title=f"Fixed points, {condition_name(result)}" + ("" if plain else f", input {in_words(held_input)}"),
                 caption=(
                     "Fixed points of the first networks on the first two principal components of their own states "
                     "(grey: states on probe trials). Filled: stable; open: saddles, by number of unstable directions. "
                     "Cycles are not drawn. "
                     "Axes are each network's own."
                 ),
-                draw=partial(plots.fixed_points, result),
+                draw=partial(plots.fixed_points, result, held_input="" if plain else held_input),
             )
 
 

@@ -112,7 +112,7 @@ def during_training(
 
     Returns:
         The rows of `degeneracy.csv`, with `fraction` from 0 to 1 and `training_loss`, the geometric mean over the
-        networks of their mean squared error then (over the last 16 batches; at the start over the first).
+        networks of their training loss then (over the last 16 batches; at the start over the first).
 
     Raises:
         UserError: no finished run, a run without checkpoints, or an unknown measure.

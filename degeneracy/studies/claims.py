@@ -79,13 +79,20 @@ class Claims(Spec):
         """The claims that say anything beyond the level's own measure."""
         return {level: c for level, c in self.by_level.items() if c != Claim(measure=first_measure(level))}
 
-    def check(self, factors: Collection[str], measures: Mapping[str, Measure], of_behavior: Collection[str]) -> None:
+    def check(
+        self,
+        factors: Collection[str],
+        measures: Mapping[str, Measure],
+        of_behavior: Collection[str],
+        held_inputs: Collection[str],
+    ) -> None:
         """Refuse names that a study does not have.
 
         Args:
             factors: those that are varied.
             measures: those that are taken, by name.
             of_behavior: the variants of measures of behavior.
+            held_inputs: the constant inputs of the tasks.
 
         Raises:
             UserError: an unknown factor, measure or variant, or a measure of another level.
@@ -100,7 +107,7 @@ class Claims(Spec):
             measure = measures[claim.measure]
             if measure.level != level:
                 raise UserError(f"{where}: '{claim.measure}' is a measure of {measure.level}")
-            known = measure.known_variants(of_behavior)
+            known = measure.known_variants(of_behavior, held_inputs)
             if claim.variant and known and claim.variant not in known:
                 raise unknown_name("variant", claim.variant, known, where=where)
             for factor in claim.expected:

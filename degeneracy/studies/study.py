@@ -16,7 +16,7 @@ from degeneracy.core.specs import Spec
 from degeneracy.core.user_files import read_text, user_path
 from degeneracy.ensembles.ensemble import check_seeds
 from degeneracy.measuring.measure import build_measures
-from degeneracy.measuring.probe import Probe, probe_descriptions
+from degeneracy.measuring.probe import Probe, held_input_names, probe_descriptions
 from degeneracy.networks import Network
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition
@@ -71,7 +71,8 @@ class Study(Spec):
         if len({condition.name for condition in conditions}) < len(conditions):
             raise UserError("Study: vary names the same condition twice")
         of_behavior = {name for one in conditions for name in probe_descriptions(one.task, self.probe)}
-        self.claims.check(self.vary, self.build_measures(), of_behavior)
+        held_inputs = {name for one in conditions for name in held_input_names(one.task)}
+        self.claims.check(self.vary, self.build_measures(), of_behavior, held_inputs)
         return self
 
     def _check_factor(self, factor: str, levels: Sequence[Any]) -> None:

@@ -1,7 +1,7 @@
 """Perceptual decision: gather noisy evidence while fixating, and choose once fixation ends."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -178,6 +178,10 @@ class PerceptualDecision(Task):
     def goal(self) -> float:
         """1.1 times the best share of wrong decisions, plus the threshold."""
         return TOLERANCE * self.ideal_wrong() + self.threshold
+
+    def held_inputs(self) -> Mapping[str, Sequence[float]]:
+        """No input, as in the response, and the cue alone, as before the stimulus."""
+        return {"none": (0.0, 0.0, 0.0), "fixation": (1.0, 0.0, 0.0)}
 
     def variants(self) -> Mapping[str, Variant]:
         """Twice as long in all parts, weaker evidence, noisy and stronger inputs."""

@@ -1,7 +1,7 @@
 """Streaming parity: after every token, say whether the number of ones so far is odd."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import pydantic
@@ -77,6 +77,17 @@ class StreamingParity(Task):
     def chance_loss(self) -> float:
         """ln 2: the parity is a fair coin at every step."""
         return math.log(2)
+
+    def rest_input(self) -> None:
+        """None: a token comes at every step."""
+
+    def held_inputs(self) -> Mapping[str, Sequence[float]]:
+        """Either token, again and again.
+
+        Under token 0 the parity stays, so that a network needs two attractors; under token 1 it alternates, which may
+        be a cycle of two steps.
+        """
+        return {"token_0": (1.0, 0.0), "token_1": (0.0, 1.0)}
 
     def variants(self) -> Mapping[str, Variant]:
         """Random strings 5 and 50 times as long, and long runs of one token."""

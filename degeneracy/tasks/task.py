@@ -4,7 +4,7 @@ A task knows no network. Its own task is one subclass of `Task` in the user's ow
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -122,6 +122,28 @@ class Task(Spec):
     def goal(self) -> float:
         """What the epoch's mean must be under for training to stop: of the loss, or of wrong decisions."""
         return self.threshold
+
+    def probe(self, streams: Streams, n_trials: int) -> Trials:
+        """The trials on which states are recorded: all of one length, every step being part of the trial.
+
+        A task whose trials end at different steps has to draw others here.
+        """
+        return self.sample(streams, n_trials)
+
+    def rest_input(self) -> Sequence[float] | None:
+        """The input, a number per channel, under which a network is left to itself; 0 unless said otherwise.
+
+        None for a task without such an input, as of tokens: then there are no autonomous states.
+        """
+        return (0.0,) * self.input_size
+
+    def held_inputs(self) -> Mapping[str, Sequence[float]]:
+        """The constant inputs, a number per channel, under which fixed points and cycles are searched, by name.
+
+        Those that mean something in the task: one per token, or context. "none" is the rest input.
+        """
+        rest = self.rest_input()
+        return {} if rest is None else {"none": rest}
 
     @abstractmethod
     def variants(self) -> Mapping[str, Variant]:

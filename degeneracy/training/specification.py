@@ -19,20 +19,21 @@ Stream = Literal["initialisation", "data", "noise"]  # a member's named random s
 
 
 class Training(Spec):
-    """How members are trained: on fresh trials until the task's threshold.
+    """How members are trained: on fresh trials until the task's goal.
 
     What is not set is taken from the task's `training_defaults` (see `for_task`), then from the defaults here. A member
-    has converged when its epoch-mean loss was under the task's threshold in 1 + `patience` epochs running.
-    `regularisers` are nuclear, l1 and l2 of the recurrent weights, l2_activity and temporal_consistency of the states.
-    `optimiser` (adam, adamw, sgd) and `schedule` (constant, cosine_warm_restarts, reduce_on_plateau) are names, or
-    tables with a name and its fields. Your own of all three are named as `module:Name`.
+    has converged when its epoch-mean loss, or its share of wrong decisions where the task stops by those, was under the
+    task's goal in 1 + `patience` epochs running. `regularisers` are nuclear, l1 and l2 of the recurrent weights,
+    l2_activity and temporal_consistency of the states. `optimiser` (adam, adamw, sgd) and `schedule` (constant,
+    cosine_warm_restarts, reduce_on_plateau) are names, or tables with a name and its fields. Your own of all three are
+    named as `module:Name`.
     """
 
     learning_rate: float = pydantic.Field(1e-3, gt=0)
     batch_size: int = pydantic.Field(256, ge=1, description="trials per update")
     steps_per_epoch: int = pydantic.Field(128, ge=1, description="updates per epoch")
     max_epochs: int = pydantic.Field(300, ge=1)
-    patience: int = pydantic.Field(3, ge=0, description="epochs more under the threshold before a member stops")
+    patience: int = pydantic.Field(3, ge=0, description="epochs more under the goal before a member stops")
     clip_norm: float = pydantic.Field(1.0, gt=0, description="largest norm of a member's gradient")
     optimiser: pydantic.SerializeAsAny[Optimiser] = Adam()
     schedule: pydantic.SerializeAsAny[Schedule] = Constant()

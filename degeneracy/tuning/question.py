@@ -10,7 +10,7 @@ from typing import Any
 from degeneracy.analysis import MEASURES, Measure
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.measuring.measure import build_measures
-from degeneracy.measuring.probe import probe_descriptions
+from degeneracy.measuring.probe import held_input_names, probe_descriptions
 from degeneracy.studies.settings import key_parts, set_field
 from degeneracy.studies.study import PARTS, Study
 from degeneracy.tuning.knob_search import Span
@@ -85,8 +85,9 @@ def checked_question(question: Question, *, device: str) -> Question:
     study, measure = _with_measure(question.study, question.measure)
     if question.target < 0 and question.measure in MEASURES and not question.calibrated:
         raise UserError(f"tune: target = {question.target:g} is wrong: {question.measure} is never below 0")
-    of_behavior = tuple(probe_descriptions(study.conditions()[0].task, study.probe))
-    known = measure.known_variants(of_behavior)
+    task = study.conditions()[0].task
+    of_behavior = tuple(probe_descriptions(task, study.probe))
+    known = measure.known_variants(of_behavior, held_input_names(task))
     if question.variant and known and question.variant not in known:
         raise unknown_name("variant", question.variant, known, where=f"tune: {measure.name}")
     low, high = float(question.low) + 0.0, float(question.high) + 0.0  # + 0.0: no -0.0

@@ -8,7 +8,12 @@ from degeneracy.core.errors import one_line
 from degeneracy.measuring.results import Result, finding_of
 
 # Units where a panel has little room; others as they are.
-SHORT_UNITS = {"natural-log units": "ln units", "squared output unit": "output²", "output unit": "output"}
+SHORT_UNITS = {
+    "natural-log units": "ln units",
+    "squared output unit": "output²",
+    "output unit": "output",
+    "unit of the loss": "loss",
+}
 
 
 def card(measure: str) -> type[Measure]:

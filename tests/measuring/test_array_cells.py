@@ -417,8 +417,8 @@ class TestStep:
         options = {"fixed_points": {"n_starts": 16, "input": "mean"}}
         points = dg.measure_arrays(**arrays, cell="tanh", measures=["fixed_points"], options=options).fixed_points
         mean = arrays["inputs"].mean((0, 1))
-        assert len(points["member"]) >= N_MEMBERS
-        for k, h in zip(points["member"], points["position"], strict=True):
+        assert len(points["member/mean"]) >= N_MEMBERS
+        for k, h in zip(points["member/mean"], points["position/mean"], strict=True):
             drive = arrays["weights"][k] @ h + arrays["input_weights"][k] @ mean + arrays["bias"][k]
             np.testing.assert_allclose(np.tanh(drive), h, atol=1e-9)  # the search ends at a speed of 1e-10
 

@@ -1,5 +1,7 @@
 """Networks given as arrays: what is measured, and what is not guessed."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,7 +71,9 @@ def test_fixed_points_of_a_cell_with_options_are_not_guessed() -> None:
 
 
 def test_the_mean_input_is_not_taken_to_be_0() -> None:
-    with pytest.raises(UserError, match="input = 'mean' needs the inputs of the task"):
+    with pytest.raises(
+        UserError, match=r"input = 'mean' needs the inputs of a task that can be without any \(known: none\)"
+    ):
         dg.measure_arrays(
             states=np.tanh(STATES),
             weights=WEIGHTS,
@@ -138,11 +142,11 @@ def test_a_check_of_the_users_own_that_fails_costs_its_own_row() -> None:
     class Failing(dg.MEASURES["cka"]):  # type: ignore[name-defined, misc]
         name = "failing"
 
-        def check(self, *, n_units: int, n_steps: int, n_trials: int) -> None:
-            raise ZeroDivisionError(f"{n_units} {n_steps} {n_trials}")
+        def check(self, *, n_units: int, n_steps: int, n_trials: int, held_inputs: Collection[str]) -> None:
+            raise ZeroDivisionError(f"{n_units} {n_steps} {n_trials} {', '.join(held_inputs)}")
 
     result = dg.measure_arrays(states=STATES, measures=["cka", Failing])
-    assert result.missing == {"failing": "ZeroDivisionError: 6 9 6"}
+    assert result.missing == {"failing": "ZeroDivisionError: 6 9 6 none, mean"}
     assert list(result.measured) == ["cka"]
 
 

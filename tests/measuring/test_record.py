@@ -257,10 +257,10 @@ def test_the_step_function_is_one_step_of_the_network(cell: str) -> None:
     step = record(ensemble, TASK, PROBE).step
     n_states = CELLS[cell].states * N
     assert step.visited.shape == (3, 60, n_states)
-    assert step.inputs.shape == (2, 2)
-    assert torch.equal(step.inputs[0], torch.zeros(2))
+    assert list(step.inputs) == ["none", "mean"]
+    assert torch.equal(step.inputs["none"], torch.zeros(2))
     mean = probe_trials().inputs[0].mean((0, 1))
-    torch.testing.assert_close(step.inputs[1], mean)
+    torch.testing.assert_close(step.inputs["mean"], mean)
     start = Streams(range(3), "start").normal((4, n_states))
     inputs = Streams(range(3), "inputs").normal((4, 1, 2))
     expected, _ = forward(ensemble.cell, ensemble.params(), inputs, {}, start=start)

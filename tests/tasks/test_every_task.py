@@ -205,7 +205,37 @@ def no_year(kind: type[Task]) -> type[Task]:
     return Broken
 
 
+def ragged_probe(kind: type[Task]) -> type[Task]:
+    class Broken(kind):  # type: ignore[misc, valid-type]
+        def probe(self, streams: Streams, n_trials: int) -> Trials:
+            trials = super().probe(streams, n_trials)
+            valid = trials.valid.clone()
+            valid[:, 0, -1] = False
+            return trials.replace(valid=valid)
+
+    return Broken
+
+
+def another_rest(kind: type[Task]) -> type[Task]:
+    class Broken(kind):  # type: ignore[misc, valid-type]
+        def held_inputs(self) -> dict[str, tuple[float, ...]]:
+            return {"none": (1.0,) * self.input_size}
+
+    return Broken
+
+
+def short_input(kind: type[Task]) -> type[Task]:
+    class Broken(kind):  # type: ignore[misc, valid-type]
+        def held_inputs(self) -> dict[str, tuple[float, ...]]:
+            return {"half": (1.0,) * (self.input_size - 1)}
+
+    return Broken
+
+
 MISTAKES = [
+    (ragged_probe, "probing"),
+    (another_rest, "probing"),
+    (short_input, "probing"),
     (late_targets, "solver"),
     (foresight, "causal"),
     (wrong_chance, "chance"),

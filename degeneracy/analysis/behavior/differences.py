@@ -18,7 +18,7 @@ from degeneracy.core.numeric import real_array
 
 
 def member_errors(errors: ArrayLike) -> Array:
-    """Mean over trials of errors (member, trial): the error of each member, (member,), in the squared output unit.
+    """Mean over trials of errors (member, trial): the error of each member, (member,), in the unit of the loss.
 
     Raises:
         UserError: not (member, trial), negative or not finite.
@@ -32,8 +32,7 @@ def log_error_sd(errors: ArrayLike) -> Estimate:
     sd_k( ln mean_trial e_k ), with n - 1; about the relative spread where it is small.
 
     Args:
-        errors: (member, trial), mean squared error on the scored steps of each trial, above 0 in every
-        member.
+        errors: (member, trial), mean loss on the scored steps of each trial, above 0 in every member.
 
     Returns:
         In natural-log units (0.69 is a factor of 2); 0 means that all members err equally. Take its interval
@@ -48,7 +47,7 @@ def log_error_sd(errors: ArrayLike) -> Estimate:
 def error_sd(errors: ArrayLike) -> Estimate:
     """Standard deviation over members of their error, as published; errors (member, trial), see `log_error_sd`.
 
-    In the squared unit of the output; 0 means that all members err equally. Grows with the errors themselves.
+    In the unit of the loss; 0 means that all members err equally. Grows with the errors themselves.
 
     Source: Huang et al. (2025), arXiv 2410.03972: standard deviation over networks of the error out of
     distribution.
@@ -77,7 +76,7 @@ def log_error_noise_sd(errors: ArrayLike) -> Estimate:
 
 
 def error_noise_sd(errors: ArrayLike) -> Estimate:
-    """`log_error_noise_sd` for `error_sd`: of the errors themselves, in the squared unit of the output."""
+    """`log_error_noise_sd` for `error_sd`: of the errors themselves, in the unit of the loss."""
     return _noise_sd(errors, member_errors)
 
 

@@ -24,6 +24,7 @@ from degeneracy.analysis.statistics import by_name, jackknife
 from degeneracy.core.errors import UserError
 
 ERRORS = "errors/"  # before the name of a variant: the array of its members' errors
+OF_LOSS = "unit of the loss"  # stands on the card; in a finding stands that of the task's
 
 
 class _OODError(Measure):
@@ -32,7 +33,7 @@ class _OODError(Measure):
     level: ClassVar[Level] = "behavior"
     needs: ClassVar[tuple[str, ...]] = ("behavior",)
     reads_outputs: ClassVar[bool] = False
-    unit: ClassVar[str] = "squared output unit"
+    unit: ClassVar[str] = OF_LOSS
     source: ClassVar[str] = "Huang et al. (2025), arXiv 2410.03972 (the standard deviation); the others are ours"
     scale: ClassVar[Literal["linear", "log"]] = "linear"
     statistic: ClassVar[str]  # of the members' errors
@@ -49,15 +50,16 @@ class _OODError(Measure):
         """One finding per variant of the task, with each member's error."""
         findings, arrays = [], {}
         for name, variant in recording.behavior.items():
-            findings.append(self._finding(name, variant.errors))
+            findings.append(self._finding(name, variant.errors, recording.error_unit))
             if np.isfinite(variant.errors).all():
                 arrays[ERRORS + name] = differences.member_errors(variant.errors)
         return Measured(findings=tuple(findings), arrays=arrays)
 
-    def _finding(self, name: str, errors: Array) -> Finding:
+    def _finding(self, name: str, errors: Array, of_loss: str) -> Finding:
+        unit = of_loss if self.unit == OF_LOSS else self.unit
         try:
             each = self.of_members(errors)
-            value = by_name.finding(name, self.statistic, each, of=ERRORS + name, scale=self.scale, unit=self.unit)
+            value = by_name.finding(name, self.statistic, each, of=ERRORS + name, scale=self.scale, unit=unit)
             return replace(value, floor=self.noise(errors) if errors.shape[1] >= 2 else None)
         except UserError as error:  # exactly 0, which has no logarithm, or a network that grew without bound
             return nan_finding(name, len(errors), str(error))

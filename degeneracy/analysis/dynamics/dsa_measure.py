@@ -1,6 +1,6 @@
 """The measure DSA: operators of the members' states compared, on halves of the trials or on all of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -94,7 +94,7 @@ class DSA(Measure):
     )
     seed: int = pydantic.Field(0, ge=0, description="of the random starts")
 
-    def check(self, *, n_units: int, n_steps: int, n_trials: int) -> None:
+    def check(self, *, n_units: int, n_steps: int, n_trials: int, held_inputs: Collection[str]) -> None:  # noqa: ARG002
         """Refuse more delays than steps, and a rank that the delayed states or the samples cannot have."""
         blocks = dsa.n_blocks(n_steps, self.n_delays) if self.halves and n_trials == 1 else 0
         n_steps, n_trials = (n_steps // blocks, blocks) if blocks else (n_steps, n_trials)
@@ -127,8 +127,11 @@ class DSA(Measure):
         found = {"driven": self._variant(recording, "driven", "states")}
         if self.autonomous and recording.autonomous_states is not None:
             found["autonomous"] = self._variant(recording, "autonomous", "autonomous_states")
+        findings = [finding for _, finding, _ in found.values()]
+        if self.autonomous and "autonomous" not in found and "autonomous_states" in recording.missing:
+            findings.append(nan_finding("autonomous", len(recording), recording.missing["autonomous_states"]))
         return Measured(
-            findings=tuple(finding for _, finding, _ in found.values()),
+            findings=tuple(findings),
             distances={name: matrix for name, (matrix, *_) in found.items()},
             diagnostics={f"{name}/{key}": number for name, (*_, fit) in found.items() for key, number in fit.items()},
         )

@@ -39,8 +39,8 @@ from degeneracy.analysis.dynamics.forward_runs import (
     run_forward,
 )
 from degeneracy.analysis.dynamics.spectra import Spectra
-from degeneracy.analysis.recording import Array, StepFunction
-from degeneracy.core.errors import UserError
+from degeneracy.analysis.recording import NO_INPUT, Array, StepFunction
+from degeneracy.core.errors import UserError, unknown_name
 
 # A state that moves by less than this per step is called slow: it takes 100 steps or more to move by 1.
 SLOW_SPEED = 1e-2
@@ -104,7 +104,7 @@ class _Limits:
 def find_fixed_points(
     step: StepFunction,
     *,
-    input_index: int = 0,
+    held_input: str = NO_INPUT,
     n_starts: int = 256,
     n_adam: int = 100,
     noise: float = 0.0,
@@ -126,7 +126,7 @@ def find_fixed_points(
 
     Args:
         step: the step of all members, their visited states and the constant inputs.
-        input_index: the row of `step.inputs` held constant; 0 is no input.
+        held_input: the name in `step.inputs` of the one that is held constant.
         n_starts: starts per member, drawn without replacement from the visited states; the first half of them is also
             run forward.
         n_adam: updates of the coarse search.
@@ -143,14 +143,14 @@ def find_fixed_points(
         points, and `n_starts` = 0, where the member's step is nowhere finite or its parameters are not.
 
     Raises:
-        UserError: an option out of range, no such row of inputs, or another search's points of other members.
+        UserError: an option out of range, no such input, or another search's points of other members.
 
     Source:
         Sussillo & Barak (2013), Neural Computation 25(3), 626-649. Damping ||F||^2 of the steps where Newton's do
         not help, which converge fast on continua too: Yamashita & Fukushima (2001), Computing Suppl. 15, 239-249.
     """
-    if not 0 <= input_index < len(step.inputs):
-        raise UserError(f"fixed points: input_index = {input_index}, but there are {len(step.inputs)} inputs")
+    if held_input not in step.inputs:
+        raise unknown_name("held input", held_input, step.inputs, where="fixed points")
     at_least("n_starts", n_starts, 1)
     at_least("n_adam", n_adam, 0)
     at_least("noise", noise, 0)
@@ -167,7 +167,7 @@ def find_fixed_points(
     for batch in _member_batches(starts[sound]):
         members = [sound[k] for k in batch]
         before = [found_before[k] for k in members] if found_before else [None] * len(members)
-        searched = _search(step.select(members), starts[members], step.inputs[input_index], limits, before)
+        searched = _search(step.select(members), starts[members], step.inputs[held_input], limits, before)
         found |= zip(members, searched, strict=True)
     return [found[k] for k in range(n_members)]
 

@@ -1,6 +1,6 @@
 """Measures of dynamics: how states are laid out (shape), where they rest (fixed points); for DSA see `dsa_measure`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from degeneracy.analysis.activity import of_active_members
 from degeneracy.analysis.dynamics import fixed_point_distances, fixed_points, shape_by_trials
 from degeneracy.analysis.measure import (
+    HELD,
     PERMUTATION,
     ROTATION,
     SCALE,
@@ -18,14 +19,16 @@ from degeneracy.analysis.measure import (
     TRANSLATION,
     Check,
     Estimate,
+    Finding,
     Level,
     Measure,
     Measured,
     MeasureInParts,
+    in_words,
 )
-from degeneracy.analysis.recording import Array, Recording, StepFunction
+from degeneracy.analysis.recording import MEAN_INPUT, NO_INPUT, Array, Recording, StepFunction
 from degeneracy.analysis.statistics import by_name, jackknife
-from degeneracy.core.errors import UserError
+from degeneracy.core.errors import UserError, unknown_name
 
 
 class _Shape(Measure):
@@ -162,8 +165,8 @@ class CKA(_Shape):
     source: ClassVar[str] = "Kornblith, Norouzi, Lee & Hinton (2019), ICML, arXiv 1905.00414"
 
 
-# The fixed points of members, those of a second search, and the members' names.
-_Searched = tuple[list[fixed_points.FixedPoints], list[fixed_points.FixedPoints], Sequence[str]]
+# The constant input, the fixed points of members under it, those of a second search, and the members' names.
+_Searched = tuple[str, list[fixed_points.FixedPoints], list[fixed_points.FixedPoints], Sequence[str]]
 
 
 class FixedPointCensus(MeasureInParts):
@@ -173,8 +176,8 @@ class FixedPointCensus(MeasureInParts):
     title: ClassVar[str] = "Fixed points"
     floor: ClassVar[str] = "a second search of the same network"
     methods: ClassVar[str] = (
-        "Fixed points under a constant input ({input}) were searched from {n_starts} visited states per network "
-        "(Sussillo & Barak 2013); their Jacobians were compared by {n_eigenvalues} eigenvalues each."
+        "Fixed points under {inputs} were searched from {n_starts} visited states per network (Sussillo & Barak 2013); "
+        "their Jacobians were compared by {n_eigenvalues} eigenvalues each."
     )
     cost: ClassVar[float] = 2.5
     variant_titles: ClassVar[Mapping[str, str]] = {
@@ -195,36 +198,91 @@ class FixedPointCensus(MeasureInParts):
     meaning: ClassVar[str] = (
         "fixed points under constant input: how many (stable, in all), how many cycles of a period from 2 to 12 "
         "forward runs end in instead, share of pairs of members whose counts of points by number of unstable "
-        "directions differ, distance of the Jacobians' spectra"
+        "directions differ, distance of the Jacobians' spectra; the name of an input other than none ends a variant's"
     )
     zero: ClassVar[str] = "distances: as many points of each kind; the same spectra"
     source: ClassVar[str] = "Sussillo & Barak (2013), Neural Computation 25:626; distances ours"
     revision: ClassVar[int] = 1  # what forward runs end in is searched and counted
 
-    input: Literal["zero", "mean"] = pydantic.Field("zero", description="the constant input searched under")
+    input: str = pydantic.Field(
+        "",
+        description="the constant input searched under, by the name that the task gives it, or 'mean' of the probe "
+        "trials; empty for each one that the task names, which is 'none' of most tasks",
+    )
     n_starts: int = pydantic.Field(
         256, ge=1, description="starts per member, from visited states; half are also run forward"
     )
     n_eigenvalues: int = pydantic.Field(8, ge=1, description="eigenvalues per point that are compared")
     seed: int = pydantic.Field(0, ge=0, description="of the starts; the repeat search takes the next")
 
+    @classmethod
+    def variant_title(cls, variant: str) -> str:
+        """The title of what is counted, and the constant input that it is counted under."""
+        base, _, held_input = variant.partition(HELD)
+        return ", ".join(filter(None, (super().variant_title(base), in_words(held_input))))
+
+    @classmethod
+    def is_average(cls, variant: str) -> bool:
+        """Whether it is a mean number of points or cycles."""
+        return super().is_average(variant.partition(HELD)[0])
+
+    @classmethod
+    def known_variants(cls, of_task: Iterable[str], held_inputs: Iterable[str]) -> tuple[str, ...]:  # noqa: ARG003
+        """What is counted, under each of the constant inputs."""
+        return tuple(_of_input(name, held_input) for held_input in held_inputs for name in cls.variant_titles)
+
+    def methods_sentence(self) -> str:
+        """The card's sentence with the measure's options."""
+        inputs = f"the constant input '{self.input}'" if self.input else "each constant input that the task names"
+        return self.methods.format(inputs=inputs, **self.model_dump(mode="json"))
+
+    def check(self, *, n_units: int, n_steps: int, n_trials: int, held_inputs: Collection[str]) -> None:  # noqa: ARG002
+        """Refuse an input that the task does not name."""
+        self._searched_inputs(held_inputs)
+
+    def _searched_inputs(self, there: Iterable[str]) -> list[str]:
+        """The names of the inputs to search under, of those that there are."""
+        names = list(there)
+        if not self.input:
+            return [name for name in names if name != MEAN_INPUT]
+        if self.input == MEAN_INPUT and MEAN_INPUT not in names:
+            raise UserError(
+                f"{self.name}: input = '{MEAN_INPUT}' needs the inputs of a task that can be without any"
+                f" (known: {', '.join(names)})"
+            )
+        if self.input not in names:
+            raise unknown_name("input", self.input, names, where=self.name)
+        return [self.input]
+
     def parts(self, recording: Recording) -> list[Callable[[], _Searched]]:
         """The search of every member, and its repetition from other starts; on an accelerator all members at once."""
         step = recording.step
         assert step is not None
-        if self.input == "mean" and len(step.inputs) < 2:
-            raise UserError("fixed_points: input = 'mean' needs the inputs of the task, which were not given")
         n_members = len(step.visited)
         together = n_members if step.visited.device.type != "cpu" else 1
         batches = [range(k, k + together) for k in range(0, n_members, together)]
         return [
-            partial(self._search_twice, step.select(some), [recording.members[k] for k in some]) for some in batches
+            partial(self._search_twice, step.select(some), held_input, [recording.members[k] for k in some])
+            for held_input in self._searched_inputs(step.inputs)
+            for some in batches
         ]
 
     def whole(self, done: Sequence[_Searched]) -> Measured:
-        """Counts and distances, with the points and the cycles themselves."""
-        points = [p for part in done for p in part[0]]
-        repeated = [p for part in done for p in part[1]]
+        """Counts and distances under each input, with the points and the cycles themselves."""
+        under = [
+            self._under(name, [part for part in done if part[0] == name]) for name in dict.fromkeys(d[0] for d in done)
+        ]
+        return Measured(
+            findings=tuple(finding for each in under for finding in each.findings),
+            distances={name: matrix for each in under for name, matrix in each.distances.items()},
+            arrays={name: array for each in under for name, array in each.arrays.items()},
+            diagnostics={name: number for each in under for name, number in each.diagnostics.items()},
+        )
+
+    def _under(self, held_input: str, done: Sequence[_Searched]) -> Measured:
+        """What the searches under one constant input come to."""
+        points = [p for part in done for p in part[1]]
+        repeated = [p for part in done for p in part[2]]
         searched = np.where([p.n_starts > 0 for p in points], 1.0, np.nan)
         stable = searched * [(p.index == 0).sum() for p in points]
         total = searched * [len(p) for p in points]
@@ -236,39 +294,52 @@ class FixedPointCensus(MeasureInParts):
             fixed_point_distances.spectrum_distance([a, b], n_eigenvalues=self.n_eigenvalues)[0, 1]
             for a, b in zip(points, repeated, strict=True)
         ]
-        note = fixed_points.notes(points, [name for part in done for name in part[2]])
+        note = fixed_points.notes(points, [name for part in done for name in part[3]])
         if np.isnan(searched).any():
             note = f"no number, as not every network has one; {note}"
-        counts = {"n_stable": stable, "n_total": total, "n_cycles": cycles}
-        distances = {"census_distance": census, "spectrum_distance": spectrum}
-        floors = {"census_distance": again, "spectrum_distance": np.array(apart)}
-        finding = partial(by_name.finding, note=note)
+        name = partial(_of_input, held_input=held_input)
+
+        def finding(variant: str, statistic: str, x: Array, of: str, floor: Array | None = None) -> Finding:
+            estimate = None if floor is None else jackknife.member_mean(floor)
+            return by_name.finding(name(variant), statistic, x, of=name(of), floor=estimate, note=note)
+
+        arrays = {"n_stable": stable, "n_total": total, "n_cycles": cycles, **_point_arrays(points)}
         return Measured(
             findings=(
-                finding("n_stable", "mean", stable, of="n_stable"),
-                finding("n_stable_sd", "sd", stable, of="n_stable"),
-                finding("n_total", "mean", total, of="n_total"),
-                finding("n_total_sd", "sd", total, of="n_total"),
-                finding("n_cycles", "mean", cycles, of="n_cycles"),
-                *(
-                    finding(name, "pair_mean", matrix, of=name, floor=jackknife.member_mean(floors[name]))
-                    for name, matrix in distances.items()
-                ),
+                finding("n_stable", "mean", stable, "n_stable"),
+                finding("n_stable_sd", "sd", stable, "n_stable"),
+                finding("n_total", "mean", total, "n_total"),
+                finding("n_total_sd", "sd", total, "n_total"),
+                finding("n_cycles", "mean", cycles, "n_cycles"),
+                finding("census_distance", "pair_mean", census, "census_distance", again),
+                finding("spectrum_distance", "pair_mean", spectrum, "spectrum_distance", np.array(apart)),
             ),
-            distances=distances,
-            arrays=counts | _point_arrays(points),
-            diagnostics={"rejected": float(np.mean([p.n_rejected for p in points]))},
+            distances={name("census_distance"): census, name("spectrum_distance"): spectrum},
+            arrays={name(key): array for key, array in arrays.items()},
+            diagnostics={name("rejected"): float(np.mean([p.n_rejected for p in points]))},
         )
 
-    def _search_twice(self, step: StepFunction, members: Sequence[str]) -> _Searched:
-        search = partial(
-            fixed_points.find_fixed_points,
-            step,
-            input_index={"zero": 0, "mean": 1}[self.input],
-            n_starts=self.n_starts,
-        )
+    def _search_twice(self, step: StepFunction, held_input: str, members: Sequence[str]) -> _Searched:
+        search = partial(fixed_points.find_fixed_points, step, held_input=held_input, n_starts=self.n_starts)
         points = search(seed=self.seed)
-        return points, search(seed=self.seed + 1, found_before=points), members
+        return held_input, points, search(seed=self.seed + 1, found_before=points), members
+
+
+def _of_input(name: str, held_input: str) -> str:
+    """The name of a variant, or an array, under a constant input."""
+    return name if held_input == NO_INPUT else f"{name}{HELD}{held_input}"
+
+
+def searched_inputs(arrays: Iterable[str]) -> list[str]:
+    """The constant inputs under which the positions among the arrays of the measure were found, by name."""
+    found = (name.partition(HELD) for name in arrays)
+    return [held_input or NO_INPUT for name, _, held_input in found if name == "position"]
+
+
+def arrays_under(arrays: Mapping[str, NDArray[Any]], held_input: str) -> dict[str, NDArray[Any]]:
+    """The arrays of one constant input, by their plain names."""
+    parted = {name: name.partition(HELD) for name in arrays}
+    return {base: arrays[name] for name, (base, _, under) in parted.items() if (under or NO_INPUT) == held_input}
 
 
 def _point_arrays(points: Sequence[fixed_points.FixedPoints]) -> dict[str, NDArray[Any]]:

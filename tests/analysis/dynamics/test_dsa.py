@@ -285,7 +285,7 @@ def test_blocks_of_one_trial_have_the_dynamics_of_all_of_it():
 
 def test_all_trials_allow_twice_the_rank_of_halves():
     """4 trials of 6 steps, 1 delay: 20 embedded steps of all, 10 of a half."""
-    sizes = {"n_units": 50, "n_steps": 6, "n_trials": 4}
+    sizes = {"n_units": 50, "n_steps": 6, "n_trials": 4, "held_inputs": ("none",)}
     dsa = MEASURES["dsa"]
     dsa(rank=10, n_delays=1).check(**sizes)
     dsa(rank=20, n_delays=1, halves=False).check(**sizes)

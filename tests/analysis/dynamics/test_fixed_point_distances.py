@@ -112,7 +112,7 @@ def test_floors_compare_each_member_with_its_own_second_search():
     first = [points_with(stable), points_with(saddle), points_with(stable, stable)]
     second = [points_with(stable), points_with(saddle, stable), points_with((0.1, 0.0), stable)]
     measure = MEASURES["fixed_points"](n_eigenvalues=1)
-    done = [([a], [b], [str(k)]) for k, (a, b) in enumerate(zip(first, second, strict=True))]
+    done = [("none", [a], [b], [str(k)]) for k, (a, b) in enumerate(zip(first, second, strict=True))]
     found = {f.variant: f for f in measure.whole(done).findings}
     census, spectrum = (found[name].floor for name in ("census_distance", "spectrum_distance"))
     assert census.value == pytest.approx(1 / 3)  # 0, 1, 0

@@ -39,7 +39,7 @@ def test_a_network_with_weights_that_are_not_finite_has_no_number_and_the_rows_s
         "W_rec": uniform((3, 4, 4)), "W_in": uniform((3, 4, 2), 1), "bias": uniform((3, 4), 2),
         "W_out": uniform((3, 1, 4), 3), "b_out": uniform((3, 1), 4),
     }  # fmt: skip
-    sound = step_function(cell, params, uniform((3, 40, 4)), torch.zeros(1, 2))
+    sound = step_function(cell, params, uniform((3, 40, 4)), {"none": torch.zeros(2)})
     w_rec = params["W_rec"].clone()
     w_rec[1, 2, 3] = torch.inf  # tanh of it is finite, and so is every step
     step = step_function(cell, {**params, "W_rec": w_rec}, sound.visited, sound.inputs)

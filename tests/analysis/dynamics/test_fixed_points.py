@@ -81,9 +81,10 @@ def test_independent_units_have_the_product_of_their_points(n_units, expected):
 
 def test_the_constant_input_moves_the_points():
     w = {"recurrent": torch.zeros(2, 2), "input": torch.eye(2), "bias": torch.tensor([0.0, 0.5])}
-    step = tanh_step([w], uniform((1, 30, 2)), inputs=torch.tensor([[0.0, 0.0], [1.0, -1.0]]))
-    for row, expected in enumerate([np.tanh([0.0, 0.5]), np.tanh([1.0, -0.5])]):  # no recurrence: h = tanh(x + b)
-        found = find_fixed_points(step, input_index=row)[0]
+    step = tanh_step([w], uniform((1, 30, 2)), inputs={"off": torch.zeros(2), "on": torch.tensor([1.0, -1.0])})
+    for name, drive in (("off", [0.0, 0.5]), ("on", [1.0, -0.5])):
+        expected = np.tanh(drive)  # no recurrence: h = tanh(x + b)
+        found = find_fixed_points(step, held_input=name)[0]
         np.testing.assert_allclose(found.position, expected[None], atol=1e-12)  # round-off
 
 
@@ -185,7 +186,7 @@ def lstm_cell(h, x, w_rec, w_in):
 def test_the_full_state_of_an_lstm():
     n = 3
     weights = [uniform((1, 4 * n, n), 7, 4.0), uniform((1, 4 * n, 2), 8)]
-    step = step_of(lstm_cell, uniform((1, 200, 2 * n), 9), torch.zeros(1, 2), weights)
+    step = step_of(lstm_cell, uniform((1, 200, 2 * n), 9), {"none": torch.zeros(2)}, weights)
     found = find_fixed_points(step)[0]
     assert found.position.shape[1] == 2 * n
     assert found.speed.max() < 1e-12  # round-off
@@ -264,7 +265,7 @@ def test_a_symmetry_copy_is_at_distance_0_and_a_changed_network_is_not():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"input_index": 1}, "input_index = 1, but there are 1 inputs"),
+        ({"held_input": "non"}, r"unknown held input 'non'; did you mean 'none'\? \(known: none\)"),
         ({"n_starts": 0}, "n_starts = 0"),
         ({"n_adam": -1}, "n_adam = -1"),
         ({"noise": float("nan")}, "noise = nan"),
@@ -304,6 +305,6 @@ def test_the_measure_searches_every_member_twice():
     step = tanh_step([untrained(8, 2, 3), {**untrained(8, 2, 4), "recurrent": uniform((8, 8), 4, 1.2)}])
     measure = FixedPointCensus(n_starts=8, seed=5)
     done = [part() for part in measure.parts(Recording(members=("0", "1"), step=step))]
-    for seed, which in ((5, 0), (6, 1)):
+    for seed, which in ((5, 1), (6, 2)):
         alone = find_fixed_points(step, n_starts=8, seed=seed)
         assert [member[which][0].position.tobytes() for member in done] == [f.position.tobytes() for f in alone]

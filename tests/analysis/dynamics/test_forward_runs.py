@@ -221,13 +221,14 @@ def parity_step(name):
     for token in torch.eye(2)[bits]:
         h = torch.tanh(h @ w["recurrent"].mT + token @ w["input"].mT + w["bias"])
         states.append(h)
-    return tanh_step([w], torch.cat(states, dim=1), inputs=torch.eye(2))
+    held = {"token_0": torch.tensor([1.0, 0.0]), "token_1": torch.tensor([0.0, 1.0])}
+    return tanh_step([w], torch.cat(states, dim=1), inputs=held)
 
 
-def ends_of_long_runs(step, row):
+def ends_of_long_runs(step, held_input):
     """By running on: the points of each period that runs from all visited states end in, and the share of the rest."""
     h = step.visited.double()
-    x = step.inputs[row].double().expand(1, h.shape[1], -1)
+    x = step.inputs[held_input].double().expand(1, h.shape[1], -1)
     for _ in range(3000):
         h = step.step(h, x)
     path = [h[0].numpy()]
@@ -245,21 +246,21 @@ def ends_of_long_runs(step, row):
 
 
 @pytest.mark.parametrize(
-    ("name", "row", "kinds"),
+    ("name", "held_input", "kinds"),
     [
-        ("three_rests", 0, {1: 3}),
-        ("three_rests", 1, {2: 2}),
-        ("unrest", 0, {1: 1}),
-        ("cycles", 0, {1: 1, 2: 4}),
-        ("cycles", 1, {1: 1, 2: 4}),
+        ("three_rests", "token_0", {1: 3}),
+        ("three_rests", "token_1", {2: 2}),
+        ("unrest", "token_0", {1: 1}),
+        ("cycles", "token_0", {1: 1, 2: 4}),
+        ("cycles", "token_1", {1: 1, 2: 4}),
     ],
 )
-def test_every_attractor_that_long_runs_of_a_parity_network_end_in(name, row, kinds):
+def test_every_attractor_that_long_runs_of_a_parity_network_end_in(name, held_input, kinds):
     step = parity_step(name)
-    truth, restless = ends_of_long_runs(step, row)
+    truth, restless = ends_of_long_runs(step, held_input)
     assert {p: len(states) for p, states in truth.items()} == kinds
     for seed in (0, 1):
-        found = find_fixed_points(step, input_index=row, seed=seed)[0]
+        found = find_fixed_points(step, held_input=held_input, seed=seed)[0]
         stable = {1: found.position[found.index == 0]}
         for cycle in found.cycles:
             p = len(cycle.position)
