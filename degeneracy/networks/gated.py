@@ -61,6 +61,11 @@ class LSTMCell(PointwiseCell):
     summed_biases: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)
     states: ClassVar[int] = 2
 
+    @property
+    def kernel(self) -> Kernel:
+        """Its own."""
+        return Kernel(name="lstm")
+
     def update(self, params: Params, state: Tensor, drive: Tensor, recurrent: Tensor) -> Tensor:
         """The next state."""
         memory = state.chunk(2, dim=-1)[1]

@@ -186,7 +186,7 @@ def test_a_cell_of_ones_own_goes_by_autograd() -> None:
         "leaky_tau": "autograd",
         "relu": "compiled",
         "gru": "compiled",
-        "lstm": "autograd",
+        "lstm": "compiled",
         "min_gru": "autograd",
     }
     on_gpu = dict.fromkeys(("tanh", "leaky_tanh", "relu"), "bptt")

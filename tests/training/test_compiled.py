@@ -1,20 +1,23 @@
 """The compiled backend: products against numpy, gradients against autograd in float64, updates against torch."""
 
+import math
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
+from degeneracy import networks
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, draw_noise, initial_params
-from degeneracy.networks.cell import Cell
-from degeneracy.networks.gated import GRUCell
+from degeneracy.networks.cell import Cell, Kernel, Params
+from degeneracy.networks.gated import GRUCell, LSTMCell
 from degeneracy.networks.pointwise import LeakyTanhCell, ReluCell, TanhCell
 from degeneracy.tasks import LOSSES, TASKS, FlipFlop, Loss, Trials
 from degeneracy.training import Training, train_stack
-from degeneracy.training.backends import BACKENDS, Batch, backend_for, checked_backend
+from degeneracy.training.backends import BACKENDS, Batch, backend_for, checked_backend, serves
 from degeneracy.training.backends.autograd import Autograd
 from degeneracy.training.backends.compiled import Compiled
 from degeneracy.training.backends.tiles import LEAST_ROWS, WIDTH, product
@@ -23,6 +26,27 @@ from degeneracy.training.flat_parameters import Groups, clip_norms, flatten, vie
 from degeneracy.training.optimisers import Adam
 from degeneracy.training.updates import Updates
 
+
+class LeakyRelu(LeakyTanhCell):
+    """Leaky rectified units, whose kernel is stated and which no built-in cell has."""
+
+    name: ClassVar[str] = "leaky_relu"
+    state_range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+
+    @property
+    def kernel(self) -> Kernel:
+        return Kernel(name="relu", leak=self.alpha)
+
+    def update(self, params: Params, state: torch.Tensor, drive: torch.Tensor, recurrent: torch.Tensor) -> torch.Tensor:
+        del params
+        return (1 - self.alpha) * state + self.alpha * torch.relu(drive + recurrent)
+
+
+@pytest.fixture(autouse=True)
+def own_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(networks.CELLS, "leaky_relu", LeakyRelu)
+
+
 CELLS: dict[str, Cell] = {
     "tanh": TanhCell(),
     "relu": ReluCell(),
@@ -30,6 +54,8 @@ CELLS: dict[str, Cell] = {
     "leaky current": LeakyTanhCell(form="current"),
     "no leak, current": LeakyTanhCell(form="current", dt_ms=10.0, tau_ms=10.0),
     "gru": GRUCell(),
+    "lstm": LSTMCell(),
+    "leaky relu": LeakyRelu(),
 }
 # (units, trials, steps, inputs, outputs): on and off the vectors' and tiles' sizes, and as small as can be.
 SIZES = [(64, 32, 12, 3, 3), (50, 37, 9, 5, 2), (1, 1, 1, 1, 1), (17, 8, 6, 16, 17), (130, 9, 5, 2, 1)]
@@ -79,6 +105,7 @@ def double(batch: Batch) -> Batch:
     return replace(
         batch,
         params={key: value.double() for key, value in batch.params.items()},
+        start=None if batch.start is None else batch.start.double(),
         trials=batch.trials.replace(**floats),
         noise={key: value.double() for key, value in batch.noise.items()},
         strengths={key: value.double() for key, value in batch.strengths.items()},
@@ -99,8 +126,6 @@ def test_gradients_are_those_of_autograd_in_float64(
     name: str, noisy: bool, penalised: bool, sizes: tuple[int, ...]
 ) -> None:
     cell, (n, n_trials, n_steps, n_in, n_out) = CELLS[name], sizes
-    if penalised and backend_for(cell, strengths=STRENGTHS) != "compiled":
-        pytest.skip("this cell has autograd for regularisers on states")
     strengths = STRENGTHS if penalised else {}
     sigma = {"sigma_rec": 0.3, "sigma_in": 0.2} if noisy else {}
     network = Network(hidden_size=n, cell=cell.name, cell_options=dict(cell), **sigma)
@@ -115,6 +140,32 @@ def test_gradients_are_those_of_autograd_in_float64(
     for key, value in exact.items():
         # float32 throughout, 1.1e-6 measured at 100 steps; a dropped term of any kind is above 1e-3.
         assert (grads[key] - value).norm() <= 1e-5 * value.norm() + 1e-7, key
+
+
+@pytest.mark.parametrize("penalised", [False, True], ids=["plain", "penalised"])
+@pytest.mark.parametrize("backend", ["bptt", "compiled"])
+@pytest.mark.parametrize("name", CELLS)
+def test_states_before_the_first_step_are_those_that_are_given(name: str, backend: str, penalised: bool) -> None:
+    cell = CELLS[name]
+    if not serves(backend, cell):
+        pytest.skip("another backend's cell")
+    network = Network(hidden_size=17, cell=cell.name, cell_options=dict(cell))
+    params, trials = initial_params(network, 3, 2, range(2)), some_trials(2, 9, 6, 3, 2)
+    start = Streams(range(2), "start").normal((9, cell.state_size(17)))
+    strengths = STRENGTHS if penalised else {}
+    taken, plain = BACKENDS[backend](), Batch(cell=cell, params=params, trials=trials, strengths=strengths)
+    batch = replace(plain, start=start)
+    zeros = taken.gradients(plain)
+    loss, _, grads = taken.gradients(batch)
+    exact_loss, _, exact = Autograd().gradients(double(batch))
+    torch.testing.assert_close(loss.double(), exact_loss, rtol=1e-5, atol=0)  # as below
+    for key, value in exact.items():
+        assert (grads[key] - value).norm() <= 1e-5 * value.norm() + 1e-7, key
+    again = taken.gradients(plain)  # nothing of a start is left for the next batch
+    assert torch.equal(again[0], zeros[0])
+    assert not torch.equal(again[0], loss)
+    for key, value in zeros[2].items():
+        assert torch.equal(again[2][key], value), key
 
 
 @pytest.mark.parametrize("per_output", [False, True], ids=["steps", "outputs"])

@@ -10,94 +10,127 @@ from torch import Tensor
 
 from degeneracy.networks.cell import Cell, Params
 from degeneracy.tasks import Loss
-from degeneracy.training.backends import compiled_gru, compiled_one_gate
-from degeneracy.training.backends.compiled_parts import Sizes
+from degeneracy.training.backends.compiled_driver import Data, Weights, Work, gradients, workspace
+from degeneracy.training.backends.compiled_parts import Floats, Sizes
+from degeneracy.training.backends.compiled_units import layout_of, units_of
 from degeneracy.training.backends.protocol import Backend, Batch
-from degeneracy.training.flat_parameters import flatten, views
 from degeneracy.training.regularisers import COMPILED_TERMS, Regulariser, regulariser
 
 
 class Compiled(Backend):
-    """Backward through time, compiled."""
+    """Backward through time of the pointwise cells, compiled."""
 
     name: ClassVar[str] = "compiled"
 
     def __init__(self) -> None:
         self._work: tuple[Any, Any] = ((), None)
+        self._rows: dict[str, tuple[tuple[Tensor, ...], list[Weights]]] = {}
 
     @classmethod
     def serves(cls, cell: Cell, loss: Loss, penalties: Collection[Regulariser], device: str) -> bool:
-        """One-gate cells and the GRU, from state 0, with the losses and terms of penalties that have a case there."""
-        if cell.kernel is None or loss.kernel is None or torch.device(device).type != "cpu":
-            return False
-        if cell.kernel.name == "gru":
-            return not penalties
-        known = cell.kernel.name == "tanh" or (cell.kernel.name == "relu" and not cell.kernel.current)
-        return known and all(penalty.compiled for penalty in penalties)
+        """Cells whose kernel is among `compiled_units`, with the losses and terms of penalties that have a case."""
+        known = units_of(cell.kernel) is not None and loss.kernel is not None
+        return known and torch.device(device).type == "cpu" and all(penalty.compiled for penalty in penalties)
 
     def write_gradients(self, batch: Batch, grads: Params) -> tuple[Tensor, Tensor]:
-        """See `Backend`."""
-        assert batch.start is None
-        kernel = batch.cell.kernel
-        assert kernel is not None
-        flat = flatten(batch.params).float()
-        flat_grads = torch.empty_like(flat)
-        missed = np.zeros((len(flat), batch.trials.n_trials if batch.loss.decide else 0), np.int64)
-        kernels: Any = compiled_gru if kernel.name == "gru" else compiled_one_gate
-        losses = [
-            kernels.gradients(*self._arguments(k, flat[k].numpy(), batch, missed[k]), flat_grads[k].numpy())
-            for k in range(len(flat))
-        ]
-        for name, grad in views(flat_grads, batch.params).items():
-            grads[name].copy_(grad)
-        return torch.tensor(losses, dtype=batch.params["W_out"].dtype), torch.from_numpy(missed)
+        """See `Backend`; losses and gradients are taken in float32, whatever the parameters are."""
+        units, n_members = units_of(batch.cell.kernel), batch.n_members
+        single = {name: value.float() for name, value in grads.items()}
+        params = self._by_member("params", batch.cell, {name: value.float() for name, value in batch.params.items()})
+        into = self._by_member("grads", batch.cell, single)
+        missed = np.zeros((n_members, batch.trials.n_trials if batch.loss.decide else 0), np.int64)
+        losses = np.empty(n_members, np.float32)
+        for k in range(n_members):
+            data, decided = _data(batch, k), _decided(batch, k, missed[k])
+            losses[k] = gradients(units, params[k], data, decided, self._workspace(data, units), into[k])
+        for name, value in grads.items():
+            if single[name] is not value:
+                value.copy_(single[name])
+        return torch.from_numpy(losses), torch.from_numpy(missed)
 
-    def _arguments(self, k: int, params: Any, batch: Batch, missed: NDArray[np.int64]) -> tuple[Any, ...]:
-        """The arguments of `gradients` up to the gradient, for member k."""
-        trials, noise = batch.trials, batch.noise
-        n_units = batch.cell.axis_size(batch.params, "unit")
-        inputs = trials.inputs[k] + noise["input"][k] if "input" in noise else trials.inputs[k]
-        unit = noise["unit"][k] if "unit" in noise else inputs.new_empty(len(inputs), 0, n_units)
-        arrays: list[Any] = [
-            np.ascontiguousarray(x.numpy(), dtype=np.float32)
-            for x in (inputs, trials.targets[k], _by_output(trials.loss_weights[k]), unit)
-        ]
-        arrays.append((batch.loss.kernel, _by_output(trials.scored[k]).numpy(), missed) if batch.loss.decide else None)
-        kernel = batch.cell.kernel
-        assert kernel is not None
-        sizes = (*inputs.shape, n_units, trials.targets.shape[-1])
-        if kernel.name == "gru":
-            return (params, *arrays, self._workspace(compiled_gru, sizes))
-        arrays += self._state_costs(k, batch, n_units)
-        kind = compiled_one_gate.RELU if kernel.name == "relu" else compiled_one_gate.TANH
-        of_units = (kind, np.float32(kernel.leak), kernel.current)
-        leaky = {"leaky": kernel.leak < 1 or kernel.current}
-        return (*of_units, params, *arrays, self._workspace(compiled_one_gate, sizes, **leaky))
+    def _by_member(self, what: str, cell: Cell, tensors: Params) -> list[Weights]:
+        """Each member's parameters, or their gradients, as arrays; those of the last time where they are the same."""
+        held, rows = self._rows.get(what, ((), []))
+        if len(held) != len(tensors) or any(a is not b for a, b in zip(held, tensors.values(), strict=True)):
+            arrays = {name: value.numpy() for name, value in tensors.items()}
+            rows = [_weights(cell, arrays, k) for k in range(len(arrays["W_rec"]))]
+            self._rows[what] = tuple(tensors.values()), rows
+        return rows
 
-    def _state_costs(self, k: int, batch: Batch, n_units: int) -> list[Any]:
-        """The valid steps of member k's trials and the costs of states there; no steps without such costs."""
-        valid = batch.trials.valid[k].numpy()
-        if not batch.strengths:
-            return [np.empty((len(valid), 0), np.float32), np.zeros(2, np.float32)]
-        counts: dict[str, int] = {
-            "square": int(np.count_nonzero(valid)),
-            "change": int(np.count_nonzero(valid[:, 1:] & valid[:, :-1])),
-        }
-        costs = dict.fromkeys(counts, 0.0)
-        for name, strength in batch.strengths.items():
-            term = regulariser(name).compiled
-            costs[term] += 2 * float(strength[k]) / max(counts[term] * n_units, 1)
-        return [valid.astype(np.float32), np.array([costs[term] for term in COMPILED_TERMS], np.float32)]
-
-    def _workspace(self, kernels: Any, shape: tuple[int, ...], **options: bool) -> Any:
+    def _workspace(self, data: Data, units: Any) -> Work:
         """The arrays to work in, made anew for trials of another shape."""
-        if self._work[0] != (kernels, shape, options):
-            n_trials, n_steps, n_inputs, n_units, n_outputs = shape
-            sizes = Sizes(n_trials=n_trials, n_steps=n_steps, n_units=n_units, n_inputs=n_inputs, n_outputs=n_outputs)
-            self._work = ((kernels, shape, options), kernels.workspace(sizes, **options))
-        return self._work[1]
+        n_trials, n_steps, n_inputs = data.inputs.shape
+        sizes = Sizes(
+            n_trials=n_trials,
+            n_steps=n_steps,
+            n_units=data.noise.shape[2],
+            n_inputs=n_inputs,
+            n_outputs=data.targets.shape[2],
+        )
+        if self._work[0] != (sizes, layout_of(units)):
+            self._work = ((sizes, layout_of(units)), workspace(sizes, units))
+        work: Work = self._work[1]
+        return work
 
 
-def _by_output(x: Tensor) -> Tensor:
+def _data(batch: Batch, k: int) -> Data:
+    """The trials of member k."""
+    trials, noise, start = batch.trials, batch.noise, batch.start
+    n_units = batch.params["W_rec"].shape[-1]
+    inputs = trials.inputs[k] + noise["input"][k] if "input" in noise else trials.inputs[k]
+    valid, costs = _state_costs(batch, k, n_units)
+    begin = np.empty((2, 0, n_units), np.float32)
+    if start is not None:  # what is remembered stands last in the state
+        begin = _floats(torch.stack([batch.cell.hidden(start[k]), start[k, :, -n_units:]]))
+    return Data(
+        inputs=_floats(inputs),
+        targets=_floats(trials.targets[k]),
+        loss_weights=_by_output(_floats(trials.loss_weights[k])),
+        noise=_floats(noise["unit"][k]) if "unit" in noise else np.empty((len(valid), 0, n_units), np.float32),
+        start=begin,
+        valid=valid,
+        costs=costs,
+    )
+
+
+def _floats(x: Tensor) -> Floats:
+    return np.ascontiguousarray(x.numpy(), dtype=np.float32)
+
+
+def _by_output(x: NDArray[Any]) -> NDArray[Any]:
     """(trial, time, 1 or out)."""
-    return x.unsqueeze(-1) if x.ndim == 2 else x
+    return x[..., None] if x.ndim == 2 else x
+
+
+def _weights(cell: Cell, params: dict[str, NDArray[Any]], k: int) -> Weights:
+    """The parameters of member k, or their gradients."""
+    return Weights(
+        recurrent=params["W_rec"][k],
+        inward=params["W_in"][k],
+        biases=tuple(params[name][k] for name in cell.biases),
+        outward=params["W_out"][k],
+        bias_out=params["b_out"][k],
+    )
+
+
+def _decided(batch: Batch, k: int, missed: NDArray[np.int64]) -> tuple[Any, ...] | None:
+    """What `read_out_logits` needs of member k."""
+    if not batch.loss.decide:
+        return None
+    return batch.loss.kernel, _by_output(batch.trials.scored[k].numpy()), missed
+
+
+def _state_costs(batch: Batch, k: int, n_units: int) -> tuple[Floats, Floats]:
+    """The valid steps of member k's trials and the costs of states there; no steps without such costs."""
+    valid = batch.trials.valid[k].numpy()
+    if not batch.strengths:
+        return np.empty((len(valid), 0), np.float32), np.zeros(2, np.float32)
+    counts: dict[str, int] = {
+        "square": int(np.count_nonzero(valid)),
+        "change": int(np.count_nonzero(valid[:, 1:] & valid[:, :-1])),
+    }
+    costs = dict.fromkeys(counts, 0.0)
+    for name, strength in batch.strengths.items():
+        term = regulariser(name).compiled
+        costs[term] += 2 * float(strength[k]) / max(counts[term] * n_units, 1)
+    return valid.astype(np.float32), np.array([costs[term] for term in COMPILED_TERMS], np.float32)

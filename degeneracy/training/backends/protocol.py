@@ -39,7 +39,7 @@ class Batch:
     @property
     def n_members(self) -> int:
         """Number of members."""
-        return len(self.trials.inputs)
+        return self.trials.inputs.shape[0]
 
     def member(self, k: int) -> "Batch":
         """The k-th member alone; its axis stays."""
