@@ -130,11 +130,15 @@ def tasks_text() -> str:
 def cells_text() -> str:
     """Every cell and every recurrent map with its fields, defaults and source."""
     parts = [_entry(name, cell.summary, cell, [f"source: {cell.source}"]) for name, cell in CELLS.items()]
-    parts += ["Set as --set network.cell=NAME and --set network.cell_options.FIELD=VALUE. Your own: module:Name."]
-    parts += ["What is trained in place of the recurrent weights of any of them:"]
-    parts += [_entry(name, kind.summary, kind, [f"source: {kind.source}"]) for name, kind in RECURRENT_MAPS.items()]
-    closing = "Set as --set network.recurrent.name=NAME and --set network.recurrent.FIELD=VALUE. Your own: module:Name."
-    return "\n\n".join([*parts, closing])
+    parts += [
+        _entry(name, f"recurrent map: {kind.summary}", kind, [f"source: {kind.source}"])
+        for name, kind in RECURRENT_MAPS.items()
+    ]
+    closing = (
+        "Set cells as --set network.cell=NAME and --set network.cell_options.FIELD=VALUE, recurrent maps as --set"
+        " network.recurrent.name=NAME and --set network.recurrent.FIELD=VALUE. Your own: module:Name."
+    )
+    return "\n\n".join([*parts, textwrap.fill(closing, WIDTH)])
 
 
 def measures_text() -> str:

@@ -21,7 +21,8 @@ class LeakyTauCell(LeakyTanhCell):
     name: ClassVar[str] = "leaky_tau"
     summary: ClassVar[str] = "leaky tanh units, each with a time constant that is trained (rate or current form)"
     source: ClassVar[str] = (
-        "trained 1/tau as a sigmoid: Fang et al. (2021), ICCV, arXiv 2007.05785; units: Song, Yang & Wang (2016)"
+        "Perez-Nieves et al. (2021), Nat Commun 12:5791, a time constant per unit; trained as a sigmoid's argument: "
+        "Fang et al. (2021), ICCV, arXiv 2007.05785"
     )
 
     tau_ms: float = pydantic.Field(100.0, gt=0, description="time constant at which all units start, ms")

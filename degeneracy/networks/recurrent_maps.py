@@ -136,7 +136,7 @@ class Dale(RecurrentMap):
 
     name: ClassVar[str] = "dale"
     summary: ClassVar[str] = "excitatory and inhibitory units: all weights from a unit have its sign"
-    source: ClassVar[str] = "Song, Yang & Wang (2016), PLoS Comput Biol 12:e1004792, eqs. 12-15"
+    source: ClassVar[str] = "Song, Yang & Wang (2016), PLoS Comput Biol 12:e1004792"
 
     excitatory: float = pydantic.Field(0.8, gt=0, lt=1, description="share of excitatory units")
 

@@ -22,7 +22,7 @@ from degeneracy.analysis import MEASURES
 from degeneracy.cli import main
 from degeneracy.cli.parser import parse_setting
 from degeneracy.cli.text import table_text
-from degeneracy.networks.cells import CELLS
+from degeneracy.networks import CELLS, RECURRENT_MAPS
 from degeneracy.studies.study import load_study
 from degeneracy.tasks import TASKS
 
@@ -82,7 +82,9 @@ def test_no_command_is_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "commands:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("command", "table"), [("tasks", TASKS), ("cells", CELLS), ("measures", MEASURES)])
+@pytest.mark.parametrize(
+    ("command", "table"), [("tasks", TASKS), ("cells", CELLS | RECURRENT_MAPS), ("measures", MEASURES)]
+)
 def test_lists_name_everything(command: str, table: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command]) == 0
     out, err = capsys.readouterr()
