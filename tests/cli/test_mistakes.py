@@ -401,7 +401,7 @@ MISTAKES = {
     "foreign folder": Mistake(
         command=f"{RUN} --out mine",
         prepare=lambda folder: (study()(folder), a_file("mine/thesis.txt", "dear")(folder)),
-        says=r"mine holds something else \(it has no study.json\); choose another folder with --out",
+        says=r"mine holds something else \(it has no study.json\); choose another folder$",
     ),
     "foreign study.json": Mistake(
         command=f"{RUN} --out mine",
