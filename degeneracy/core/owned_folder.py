@@ -1,4 +1,4 @@
-"""Folders that the program owns: those of a run, of measured arrays and of a tune.
+"""Folders that the program owns: those of a run, of measured arrays, of a tune and of a saved ensemble.
 
 A folder is the program's by its index, a sealed JSON file that says what the folder is. One that holds anything but has
 no index is somebody else's, and is refused. The ledger, another sealed file or the index itself, holds the SHA-256 of
@@ -47,6 +47,7 @@ class Sealed:
     kind: str
     format: int
     holds: Mapping[str, type] = field(default_factory=dict)  # keys that it has besides, and of which type
+    older: tuple[str, ...] = ()  # keys that tell a file of an earlier version, which had neither kind nor checksum
 
     def read(self, folder: Path) -> dict[str, Any]:
         """What the file in a folder holds.
@@ -55,7 +56,7 @@ class Sealed:
             DamagedFile: it is not what was written, or of another kind.
             UserError: it is missing, may not be read, or was written by another version.
         """
-        value = read_json(folder / self.name, kind=self.kind, format=self.format)
+        value = read_json(folder / self.name, kind=self.kind, format=self.format, older=self.older)
         for key, kind in self.holds.items():
             if not isinstance(value.get(key), kind):
                 raise DamagedFile(folder / self.name, f"{LACKS} ('{key}')")
@@ -97,7 +98,7 @@ class OwnedFolder:
                 )
             if strangers:
                 raise UserError(
-                    f"{self.root} holds something else (it has no {self.index.name}); choose another folder with --out"
+                    f"{self.root} holds something else (it has no {self.index.name}); choose another folder"
                 )
         return False
 

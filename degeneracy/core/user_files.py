@@ -6,10 +6,10 @@ Ground floor: any room may import it.
 import codecs
 import contextlib
 import os
-import stat
 from pathlib import Path
 
 from degeneracy.core.errors import UserError, one_line
+from degeneracy.core.files import read_bytes
 
 # The longest first: the mark of UTF-32 begins with that of UTF-16.
 MARKS = {
@@ -68,15 +68,7 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: no such file, one that cannot be read, or one in another encoding; says which and where.
     """
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            raise UserError(f"cannot read {path}: it is a pipe or device; save the text as a file")
-        if status.st_size > MAX_TEXT_BYTES:
-            raise UserError(f"cannot read {path}: it has {status.st_size:,} bytes, which no text of a study has")
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    data = read_bytes(path, at_most=MAX_TEXT_BYTES)
     for mark, name in MARKS.items():
         if data.startswith(mark):
             raise UserError(f"cannot read {path}: its encoding is {name}; save it as UTF-8")

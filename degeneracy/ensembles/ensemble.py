@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
-from degeneracy.core.files import DamagedFile, digest, read_json, write_json
+from degeneracy.core.files import DamagedFile, digest
 from degeneracy.core.numeric import real_array
+from degeneracy.core.owned_folder import OwnedFolder, Sealed
 from degeneracy.core.registry import build, describe
 from degeneracy.core.user_files import user_path
 from degeneracy.ensembles.member_files import (
@@ -31,8 +32,14 @@ from degeneracy.training import History, Member, Training, one_thread
 
 MAX_SEEDS = 100_000  # more would be a slip of the pen; each is a network to train
 CONVERGED = ("converged", "given")  # the status of members that measures look at
-FORMAT = 3
 PARTS = ("network", "task", "training")  # of the spec in an ensemble's file
+INDEX = Sealed(
+    name="ensemble.json",
+    kind="ensemble",
+    format=3,
+    holds={"network": dict, "seeds": list, "members": dict},
+    older=("network", "seeds"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -141,11 +148,10 @@ class Ensemble:
         """Write the ensemble to a folder of its own: `ensemble.json`, and the members in `members-0001.pack`.
 
         Raises:
-            UserError: the folder holds something already, or two members have one seed.
+            UserError: the folder holds something already, be it an ensemble, or two members have one seed.
         """
         folder = user_path(path)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder} holds something already; save an ensemble to a new or empty folder")
+        owned = OwnedFolder(root=folder, index=INDEX, ledger=INDEX)
         if len(set(self.seeds)) < len(self):
             raise UserError(f"save: two members have the same seed (seeds {list(self.seeds)})")
         spec = {
@@ -153,12 +159,15 @@ class Ensemble:
             "task": None if self.task is None else describe(self.task, TASKS),
             "training": None if self.training is None else self.training.model_dump(mode="json"),
         }
-        pack = member_pack(folder, condition="", spec=digest(spec, sort=True))
-        kept = {str(member.seed): save_member(pack, member, self.cell).fingerprint for member in self.members}
-        write_json(
-            folder / "ensemble.json",
-            {"kind": "ensemble", "format": FORMAT, **spec, "seeds": list(self.seeds), "members": kept},
-        )
+
+        def check() -> None:
+            if owned.begun():
+                raise UserError(f"{folder} holds an ensemble already; choose another folder")
+
+        with owned.take(check):
+            pack = member_pack(folder, condition="", spec=digest(spec, sort=True))
+            prints = {str(member.seed): save_member(pack, member, self.cell).fingerprint for member in self.members}
+            INDEX.write(folder, {**spec, "seeds": list(self.seeds), "members": prints})
         return folder
 
     @classmethod
@@ -170,8 +179,7 @@ class Ensemble:
             UserError: a file is missing, damaged or not the one that was saved; names it.
         """
         folder = user_path(path)
-        file = folder / "ensemble.json"
-        saved = read_json(file, kind="ensemble", format=FORMAT, older=("network", "seeds"))
+        saved = INDEX.read(folder)
         try:
             spec, seeds, kept = {part: saved[part] for part in PARTS}, saved["seeds"], saved["members"]
             pack = member_pack(folder, condition="", spec=digest(spec, sort=True))
@@ -187,7 +195,7 @@ class Ensemble:
                 members=tuple(load_member(pack, records[seed]) for seed in seeds),
             )
         except (KeyError, TypeError) as error:
-            raise DamagedFile(file, f"damaged or not an ensemble's file ({error})") from error
+            raise DamagedFile(folder / INDEX.name, f"damaged or not an ensemble's file ({error})") from error
 
     @classmethod
     @ordinary_state()

@@ -8,7 +8,6 @@ import errno
 import io
 import math
 import os
-import stat
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.files import reading, regular_size
 from degeneracy.core.memory import available_memory, in_words
 from degeneracy.core.user_files import user_path
 from degeneracy.measuring.arrays import KEYS, NUMERIC
@@ -109,8 +109,8 @@ def _cell_name(path: Path, value: NDArray[Any]) -> str:
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of the file by name."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a folder, or a pipe that would be waited for for ever
-            raise UserError(f"cannot read {path}: it is no file")
+        with reading(path):
+            regular_size(path)  # refuses a folder, and a pipe that would be waited for for ever
         with _Bounded(path) as raw, zipfile.ZipFile(raw) as archive:
             members = _members(path, archive)
             headers = {name: _header(archive, info) for name, info in members.items()}

@@ -32,26 +32,26 @@ MISTAKES = {
         command="run quickstrt",
         says=r"no such file, and: unknown study 'quickstrt'; did you mean 'quickstart'\?",
     ),
-    "study file": Mistake(command="run no.toml", says=r"cannot read no.toml: No such file or directory"),
+    "study file": Mistake(command="run no.toml", says=r"cannot read no.toml: no such file"),
     "long name": Mistake(command=f"run {'a' * 5000}", says=r"cannot read a+: File name too long"),
     "folder": Mistake(
         command="run a.toml",
         prepare=lambda folder: (folder / "a.toml").mkdir(),
-        says=r"cannot read a.toml: Is a directory",
+        says=r"cannot read a.toml: it is a folder, and a file is needed",
     ),
     "pipe": Mistake(
         command="run a.toml",
         prepare=lambda folder: os.mkfifo(folder / "a.toml"),
-        says=r"cannot read a.toml: it is a pipe or device; save the text as a file",
+        says=r"cannot read a.toml: it is a pipe or device, and a file is needed",
     ),
     "device file": Mistake(
         command="run /dev/zero",
-        says=r"cannot read /dev/zero: it is a pipe or device; save the text as a file",
+        says=r"cannot read /dev/zero: it is a pipe or device, and a file is needed",
     ),
     "huge file": Mistake(
         command="run a.toml",
         prepare=lambda folder: os.truncate(os.open(folder / "a.toml", os.O_CREAT | os.O_WRONLY), 1 << 27),
-        says=r"cannot read a.toml: it has 134,217,728 bytes, which no text of a study has",
+        says=r"cannot read a.toml: it has 134,217,728 bytes, which is more than any such file has",
     ),
     "nested brackets": Mistake(
         command=RUN,
@@ -401,7 +401,7 @@ MISTAKES = {
     "foreign folder": Mistake(
         command=f"{RUN} --out mine",
         prepare=lambda folder: (study()(folder), a_file("mine/thesis.txt", "dear")(folder)),
-        says=r"mine holds something else \(it has no study.json\); choose another folder with --out",
+        says=r"mine holds something else \(it has no study.json\); choose another folder$",
     ),
     "foreign study.json": Mistake(
         command=f"{RUN} --out mine",

@@ -116,7 +116,7 @@ MISTAKES = {
     "array's folder": Mistake(
         command=MEASURE,
         prepare=lambda folder: (arrays(states=STATES)(folder), a_file("mine/thesis.txt", "dear")(folder)),
-        says=r"mine holds something else \(it has no arrays.json\); choose another folder with --out",
+        says=r"mine holds something else \(it has no arrays.json\); choose another folder$",
     ),
     "array's folder of another program": Mistake(
         command=MEASURE,

@@ -43,7 +43,7 @@ def test_a_sealed_file_has_what_such_a_file_has(tmp_path: Path) -> None:
 def test_a_strangers_folder_is_refused_and_left_alone(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"dear")
     owned = OwnedFolder(root=tmp_path, index=INDEX, ledger=LEDGER)
-    says = r"holds something else \(it has no index.json\); choose another folder with --out"
+    says = r"holds something else \(it has no index.json\); choose another folder$"
     with pytest.raises(UserError, match=says), owned.take(owned.begun):
         pytest.fail("taken")
     assert [path.name for path in tmp_path.iterdir()] == [name], "not even a lock"

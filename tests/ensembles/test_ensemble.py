@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from stored import without
 from torch import nn
 
 import degeneracy as dg
+from degeneracy.core import owned_folder
 from degeneracy.core.errors import UserError
 from degeneracy.ensembles.ensemble import Ensemble, check_seeds
 from degeneracy.measuring.record import member_weights
@@ -218,14 +220,36 @@ def test_saving_writes_to_a_new_or_empty_folder_only(tmp_path: Path) -> None:
     ensemble = Ensemble.from_modules(modules(nn.RNN))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match="holds something already"):
+    with pytest.raises(
+        UserError, match=r"full holds something else \(it has no ensemble.json\); choose another folder$"
+    ):
         ensemble.save(tmp_path / "full")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
     (tmp_path / "file").write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match="holds something already"):
+    with pytest.raises(UserError, match="file holds something else"):
         ensemble.save(tmp_path / "file")
     (tmp_path / "empty").mkdir()
     assert Ensemble.load(ensemble.save(tmp_path / "empty")).seeds == (0, 1)
+    before = (tmp_path / "empty" / "ensemble.json").read_bytes()
+    with pytest.raises(UserError, match="empty holds an ensemble already; choose another folder"):
+        Ensemble.from_modules(modules(nn.GRU)).save(tmp_path / "empty")
+    assert (tmp_path / "empty" / "ensemble.json").read_bytes() == before
+
+
+def test_another_process_may_save_into_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look into the folder and the lock on it: the first stays as it is, and the second says so."""
+    first, second = (Ensemble.from_modules(modules(kind)) for kind in (nn.RNN, nn.GRU))
+    real = owned_folder.lock
+
+    def late(path: Path, *, wait: bool) -> Any:
+        monkeypatch.setattr(owned_folder, "lock", real)
+        first.save(path.parent)
+        return real(path, wait=wait)
+
+    monkeypatch.setattr(owned_folder, "lock", late)
+    with pytest.raises(UserError, match="holds an ensemble already"):
+        second.save(tmp_path / "out")
+    assert Ensemble.load(tmp_path / "out").network.cell == first.network.cell
 
 
 def test_damaged_folders_are_named(tmp_path: Path) -> None:

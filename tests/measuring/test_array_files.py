@@ -251,10 +251,10 @@ class TestMemory:
 
 class TestNoFile:
     def test_none(self, tmp_path: Path) -> None:
-        refused(tmp_path / "a.npz", "cannot read .*: No such file or directory")
+        refused(tmp_path / "a.npz", "cannot read .*: no such file")
 
     def test_a_folder(self, tmp_path: Path) -> None:
-        refused(tmp_path, "it is no file")
+        refused(tmp_path, "it is a folder, and a file is needed")
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
     def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ class TestNoFile:
         before = signal.signal(signal.SIGALRM, waited)
         signal.alarm(20)
         try:
-            refused(tmp_path / "a.npz", "it is no file")
+            refused(tmp_path / "a.npz", "it is a pipe or device, and a file is needed")
         finally:
             signal.alarm(0)
             signal.signal(signal.SIGALRM, before)
