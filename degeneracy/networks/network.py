@@ -108,7 +108,8 @@ def initial_params(network: Network, input_size: int, output_size: int, seeds: S
         Parameters as they act, with a leading member axis, float32: the cell's, then `W_out` (member, out, N), `b_out`.
     """
     if network.mapped:
-        return acting_params(network, trained_params(network, input_size, output_size, seeds))
+        trained = trained_params(network, input_size, output_size, seeds)
+        return acting_params(network.recurrent, made_by_map(network), trained)
     return _drawn_params(network, input_size, output_size, seeds)
 
 
@@ -134,17 +135,24 @@ def trained_params(network: Network, input_size: int, output_size: int, seeds: S
     return trained
 
 
-def acting_params(network: Network, trained: Params) -> Params:
-    """The parameters as they act, from what is trained; on a CPU each member by itself, in any company the same."""
-    if not network.mapped:
-        return trained
-    cell = network.build_cell()
+def acting_params(recurrent: RecurrentMap, made: Mapping[str, bool], trained: Params) -> Params:
+    """The parameters as they act.
+
+    Args:
+        recurrent: the map.
+        made: what `made_by_map` gave.
+        trained: what is trained, each with a leading member axis.
+    """
     return {
-        name: acting_weights(network.recurrent, map_parts(trained, name))
-        if name in cell.between_units
-        else trained[name]
-        for name in parameters(cell, 1, 1, 1)
+        name: acting_weights(recurrent, map_parts(trained, name)) if by_map else trained[name]
+        for name, by_map in made.items()
     }
+
+
+def made_by_map(network: Network) -> Mapping[str, bool]:
+    """The parameters that act, in their order: whether the network's map makes each."""
+    named = parameters(network.build_cell(), 1, 1, 1)
+    return {name: network.mapped and parameter.between_units for name, parameter in named.items()}
 
 
 def map_parts(trained: Params, name: str) -> Params:

@@ -4,13 +4,21 @@ Backends, penalties and couplings see the weights that act and know of no map. T
 holds what is trained, takes its step there, and writes the weights that act from then on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from degeneracy.networks import Network, acting_params, acting_weights, map_parts, parameters, trained_params
+from degeneracy.networks import (
+    Network,
+    RecurrentMap,
+    acting_params,
+    acting_weights,
+    made_by_map,
+    map_parts,
+    trained_params,
+)
 from degeneracy.networks.cell import Params
 from degeneracy.tasks import Task
 from degeneracy.training.flat_parameters import NORM, Groups, clip_norms, flatten, views
@@ -25,7 +33,8 @@ class MappedState(OptimiserState):
     Gradients are clipped by the norm of those of what is trained.
     """
 
-    network: Network
+    recurrent: RecurrentMap
+    made: Mapping[str, bool]  # the parameters that act: whether the map makes each
     acting: Params  # names and shapes of what acts
     trained: Params  # names and shapes of what is trained
     flat: Tensor  # what is trained, (member, parameter)
@@ -38,11 +47,12 @@ class MappedState(OptimiserState):
     ) -> "MappedState":
         """The state before the first update of acting parameters (member, parameter)."""
         drawn = training.stream_seeds("initialisation", seeds)
-        trained = trained_params(network, task.input_size, task.output_size, drawn)
+        trained, made = trained_params(network, task.input_size, task.output_size, drawn), made_by_map(network)
         flat = flatten(trained).to(acting.device)
         return cls(
-            network=network,
-            acting=acting_params(network, trained),
+            recurrent=network.recurrent,
+            made=made,
+            acting=acting_params(network.recurrent, made, trained),
             trained=trained,
             flat=flat,
             inner=training.optimiser.start(flat, Groups.plain(flat.shape[1])),
@@ -51,14 +61,11 @@ class MappedState(OptimiserState):
 
     def __post_init__(self) -> None:
         self._norm_factors = self.inner.groups.factors(NORM, self.flat)
-
-    def params(self) -> Params:
-        """What is trained, by name."""
-        return views(self.flat, self.trained)
+        self._params = views(self.flat, self.trained)
 
     def beneath(self) -> Params:
         """The parts of maps."""
-        return {name: value for name, value in self.params().items() if name not in self.acting}
+        return {name: value for name, value in self._params.items() if name not in self.acting}
 
     def update(self, params: Tensor, grads: Tensor, rates: Tensor) -> None:
         """One update; see `OptimiserState`."""
@@ -73,11 +80,10 @@ class MappedState(OptimiserState):
         norm_factors: Tensor,  # noqa: ARG002
     ) -> Tensor:
         """One update; the norms of the gradients of what is trained, before clipping."""
-        pulled = pulled_back(self.network, self.params(), views(grads, self.acting))
-        flat_grads = flatten(pulled)
+        flat_grads = flatten(pulled_back(self.recurrent, self.made, self._params, views(grads, self.acting)))
         norms = clip_norms(flat_grads, clip_norm, self._norm_factors)
         self.inner.update(self.flat, flat_grads, rates)
-        params.copy_(flatten(acting_params(self.network, self.params())))
+        params.copy_(flatten(acting_params(self.recurrent, self.made, self._params)))
         return norms
 
     def select(self, members: Tensor) -> "MappedState":
@@ -85,25 +91,26 @@ class MappedState(OptimiserState):
         return replace(self, flat=self.flat[members], inner=self.inner.select(members))
 
 
-def pulled_back(network: Network, trained: Params, grads: Params) -> Params:
+def pulled_back(recurrent: RecurrentMap, made: Mapping[str, bool], trained: Params, grads: Params) -> Params:
     """The gradients of what is trained.
 
     Args:
-        network: says by which map the recurrent weights are made.
+        recurrent: the map.
+        made: what `made_by_map` gave.
         trained: what is trained, by name, each with a leading member axis.
         grads: gradients of the parameters as they act.
 
     Returns:
         By name and of the shapes of `trained`.
     """
-    between, pulled = network.build_cell().between_units, {}
-    for name in parameters(network.build_cell(), 1, 1, 1):
-        if name not in between:
+    pulled = {}
+    for name, by_map in made.items():
+        if not by_map:
             pulled[name] = grads[name]
             continue
         with torch.enable_grad():
             leaves = {part: value.detach().requires_grad_() for part, value in map_parts(trained, name).items()}
-            acting = acting_weights(network.recurrent, leaves)
+            acting = acting_weights(recurrent, leaves)
             of_parts = torch.autograd.grad(acting, list(leaves.values()), grads[name])
         pulled |= {f"{name}.{part}": grad for part, grad in zip(leaves, of_parts, strict=True)}
     return pulled

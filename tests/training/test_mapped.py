@@ -16,6 +16,7 @@ from degeneracy.networks import (
     acting_params,
     forward,
     initial_params,
+    made_by_map,
     trained_params,
 )
 from degeneracy.networks.recurrent_maps import LowRank
@@ -44,10 +45,12 @@ def test_a_pulled_back_gradient_is_that_of_autograd(recurrent: str, cell: str) -
         return forward(net.build_cell(), params, inputs, {})[1].square().sum()
 
     leaves = {name: value.clone().requires_grad_() for name, value in trained.items()}
-    right = torch.autograd.grad(loss(acting_params(net, leaves)), list(leaves.values()))
-    acting = {name: value.clone().requires_grad_() for name, value in acting_params(net, trained).items()}
+    recurrent_map, made = net.recurrent, made_by_map(net)
+    right = torch.autograd.grad(loss(acting_params(recurrent_map, made, leaves)), list(leaves.values()))
+    acted = acting_params(recurrent_map, made, trained).items()
+    acting = {name: value.clone().requires_grad_() for name, value in acted}
     of_acting = torch.autograd.grad(loss(acting), list(acting.values()))
-    found = pulled_back(net, trained, dict(zip(acting, of_acting, strict=True)))
+    found = pulled_back(recurrent_map, made, trained, dict(zip(acting, of_acting, strict=True)))
     assert list(found) == list(leaves)
     for name, grad in zip(leaves, right, strict=True):
         assert grad.abs().max() > 1e-3, name
