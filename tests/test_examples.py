@@ -1,5 +1,6 @@
 """The examples run as they stand, each within a file of its own."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,16 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+
+
+# What CONTRIBUTING.md sends a new contributor to. Parametrised tests of no examples would pass.
+WANTED = {"own_cell", "own_loss", "own_measure", "own_penalty", "own_task"}
+
+
+def test_the_examples_are_there_and_named_where_contributors_look() -> None:
+    assert {path.stem for path in EXAMPLES} >= WANTED
+    contributing = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`examples/(\w+)\.py`", contributing)) == {path.stem for path in EXAMPLES}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

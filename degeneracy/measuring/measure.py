@@ -5,7 +5,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from degeneracy.analysis import MEASURES, Measure, Measured, Recording, as_measure
 from degeneracy.analysis.measure import MeasureInParts
@@ -20,7 +22,7 @@ from degeneracy.measuring.memory import check_measuring_memory
 from degeneracy.measuring.probe import Probe, held_input_names, probe_descriptions
 from degeneracy.measuring.record import record
 from degeneracy.measuring.results import COLUMNS_AFTER_FACTORS, Examples, MemberSummary, Result
-from degeneracy.tasks import TASKS, Task
+from degeneracy.tasks import TASKS, Task, Trials
 from degeneracy.training import Member, one_thread
 
 N_EXAMPLE_MEMBERS, N_EXAMPLE_TRIALS = 4, 16
@@ -305,6 +307,13 @@ def member_summaries(members: Iterable[Member], steps_per_epoch: int) -> tuple[M
     )
 
 
+def _counts(trials: Trials) -> NDArray[np.bool_]:
+    """Which targets count in the loss, (member, trial, time, out)."""
+    counts = trials.loss_weights > 0
+    by_output = counts if counts.ndim == trials.targets.ndim else counts.unsqueeze(-1)
+    return np.asarray(by_output.expand_as(trials.targets).numpy())
+
+
 def example_trials(ensemble: Ensemble, task: Task, probe: Probe) -> Examples:
     """The first probe trials and what the first members did on them."""
     trials = task.probe(Streams([probe.seed], "probe"), probe.n_trials)
@@ -313,7 +322,7 @@ def example_trials(ensemble: Ensemble, task: Task, probe: Probe) -> Examples:
     predicted = task.loss.predict(torch.from_numpy(outputs[:n_members])).numpy()
     return Examples(
         inputs=trials.inputs[0, :n_trials].numpy(),
-        targets=trials.targets[0, :n_trials].numpy(),
+        targets=np.where(_counts(trials)[0, :n_trials], trials.targets[0, :n_trials].numpy(), np.nan),
         scored=trials.scored_steps[0, :n_trials].numpy(),
         outputs=predicted,
         states=states[:n_members],

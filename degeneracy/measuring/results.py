@@ -55,7 +55,7 @@ class Examples:
     """A few probe trials and what the first measured members did on them, for figures."""
 
     inputs: Array  # (trial, time, in)
-    targets: Array  # (trial, time, out)
+    targets: Array  # (trial, time, out); NaN where they do not count in the loss
     scored: NDArray[np.bool_]  # (trial, time)
     outputs: Array  # (member, trial, time, out): what they say of the targets, a logit as a chance
     states: Array  # (member, trial, time, unit): hidden states

@@ -82,6 +82,14 @@ def test_no_command_is_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "commands:" in capsys.readouterr().out
 
 
+def test_tasks_say_their_loss_and_what_stops_training(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks"]) == 0
+    entries = {text.partition(":")[0]: " ".join(text.split()) for text in capsys.readouterr().out.split("\n\n")}
+    assert "loss: mean squared error, in squared output unit; training stops by the loss" in entries["flip_flop"]
+    for name in ("streaming_parity", "perceptual_decision"):
+        assert "loss: binary cross-entropy, in nats; training stops by wrong decisions" in entries[name]
+
+
 @pytest.mark.parametrize(
     ("command", "table"), [("tasks", TASKS), ("cells", CELLS | RECURRENT_MAPS), ("measures", MEASURES)]
 )

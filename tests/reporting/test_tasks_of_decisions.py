@@ -65,6 +65,23 @@ def test_histories_and_the_stop_are_kept_and_read_again(ran: tuple[str, dg.Study
             assert np.all((member.epoch_wrong > 0) & (member.epoch_wrong < 1))
 
 
+def test_example_outputs_are_chances_and_targets_stand_where_they_count(
+    ran: tuple[str, dg.StudyResult, Path],
+) -> None:
+    name, study, _ = ran
+    examples = study.results[0].examples
+    assert examples is not None
+    assert ((examples.outputs > 0) & (examples.outputs < 1)).all(), "of logits"
+    counts = np.isfinite(examples.targets)
+    if name == "perceptual_decision":
+        response = examples.inputs[..., 0] == 0
+        np.testing.assert_array_equal(counts[..., 0], np.ones_like(response))
+        np.testing.assert_array_equal(counts[..., 1], response)
+        np.testing.assert_array_equal(examples.scored, response)
+    else:
+        assert counts.all()
+
+
 def test_the_report_names_the_loss_and_the_inputs(ran: tuple[str, dg.StudyResult, Path]) -> None:
     name, study, out = ran
     dg.report(study, out / "report.html")

@@ -120,7 +120,7 @@ class Accuracy(_OfDecisions):
     )
     meaning: ClassVar[str] = "mean over members of their share of right decisions"
     zero: ClassVar[str] = "every decision of every member is wrong; 1: every one is right"
-    source: ClassVar[str] = "the usual one"
+    source: ClassVar[str] = "the proportion correct of psychophysics"
     kept: ClassVar[str] = "accuracy/"
 
     @classmethod

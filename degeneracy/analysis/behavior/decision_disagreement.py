@@ -19,6 +19,8 @@ from degeneracy.analysis.statistics import by_name, jackknife
 from degeneracy.core.errors import UserError
 
 Bools = NDArray[np.bool_]
+# Of shares summed over all scored steps, 1e5 or so: what is less than this below 1 is 1.
+ROUNDING = 1e-11
 
 
 def disagreements(decisions: Bools, scored: Bools) -> Array:
@@ -83,7 +85,8 @@ def independent_disagreements(decisions: Bools, called_for: Bools, scored: Bools
         positions = positions.reshape(of_right.shape)
         chance = np.array([np.bincount(row, share, len(values)) for row in positions]) / share.sum()
         agreed += share.sum() * chance @ chance.T
-    return np.clip(1 - agreed, 0.0, 1.0)
+    apart = 1 - agreed
+    return np.where(apart > ROUNDING, apart, 0.0)
 
 
 def _answers(decisions: Bools, scored: Bools) -> tuple[NDArray[Any], Array]:

@@ -142,6 +142,14 @@ def test_the_reference_tells_three_answers_apart() -> None:
     assert found == pytest.approx(sum(differ), abs=1e-12)
 
 
+def test_the_reference_of_members_that_are_always_right_is_exactly_0() -> None:
+    """Whatever the numbers of scored steps, whose weights round; a reference of 1e-15 would calibrate."""
+    right = np.random.default_rng(6).random((97, 13, 1)) < 0.5
+    scored = np.random.default_rng(7).random((97, 13)) < 0.4
+    scored[:, 0] = True
+    assert not independent_disagreements(np.stack([right] * 3), right, scored).any()
+
+
 def test_triangles_hold_and_copies_are_at_0() -> None:
     decisions = np.random.default_rng(4).random((6, 20, 7, 3)) < 0.5
     decisions[5] = decisions[0]
