@@ -31,6 +31,11 @@ class ArrayCell:
     unset: tuple[str, ...] = ()  # options on which the step depends and of which nothing was said
 
     @property
+    def apart(self) -> bool:
+        """Whether the cell is known to have no weights between units."""
+        return self.cell is not None and not self.cell.between_units
+
+    @property
     def described(self) -> Any:
         """The cell as plain data: its name with the options that are known."""
         if self.cell is None:
@@ -128,7 +133,7 @@ def step_of_arrays(
     arrays: Mapping[str, Sequence[Array]], inputs: Array | None, known: ArrayCell
 ) -> tuple[StepFunction | None, str]:
     """The step of all members where the arrays say what it is; else the reason, in one line."""
-    cell, parts = known.cell, ("weights", "bias", "states")
+    cell, parts = known.cell, ("bias", "states") if known.apart else ("weights", "bias", "states")
     lacking = [*(name for name in parts if name not in arrays), *(["cell"] if cell is None else [])]
     if lacking or cell is None:
         return None, GIVE_CELL if lacking == ["cell"] else f"give {', '.join(f'{n}=...' for n in lacking)}"
@@ -141,10 +146,10 @@ def step_of_arrays(
             f"cell '{_name(cell)}' has {len(cell.biases)} biases per unit and gate ({', '.join(cell.biases)}),"
             f" {biases.shape[2]} given"
         )
-    recurrent = np.stack(arrays["weights"])
-    n_members, n = len(recurrent), recurrent.shape[-1]
-    names = _parameter_names(cell)
-    params = {names["weights"]: torch.from_numpy(recurrent.reshape(n_members, -1, n))}
+    n_members, n = len(biases), biases.shape[-1]
+    names, params = _parameter_names(cell), {}
+    if not known.apart:
+        params[names["weights"]] = torch.from_numpy(np.stack(arrays["weights"]).reshape(n_members, -1, n))
     into = np.zeros((n_members, cell.gates * n, 1))  # without inputs their weights do not matter
     constant = {NO_INPUT: np.zeros(1)}
     if inputs is not None:
@@ -171,7 +176,7 @@ def _hides_its_step(known: ArrayCell, cell: Cell) -> str:
 
 
 def _sizes_differ(arrays: Mapping[str, Sequence[Array]]) -> str:
-    needed = (arrays[name] for name in ("weights", "bias", "states"))
+    needed = (arrays[name] for name in ("weights", "bias", "states") if name in arrays)
     shapes = {tuple(part.shape for part in member) for member in zip(*needed, strict=True)}
     return "the members differ in size" if len(shapes) > 1 else ""
 

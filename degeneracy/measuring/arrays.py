@@ -87,7 +87,7 @@ def measure_arrays(
     Args:
         states: (member, trial, time, unit), the hidden states of all members on the same trials.
         weights: (member, post, pre) recurrent weights; of gated cells (member, gate, post, pre), gates in
-            torch.nn's order.
+            torch.nn's order. A cell without weights between units (`min_gru`) has none.
         input_weights: (member, post, in) or (member, gate, post, in).
         bias: (member, post); of gated cells (member, gate, post), or (member, gate, 2, post) with the input and
             the recurrent bias of each gate.
@@ -116,7 +116,7 @@ def measure_arrays(
     known = array_cell(cell, cell_options)
     arrays = {name: _members(name, value, known.cell) for name, value in given.items() if value is not None}
     errors, variants = (None, _names(ood_variants)) if ood_errors is None else _errors(ood_errors, _names(ood_variants))
-    n = _count(arrays, errors)
+    n = _count(arrays, errors, known)
     built, n_jobs = measures_of(None, build_measures(measures, options)), resolve_jobs(jobs)
     driven = None if inputs is None else _inputs(inputs, arrays)
     recording = _recording(arrays, driven, errors, variants, known, n)
@@ -218,7 +218,7 @@ def _inputs(value: ArrayLike, arrays: Mapping[str, list[Array]]) -> Array:
     return inputs
 
 
-def _count(arrays: Mapping[str, list[Array]], errors: Array | None) -> int:
+def _count(arrays: Mapping[str, list[Array]], errors: Array | None, known: ArrayCell) -> int:
     """The number of members, the same in all that is given."""
     counts = {name: len(value) for name, value in arrays.items()}
     if errors is not None:
@@ -231,14 +231,34 @@ def _count(arrays: Mapping[str, list[Array]], errors: Array | None) -> int:
     n = next(iter(counts.values()))
     if n < 2:
         raise UserError(f"measuring needs 2 members or more, got {n}")
-    for name in arrays.keys() - {"weights", "initial_weights"}:
-        if "weights" in arrays:
+    if known.apart:
+        _check_apart(arrays, known)
+    elif "weights" in arrays:
+        for name in arrays.keys() - {"weights", "initial_weights"}:
             _match_units(name, arrays[name], arrays["weights"])
     return n
 
 
+def _check_apart(arrays: Mapping[str, list[Array]], known: ArrayCell) -> None:
+    """The arrays of a cell without weights between units: none are given, and all are of as many units."""
+    assert known.cell is not None
+    for name in ("weights", "initial_weights"):
+        if name in arrays:
+            raise UserError(f"{name}: cell '{known.cell.name}' has no weights between units")
+    counts = {name: [each.shape[_unit_axis(name)] for each in values] for name, values in arrays.items()}
+    for name, units in counts.items():
+        first, expected = next(iter(counts.items()))
+        for k, (n, right) in enumerate(zip(units, expected, strict=True)):
+            if n != right:
+                raise UserError(f"{name}: member {k} has {n} units, its {first} have {right}")
+
+
+def _unit_axis(name: str) -> int:
+    return {"input_weights": -2}.get(name, -1)
+
+
 def _match_units(name: str, values: list[Array], weights: list[Array]) -> None:
-    axis = {"input_weights": -2}.get(name, -1)
+    axis = _unit_axis(name)
     for k, (value, weight) in enumerate(zip(values, weights, strict=True)):
         if value.shape[axis] != weight.shape[-1]:
             raise UserError(
@@ -268,11 +288,9 @@ def _recording(
     if errors is not None:
         for k in range(errors.shape[1]):
             behavior[names[k] if names else f"variant {k + 1}"] = Variant(errors=errors[:, k : k + 1])
-    obstacle = ""
-    if "weights" in arrays and known.cell is not None:
-        if not known.cell.between_units:
-            raise UserError(f"weights: cell '{known.cell.name}' has no weights between units")
-        obstacle = weights_obstacle(known.cell, 1, arrays["weights"][0].shape[-1])
+    obstacle, of_units = "", "input_weights" if known.apart else "weights"
+    if of_units in arrays and known.cell is not None:
+        obstacle = weights_obstacle(known.cell, 1, arrays[of_units][0].shape[_unit_axis(of_units)])
     initial = None
     if "initial_weights" in arrays and not obstacle:
         initial = _weights({"weights": arrays["initial_weights"]}, known.cell)
@@ -284,15 +302,24 @@ def _recording(
     return Recording(
         members=labels,
         states=arrays.get("states"),
-        weights=_weights(arrays, known.cell) if "weights" in arrays and not obstacle else None,
+        weights=_weights(arrays, known.cell) if of_units in arrays and not obstacle else None,
         initial_weights=initial,
         behavior=behavior,
         step=step,
         untrained=untrained,
         missing=GIVE
+        | _of_apart(known)
         | ({} if step is not None else {"step": reason})
         | (dict.fromkeys(("weights", "initial_weights"), obstacle) if obstacle else {}),
     )
+
+
+def _of_apart(known: ArrayCell) -> dict[str, str]:
+    """What to give of a cell without weights between units, and what it does not have."""
+    if not known.apart or known.cell is None:
+        return {}
+    none = f"cell '{known.cell.name}' has no weights between units"
+    return {"weights": "not given (input_weights)", "recurrent_weights": none, "initial_weights": none}
 
 
 def _step(arrays: Mapping[str, list[Array]], inputs: Array | None, known: ArrayCell) -> tuple[StepFunction | None, str]:
@@ -313,18 +340,19 @@ def _weights(arrays: Mapping[str, list[Array]], cell: Cell | None) -> list[Weigh
         if name not in arrays:
             return None
         value = arrays[name][k]
-        if arrays["weights"][k].ndim == 2:
+        if arrays[of_units][k].ndim == 2:
             value = value[None]
         return value[:, None] if name == "bias" and value.ndim == 2 else value
 
+    of_units = "weights" if "weights" in arrays else "input_weights"
     found = []
-    for k, recurrent in enumerate(arrays["weights"]):
-        gated = recurrent if recurrent.ndim == 3 else recurrent[None]
-        if gated.shape[1] != gated.shape[2]:
-            raise UserError(f"weights: member {k} has shape {recurrent.shape}; post and pre must be equal")
+    for k in range(len(arrays[of_units])):
+        recurrent = block("weights", k)
+        if recurrent is not None and recurrent.shape[1] != recurrent.shape[2]:
+            raise UserError(f"weights: member {k} has shape {arrays['weights'][k].shape}; post and pre must be equal")
         found.append(
             Weights.of(
-                recurrent=gated,
+                recurrent=recurrent,
                 input=block("input_weights", k),
                 bias=block("bias", k),
                 readout=arrays["readout"][k] if "readout" in arrays else None,

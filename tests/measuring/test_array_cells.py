@@ -12,8 +12,10 @@ import torch
 from scipy.optimize import root
 
 import degeneracy as dg
+from degeneracy.analysis import Recording
 from degeneracy.core.errors import UserError
 from degeneracy.measuring.array_cells import ArrayCell, array_cell, check_range
+from degeneracy.measuring.record import member_weights
 from degeneracy.networks import forward, initial_params
 from degeneracy.networks.cell import Cell, Parameter, Params
 from degeneracy.networks.cells import CELLS
@@ -509,3 +511,52 @@ class Named:
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return np.asarray(self.values, dtype)
+
+
+class TestApart:
+    """A cell without weights between units: its input weights say what it is."""
+
+    def test_it_is_measured_as_the_networks_are(self) -> None:
+        cell, params, arrays = networks("min_gru")
+        names = ("pif", "signed_pif", "fixed_points", "cka", "orthogonal")
+        result = dg.measure_arrays(**arrays, cell="min_gru", **few(*names))
+        reason = "needs recurrent weights: cell 'min_gru' has no weights between units"
+        assert result.missing == {"orthogonal": reason}
+        values = {(row["measure"], row["variant"]): row["value"] for row in result.table.to_dict("records")}
+        assert values["fixed_points", "n_total"] == 1.0
+        weights = member_weights(cell, params)
+        recording = Recording(members=("0", "1", "2"), weights=weights)
+        for name in ("pif", "signed_pif"):
+            [expected] = [
+                each.value.value
+                for each in dg.MEASURES[name](**OPTIONS[name])(recording).findings
+                if each.variant == "joint"
+            ]
+            assert values[name, "joint"] == pytest.approx(expected, rel=1e-12)  # float64
+
+    def test_what_is_lacking_is_said_of_its_own_arrays(self) -> None:
+        _, _, arrays = networks("min_gru")
+        del arrays["inputs"], arrays["input_weights"]
+        result = dg.measure_arrays(**arrays, cell="min_gru", **few("pif", "fixed_points", "cka"))
+        assert result.missing == {"pif": "needs weights: not given (input_weights)"}
+        del arrays["bias"]
+        result = dg.measure_arrays(**arrays, cell="min_gru", **few("fixed_points", "cka"))
+        assert result.missing == {"fixed_points": "needs step: give bias=..."}
+
+    @pytest.mark.parametrize("name", ["weights", "initial_weights"])
+    def test_weights_between_units_are_refused(self, name: str) -> None:
+        _, _, arrays = networks("min_gru")
+        extra = {name: np.ones((N_MEMBERS, 2, N_UNITS, N_UNITS))}
+        with pytest.raises(UserError, match=f"{name}: cell 'min_gru' has no weights between units"):
+            dg.measure_arrays(**arrays, **extra, cell="min_gru", **few("cka"))
+
+    def test_arrays_of_other_numbers_of_units_are_refused(self) -> None:
+        _, _, arrays = networks("min_gru")
+        arrays["readout"] = arrays["readout"][..., 1:]
+        with pytest.raises(UserError, match=f"readout: member 0 has {N_UNITS - 1} units, its states have {N_UNITS}"):
+            dg.measure_arrays(**arrays, cell="min_gru", **few("cka"))
+
+    def test_states_of_another_step_are_refused(self) -> None:
+        _, _, arrays = networks("min_gru")
+        with pytest.raises(UserError, match="does not move as a cell 'min_gru' with these weights, biases and inputs"):
+            dg.measure_arrays(**(arrays | {"bias": 0.5 + arrays["bias"]}), cell="min_gru", **few("cka"))

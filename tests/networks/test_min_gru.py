@@ -39,13 +39,13 @@ def test_two_steps_by_hand() -> None:
 
 def test_under_a_constant_input_its_candidate_is_the_one_fixed_point() -> None:
     cell, params = MinGRUCell(), params_of(0, 1)
-    inputs = torch.tensor([[0.0, 0.0], [0.7, -1.2]], dtype=torch.float64)
+    inputs = {"none": torch.zeros(2).double(), "held": torch.tensor([0.7, -1.2]).double()}
     visited = 3 * Streams([0, 1], "visited").normal((40, N), dtype=torch.float64)
     step = step_function(cell, params, visited, inputs)
-    for index in range(2):
-        drive = input_drive(cell, params, inputs[index].expand(2, 1, 1, -1), {})[0, :, 0]
+    for name, value in inputs.items():
+        drive = input_drive(cell, params, value.expand(2, 1, 1, -1), {})[0, :, 0]
         gate, candidate = drive.chunk(2, dim=-1)
-        for k, points in enumerate(find_fixed_points(step, input_index=index, n_starts=32)):
+        for k, points in enumerate(find_fixed_points(step, held_input=name, n_starts=32)):
             assert len(points) == 1
             np.testing.assert_allclose(points.position[0], candidate[k], atol=1e-9)  # a speed under 1e-10, over z > 0.1
             expected = np.sort(1 - torch.sigmoid(gate[k]).numpy())
