@@ -42,7 +42,7 @@ class MemberSummary:
     label: str
     status: str  # "converged", "not converged", "diverged", or "given" for networks trained elsewhere
     n_updates: int
-    seconds: float
+    seconds: float  # of training; members that were trained side by side share its time
     epoch_loss: NDArray[np.float64]  # (epoch,): mean training loss
     learning_rate: NDArray[np.float64]  # (epoch,)
     steps_per_epoch: int  # updates per epoch

@@ -48,12 +48,13 @@ def train_stack(
         strengths: of regularisers, one per member, in place of `training.regularisers`: a sweep in one batch.
 
     Returns:
-        The members in the order of `seeds`. Coupled members end together: once all are under the threshold.
+        The members in the order of `seeds`. Coupled members end together: once all are under the threshold. The
+        seconds in a member's provenance are its share: each epoch's time is divided among those that it trains.
 
     Raises:
         UserError: a backend that does not serve the cell with these regularisers on the device.
     """
-    started = time.perf_counter()
+    seconds, before = dict.fromkeys(range(len(seeds)), 0.0), time.perf_counter()
     costs = _costs(task, network, training, len(seeds), device, strengths)
     name = checked_backend(backend, network.build_cell(), device, costs.strengths, task.loss)
     drawn = training.stream_seeds("initialisation", seeds)
@@ -64,11 +65,15 @@ def train_stack(
         stack.run_epoch(task, network, training, name)
         last = epoch + 1 == training.max_epochs
         statuses = stack.statuses(task.goal(), training.patience, last=last, together=training.coupled, by=task.stop)
-        for k, status in enumerate(statuses):
-            if status is not None and stack.places[k] not in done:
-                seconds = time.perf_counter() - started
-                provenance = {"device": stack.device_name, "backend": name, "seconds": round(seconds, 3)}
-                done[stack.places[k]] = stack.member(k, status, initial, provenance)
+        in_training = [place for place in stack.places if place not in done]
+        now = time.perf_counter()
+        for place in in_training:
+            seconds[place] += (now - before) / len(in_training)
+        before = now
+        for k, (place, status) in enumerate(zip(stack.places, statuses, strict=True)):
+            if status is not None and place not in done:
+                provenance = {"device": stack.device_name, "backend": name, "seconds": round(seconds[place], 3)}
+                done[place] = stack.member(k, status, initial, provenance)
         going_on = [k for k, place in enumerate(stack.places) if place not in done]
         if not going_on:
             break
