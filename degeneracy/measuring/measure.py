@@ -202,6 +202,18 @@ def _apply(
         return what, attempt(partial(function, *arguments))
 
 
+def _check_arguments(ensemble: Ensemble, task: Task, factors: Iterable[str]) -> None:
+    """Refuse what `measure` does not take."""
+    if not isinstance(ensemble, Ensemble) or not isinstance(task, Task):
+        kinds = f"({type(ensemble).__name__}, {type(task).__name__})"
+        raise UserError(f"measure takes an Ensemble and a Task, got {kinds}; arrays go to measure_arrays")
+    taken = {"condition", *COLUMNS_AFTER_FACTORS} & set(factors)
+    if taken:
+        raise UserError(f"factors: '{min(taken)}' is a column of the table already; use another name")
+    if len(ensemble) < 2:
+        raise UserError(f"measuring needs 2 members or more, the ensemble has {len(ensemble)}")
+
+
 @ordinary_state()
 def measure(
     ensemble: Ensemble,
@@ -232,14 +244,7 @@ def measure(
     Raises:
         UserError: unknown measures or options, or under 2 members in the ensemble.
     """
-    if not isinstance(ensemble, Ensemble) or not isinstance(task, Task):
-        given = f"({type(ensemble).__name__}, {type(task).__name__})"
-        raise UserError(f"measure takes an Ensemble and a Task, got {given}; arrays go to measure_arrays")
-    taken = {"condition", *COLUMNS_AFTER_FACTORS} & set(factors or {})
-    if taken:
-        raise UserError(f"factors: '{min(taken)}' is a column of the table already; use another name")
-    if len(ensemble) < 2:
-        raise UserError(f"measuring needs 2 members or more, the ensemble has {len(ensemble)}")
+    _check_arguments(ensemble, task, factors or {})
     built = measures_of(task, build_measures(measures, options))
     n_jobs, used = resolve_jobs(jobs), probe or Probe()
     kept = ensemble.converged

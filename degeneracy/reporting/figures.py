@@ -150,6 +150,10 @@ def _of_training(study: StudyResult) -> Iterator[_Wanted]:
             ),
             draw=partial(plots.example_trials, result),
         )
+    yield from _of_updates(study)
+
+
+def _of_updates(study: StudyResult) -> Iterator[_Wanted]:
     yield _Wanted(
         section="training",
         name="training_curves",
