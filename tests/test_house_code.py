@@ -35,8 +35,6 @@ def texts(source: str) -> list[str]:
 # hand-written gradients are of the cells that name them (`Cell.kernel`).
 KNOW_CELLS = ("degeneracy.networks.", "degeneracy.ensembles.modules", "degeneracy.training.backends.")
 OTHERS = [module for module in SOURCES if not module.startswith(KNOW_CELLS)]
-# Names of kernels, which are of backends, are called like cells; until one backend is chosen by itself, here too.
-NAME_KERNELS = "degeneracy.training.updates"
 
 
 @pytest.mark.parametrize("module", OTHERS)
@@ -45,7 +43,7 @@ def test_recurrent_weights_are_known_by_their_role_alone(module: str) -> None:
     assert [text for text in texts(SOURCES[module].read_text(encoding="utf-8")) if "W_rec" in text] == []
 
 
-@pytest.mark.parametrize("module", [module for module in OTHERS if module != NAME_KERNELS])
+@pytest.mark.parametrize("module", OTHERS)
 def test_no_cell_is_named_outside_networks(module: str) -> None:
     assert [text for text in texts(SOURCES[module].read_text(encoding="utf-8")) if text in dg.CELLS] == []
 
@@ -114,8 +112,11 @@ def test_those_rules_can_fail() -> None:
 
 
 MOST_LINES, MOST_IN_A_FUNCTION = 400, 40
-# Kernels, each compiled as one function.
-LONG_FUNCTIONS = "degeneracy.training.backends."
+# Each is one loop that is compiled as a whole; they may not grow.
+LONG_FUNCTIONS = {
+    "degeneracy.training.backends.compiled_parts": {"read_out_logits": 42},
+    "degeneracy.training.backends.tiles": {"_emit_tile": 43},
+}
 
 
 @pytest.mark.parametrize("module", SOURCES)
@@ -134,9 +135,9 @@ def long_functions(source: str) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("module", [module for module in SOURCES if not module.startswith(LONG_FUNCTIONS)])
+@pytest.mark.parametrize("module", SOURCES)
 def test_no_function_is_long(module: str) -> None:
-    assert long_functions(SOURCES[module].read_text(encoding="utf-8")) == {}
+    assert long_functions(SOURCES[module].read_text(encoding="utf-8")) == LONG_FUNCTIONS.get(module, {})
 
 
 def test_lengths_are_seen() -> None:

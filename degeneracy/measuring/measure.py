@@ -19,7 +19,7 @@ from degeneracy.core.workers import Call, resolve_jobs, spread
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.attempts import Fault, attempt, outcome_of
 from degeneracy.measuring.memory import check_measuring_memory
-from degeneracy.measuring.probe import Probe, held_input_names, probe_descriptions
+from degeneracy.measuring.probe import Probe, check_measures, probe_descriptions
 from degeneracy.measuring.record import record
 from degeneracy.measuring.results import COLUMNS_AFTER_FACTORS, Examples, MemberSummary, Result
 from degeneracy.tasks import TASKS, Task, Trials
@@ -254,13 +254,7 @@ def measure(
         reason = f"needs 2 converged members, {len(kept)} of {len(ensemble)} converged"
         missing = dict.fromkeys(built, reason)
     else:
-        for one in built.values():  # before the work, as a study does
-            one.check(
-                n_units=kept.network.hidden_size,
-                n_steps=task.n_steps,
-                n_trials=used.n_trials,
-                held_inputs=held_input_names(task),
-            )
+        check_measures(built, task, kept.network.hidden_size, used)  # before the work, as a study does
         check_measuring_memory(task, kept.network, used, built, len(kept))
         recording = record(kept, task, used)
         examples = example_trials(kept, task, used)

@@ -1,9 +1,11 @@
 """The probe: on which trials, and with which pushes and lesions, networks are measured."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic
 
+from degeneracy.analysis import Measure
 from degeneracy.analysis.recording import MEAN_INPUT
 from degeneracy.core.specs import Spec
 from degeneracy.tasks import Task
@@ -56,3 +58,18 @@ def probe_descriptions(task: Task, probe: Probe) -> dict[str, str]:
         "norm; the trained rule, scored from there on",
         "lesion": f"{probe.lesion:.0%} of the units held at 0, others in every trial; the trained rule",
     }
+
+
+def check_measures(measures: Mapping[str, Measure], task: Task, n_units: int, probe: Probe) -> None:
+    """Refuse options of measures that recordings of networks of so many units on a task cannot serve.
+
+    Raises:
+        UserError: such an option.
+    """
+    for measure in measures.values():
+        measure.check(
+            n_units=n_units,
+            n_steps=task.n_steps,
+            n_trials=probe.n_trials,
+            held_inputs=held_input_names(task),
+        )

@@ -138,7 +138,7 @@ def _suffix(study: StudyResult, result: Result) -> str:
     return f"_{study.results.index(result) + 1}" if len(study.results) > 1 else ""
 
 
-def _of_training(study: StudyResult) -> Iterator[_Wanted]:
+def _of_examples(study: StudyResult) -> Iterator[_Wanted]:
     for result in _shown(study):
         yield _Wanted(
             section="examples",
@@ -150,10 +150,10 @@ def _of_training(study: StudyResult) -> Iterator[_Wanted]:
             ),
             draw=partial(plots.example_trials, result),
         )
-    yield from _of_updates(study)
 
 
-def _of_updates(study: StudyResult) -> Iterator[_Wanted]:
+def _of_training(study: StudyResult) -> Iterator[_Wanted]:
+    yield from _of_examples(study)
     yield _Wanted(
         section="training",
         name="training_curves",

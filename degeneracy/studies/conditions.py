@@ -11,7 +11,7 @@ from degeneracy.core.errors import UserError
 from degeneracy.core.files import digest as full_digest
 from degeneracy.core.registry import describe
 from degeneracy.measuring.memory import check_measuring_memory
-from degeneracy.measuring.probe import Probe, held_input_names
+from degeneracy.measuring.probe import Probe, check_measures
 from degeneracy.networks import Network
 from degeneracy.studies.keys import digest
 from degeneracy.tasks import TASKS, Task
@@ -87,10 +87,4 @@ class Condition:
         Raises:
             UserError: such an option.
         """
-        for measure in measures.values():
-            measure.check(
-                n_units=self.network.hidden_size,
-                n_steps=self.task.n_steps,
-                n_trials=probe.n_trials,
-                held_inputs=held_input_names(self.task),
-            )
+        check_measures(measures, self.task, self.network.hidden_size, probe)

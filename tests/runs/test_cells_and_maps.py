@@ -24,7 +24,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "leaky_tau": {"cell": "leaky_tau"},
     "low_rank": {"recurrent": {"name": "low_rank", "rank": 2}},
     "dale": {"cell": "relu", "recurrent": "dale"},
-    "own": {"cell": "own_cell:MinGRU"},
+    "own": {"cell": "own_cell:Signed"},
 }
 
 
@@ -90,7 +90,10 @@ def test_excitatory_and_inhibitory_units_are_never_exchanged_nor_flipped(here: P
     result = dg.measure(ensemble, ensemble.task, measures=("signed_pif", "pif"), jobs=1)
     rows = result.table.set_index(["measure", "variant"])
     assert math.isnan(rows.loc[("signed_pif", "recurrent"), "value"])
-    assert "units may not change sign" in rows.loc[("signed_pif", "recurrent"), "note"]
+    assert (
+        "units may not change sign where they are excitatory or inhibitory"
+        in rows.loc[("signed_pif", "recurrent"), "note"]
+    )
     dense = dg.Ensemble(network=ensemble.network.replace(recurrent="dense"), members=ensemble.members)
     mixed = dg.measure(dense, ensemble.task, measures=("pif",), jobs=1).table.set_index("variant")
     # The same weights without classes: matchings that mix them are allowed, so that distances are no longer; 1% for

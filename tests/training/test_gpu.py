@@ -8,7 +8,7 @@ import torch
 
 import degeneracy as dg
 from degeneracy.core.streams import Streams
-from degeneracy.networks import CELLS, Network, Params, initial_params
+from degeneracy.networks import CELLS, RECURRENT_MAPS, Network, Params, initial_params
 from degeneracy.tasks import TASKS, FlipFlop, Trials
 from degeneracy.training import Training, train_stack
 from degeneracy.training.backends import BACKENDS, Batch, backend_for, graphs
@@ -132,6 +132,20 @@ def test_regularised_members_are_those_of_the_cpu() -> None:
     for there, here in zip(*first, strict=True):
         # Other trials on another device, the same first weights: after 10 updates the same norm to a few percent.
         assert there.final["W_rec"].norm().item() == pytest.approx(here.final["W_rec"].norm().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("recurrent", [name for name in RECURRENT_MAPS if name != "dense"])
+def test_updates_through_maps_are_recorded_too(
+    recurrent: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="degeneracy")
+    network = Network(hidden_size=16, recurrent=recurrent)
+    recorded = train_stack(TASK, network, SHORT, [0, 1, 2], device="cuda")
+    assert not caplog.records
+    assert all(network.recurrent.holds(member.final["W_rec"][None]).all() for member in recorded)
+    monkeypatch.setattr(graphs, "WARM_UP", 10**9)
+    plain = train_stack(TASK, network, SHORT, [0, 1, 2], device="cuda")
+    np.testing.assert_array_equal(losses(recorded), losses(plain))  # the same kernels in the same order
 
 
 def test_what_cannot_be_recorded_trains_all_the_same(caplog: pytest.LogCaptureFixture) -> None:

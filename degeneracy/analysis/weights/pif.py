@@ -154,6 +154,7 @@ def comparable(x: Weights, y: Weights, *, signed: bool = False) -> str:
         return f"networks of different classes of units ({_counted(x.classes)}, and {_counted(y.classes)})"
     if signed and not symmetry_of(x).signs:
         which = f"in a cell of symmetry '{x.symmetry}'" if x.symmetry else "where the cell is not known"
+        which = f"where they are {' or '.join(sorted(set(x.classes)))}" if x.classes else which
         return f"units may not change sign {which}"
     for name in dict.fromkeys((*x.blocks, *y.blocks)):
         if (name in x.blocks) != (name in y.blocks):
