@@ -8,7 +8,7 @@ each in the files that `cells.py` lists; one's own cell is one subclass of `Cell
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -60,12 +60,14 @@ class Kernel:
     """The hand-written gradients that serve a cell: h_t = (1 - leak) h_{t-1} + leak f(...), by the name of f.
 
     `name` is "tanh" or "relu" of a one-gate cell, "gru" or "lstm"; `current` says that f stands inside the product with
-    the recurrent weights, and the readout sees f(h).
+    the recurrent weights, and the readout sees f(h). With `leaks`, each unit has a trained leak of its own in place of
+    `leak`: this function makes them (member, unit) of further parameters, and is differentiated.
     """
 
     name: str
     leak: float = 1.0
     current: bool = False
+    leaks: Callable[[Params], Tensor] | None = None
 
 
 class Cell(Spec):

@@ -7,7 +7,7 @@ import pydantic
 import torch
 from torch import Tensor
 
-from degeneracy.networks.cell import Parameter, Params
+from degeneracy.networks.cell import Kernel, Parameter, Params
 from degeneracy.networks.pointwise import LeakyTanhCell
 
 
@@ -44,11 +44,20 @@ class LeakyTauCell(LeakyTanhCell):
             params["log_tau"].double()
         )  # at 0 tau_ms, exactly
 
-    def update(self, params: Params, state: Tensor, drive: Tensor, recurrent: Tensor) -> Tensor:
-        """The next state."""
+    def leaks(self, params: Params) -> Tensor:
+        """The units' leaks, dt / tau, (member, unit), float64."""
         # Divided in float64 and then rounded once, as leaky_tanh's leak is: equal time constants give its bits.
         # (A number over a tensor would be multiplied by a rounded reciprocal.)
-        taus = self.time_constants(params).unsqueeze(1)
-        leak = torch.full_like(taus, self.dt_ms) / taus
+        taus = self.time_constants(params)
+        return torch.full_like(taus, self.dt_ms) / taus
+
+    @property
+    def kernel(self) -> Kernel:
+        """That of one gate with tanh, with these leaks and form."""
+        return Kernel(name="tanh", current=self.form == "current", leaks=self.leaks)
+
+    def update(self, params: Params, state: Tensor, drive: Tensor, recurrent: Tensor) -> Tensor:
+        """The next state."""
+        leak = self.leaks(params).unsqueeze(1)
         keep, leak = (1 - leak).to(state.dtype), leak.to(state.dtype)
         return keep * state + leak * self.target(drive, recurrent)

@@ -183,7 +183,7 @@ def test_a_cell_of_ones_own_goes_by_autograd() -> None:
     on_cpu = {
         "tanh": "compiled",
         "leaky_tanh": "compiled",
-        "leaky_tau": "autograd",
+        "leaky_tau": "compiled",
         "relu": "compiled",
         "gru": "compiled",
         "lstm": "compiled",

@@ -14,6 +14,7 @@ from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, draw_noise, initial_params
 from degeneracy.networks.cell import Cell, Kernel, Params
 from degeneracy.networks.gated import GRUCell, LSTMCell
+from degeneracy.networks.leaky_tau import LeakyTauCell
 from degeneracy.networks.pointwise import LeakyTanhCell, ReluCell, TanhCell
 from degeneracy.tasks import LOSSES, TASKS, FlipFlop, Loss, Trials
 from degeneracy.training import Training, train_stack
@@ -55,8 +56,20 @@ CELLS: dict[str, Cell] = {
     "no leak, current": LeakyTanhCell(form="current", dt_ms=10.0, tau_ms=10.0),
     "gru": GRUCell(),
     "lstm": LSTMCell(),
+    "trained leaks, rate": LeakyTauCell(form="rate"),
+    "trained leaks, current": LeakyTauCell(form="current"),
     "leaky relu": LeakyRelu(),
 }
+
+
+def some_params(network: Network, n_in: int, n_out: int, seeds: range) -> Params:
+    """Parameters before training; those that start at 0 are moved."""
+    params = initial_params(network, n_in, n_out, seeds)
+    if "log_tau" in params:
+        params["log_tau"] += Streams(seeds, "tau").normal(params["log_tau"].shape[1:])
+    return params
+
+
 # (units, trials, steps, inputs, outputs): on and off the vectors' and tiles' sizes, and as small as can be.
 SIZES = [(64, 32, 12, 3, 3), (50, 37, 9, 5, 2), (1, 1, 1, 1, 1), (17, 8, 6, 16, 17), (130, 9, 5, 2, 1)]
 
@@ -129,7 +142,7 @@ def test_gradients_are_those_of_autograd_in_float64(
     strengths = STRENGTHS if penalised else {}
     sigma = {"sigma_rec": 0.3, "sigma_in": 0.2} if noisy else {}
     network = Network(hidden_size=n, cell=cell.name, cell_options=dict(cell), **sigma)
-    params = initial_params(network, n_in, n_out, range(2))
+    params = some_params(network, n_in, n_out, range(2))
     trials = some_trials(2, n_trials, n_steps, n_in, n_out)
     trials = trials.replace(valid=shortened(trials.valid))
     noise = draw_noise(network, Streams(range(2), "noise"), (n_trials, n_steps), n_in)
@@ -150,7 +163,7 @@ def test_states_before_the_first_step_are_those_that_are_given(name: str, backen
     if not serves(backend, cell):
         pytest.skip("another backend's cell")
     network = Network(hidden_size=17, cell=cell.name, cell_options=dict(cell))
-    params, trials = initial_params(network, 3, 2, range(2)), some_trials(2, 9, 6, 3, 2)
+    params, trials = some_params(network, 3, 2, range(2)), some_trials(2, 9, 6, 3, 2)
     start = Streams(range(2), "start").normal((9, cell.state_size(17)))
     strengths = STRENGTHS if penalised else {}
     taken, plain = BACKENDS[backend](), Batch(cell=cell, params=params, trials=trials, strengths=strengths)
@@ -177,7 +190,7 @@ def test_gradients_of_every_loss_are_those_of_autograd(
 ) -> None:
     cell, (n, n_trials, n_steps, n_in, n_out) = CELLS[name], sizes
     network = Network(hidden_size=n, cell=cell.name, cell_options=dict(cell))
-    params = initial_params(network, n_in, n_out, range(2))
+    params = some_params(network, n_in, n_out, range(2))
     params["b_out"] += 20 * torch.randn(params["b_out"].shape, generator=torch.Generator().manual_seed(0))
     trials = some_trials(2, n_trials, n_steps, n_in, n_out)
     targets = trials.targets.softmax(-1) if loss.step == "sum" else (trials.targets > 0).float()

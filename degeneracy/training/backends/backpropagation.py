@@ -35,7 +35,9 @@ class BackpropagationThroughTime(TorchBackend):
         """One-gate cells, with every loss and penalty: of these it needs the gradients alone."""
         del loss, penalties, device
         kernel = cell.kernel
-        return kernel is not None and kernel.name in _ACTIVATIONS and (not kernel.current or kernel.name == "tanh")
+        if kernel is None or kernel.leaks is not None or kernel.name not in _ACTIVATIONS:
+            return False
+        return not kernel.current or kernel.name == "tanh"
 
     @torch.no_grad()
     def stacked(self, batch: Batch) -> Gradients:

@@ -12,7 +12,7 @@ from degeneracy.networks.cell import Cell, Params
 from degeneracy.tasks import Loss
 from degeneracy.training.backends.compiled_driver import Data, Weights, Work, gradients, workspace
 from degeneracy.training.backends.compiled_parts import Floats, Sizes
-from degeneracy.training.backends.compiled_units import layout_of, units_of
+from degeneracy.training.backends.compiled_units import kind_of, layout_of, units_of
 from degeneracy.training.backends.protocol import Backend, Batch
 from degeneracy.training.regularisers import COMPILED_TERMS, Regulariser, regulariser
 
@@ -29,20 +29,21 @@ class Compiled(Backend):
     @classmethod
     def serves(cls, cell: Cell, loss: Loss, penalties: Collection[Regulariser], device: str) -> bool:
         """Cells whose kernel is among `compiled_units`, with the losses and terms of penalties that have a case."""
-        known = units_of(cell.kernel) is not None and loss.kernel is not None
+        known = kind_of(cell.kernel) is not None and loss.kernel is not None
         return known and torch.device(device).type == "cpu" and all(penalty.compiled for penalty in penalties)
 
     def write_gradients(self, batch: Batch, grads: Params) -> tuple[Tensor, Tensor]:
         """See `Backend`; losses and gradients are taken in float32, whatever the parameters are."""
-        units, n_members = units_of(batch.cell.kernel), batch.n_members
+        n_members, leaks = batch.n_members, _Leaks(batch)
         single = {name: value.float() for name, value in grads.items()}
         params = self._by_member("params", batch.cell, {name: value.float() for name, value in batch.params.items()})
         into = self._by_member("grads", batch.cell, single)
         missed = np.zeros((n_members, batch.trials.n_trials if batch.loss.decide else 0), np.int64)
         losses = np.empty(n_members, np.float32)
         for k in range(n_members):
-            data, decided = _data(batch, k), _decided(batch, k, missed[k])
+            data, decided, units = _data(batch, k), _decided(batch, k, missed[k]), leaks.units[k]
             losses[k] = gradients(units, params[k], data, decided, self._workspace(data, units), into[k])
+        single |= leaks.gradients()
         for name, value in grads.items():
             if single[name] is not value:
                 value.copy_(single[name])
@@ -71,6 +72,28 @@ class Compiled(Backend):
             self._work = ((sizes, layout_of(units)), workspace(sizes, units))
         work: Work = self._work[1]
         return work
+
+
+class _Leaks:
+    """The units of each member, and the gradient that goes on from their leaks to the parameters that make them."""
+
+    def __init__(self, batch: Batch) -> None:
+        kernel, self._leaves, self._leaks = batch.cell.kernel, dict[str, Tensor](), torch.empty(batch.n_members, 0)
+        assert kernel is not None
+        if kernel.leaks is not None:
+            self._leaves = {name: value.detach().requires_grad_() for name, value in batch.params.items()}
+            with torch.enable_grad():
+                self._leaks = kernel.leaks(self._leaves)
+        self.units = [units_of(kernel, leak) for leak in self._leaks.detach().numpy()]
+
+    def gradients(self) -> Params:
+        """By parameter that the leaks are made of, from what the units have gathered."""
+        if not self._leaves:
+            return {}
+        by_leak = torch.from_numpy(np.stack([units.grad[: self._leaks.shape[1]] for units in self.units]))
+        leaves = list(self._leaves.values())
+        grads = torch.autograd.grad(self._leaks, leaves, by_leak.to(self._leaks.dtype), allow_unused=True)
+        return {name: grad for name, grad in zip(self._leaves, grads, strict=True) if grad is not None}
 
 
 def _data(batch: Batch, k: int) -> Data:

@@ -129,6 +129,34 @@ def read_out(states, back, at, bias_out, targets, weights, t, scale, errors, bia
     return loss
 
 
+def _product_of(state: Any, row: Any) -> Any:
+    out = ZERO
+    for j in range(len(state)):
+        out += state[j] * row[j]
+    return out
+
+
+def _binary(logit: Any, target: Any, weight: Any) -> Any:
+    """The binary cross-entropy of a logit, and the slope of it times its weight."""
+    small = np.exp(-abs(logit))  # e^-|y|, which never overflows
+    chance = (ONE if logit >= ZERO else small) / (ONE + small)
+    return max(logit, ZERO) - logit * target + np.log1p(small), (chance - target) * weight
+
+
+def _without_largest(logits: Any, top: Any) -> Any:
+    """Take the largest off all logits, in place; the sum of their exponentials."""
+    total = ZERO
+    for o in range(len(logits)):
+        logits[o] -= top
+        total += np.exp(logits[o])
+    return total
+
+
+without_largest = compiled(**SUMMED, inline="always")(_without_largest)
+product_of = compiled(**SUMMED, inline="always")(_product_of)
+binary = compiled(**SUMMED, inline="always")(_binary)
+
+
 @compiled(**SUMMED)
 def read_out_logits(  # type: ignore[no-untyped-def]
     states, back, at, bias_out, targets, weights, t, scale, errors, bias_grad, decided
@@ -146,22 +174,15 @@ def read_out_logits(  # type: ignore[no-untyped-def]
         state, logits = states[b, :pad], errors[b, at : at + n_out]
         largest, called_for = 0, 0
         for o in range(n_out):
-            row = back[at + o]
-            out = ZERO
-            for j in range(len(state)):
-                out += state[j] * row[j]
-            logits[o] = out + bias_out[o]
+            logits[o] = product_of(state, back[at + o]) + bias_out[o]
             largest = o if logits[o] > logits[largest] else largest
             called_for = o if targets[b, t, o] > targets[b, t, called_for] else called_for
         exponentials, weighted_targets = ZERO, ZERO
         if kind == CROSS_ENTROPY:
-            top = logits[largest]
+            exponentials = without_largest(logits, logits[largest])
             for o in range(n_out):
-                logits[o] -= top
-                exponentials += np.exp(logits[o])
                 weighted_targets += targets[b, t, o] * (weights[b, t, min(o, last_weight)] * scale)
-        log_sum = np.log(exponentials)
-        missing = False
+        log_sum, missing = np.log(exponentials), False
         for o in range(n_out):
             logit, target, weight = logits[o], targets[b, t, o], weights[b, t, min(o, last_weight)] * scale
             if kind == CROSS_ENTROPY:
@@ -169,10 +190,7 @@ def read_out_logits(  # type: ignore[no-untyped-def]
                 slope = np.exp(logit) / exponentials * weighted_targets - target * weight
                 differs = (o == largest) != (o == called_for)
             else:
-                small = np.exp(-abs(logit))  # e^-|y|, which never overflows
-                chance = (ONE if logit >= ZERO else small) / (ONE + small)
-                cost = max(logit, ZERO) - logit * target + np.log1p(small)
-                slope = (chance - target) * weight
+                cost, slope = binary(logit, target, weight)
                 differs = (logit > ZERO) != (target > HALF)
             missing |= differs and scored[b, t, min(o, last_scored)]
             logits[o] = slope

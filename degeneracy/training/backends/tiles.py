@@ -60,6 +60,13 @@ def _tile(rows: int, vectors: int) -> Any:
     return tile
 
 
+def _everywhere(builder: Any, number: Any, vector: Any) -> Any:
+    """A vector of one number."""
+    undefined, zero = ir.Constant(vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+    first = builder.insert_element(undefined, number, zero)
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
+
+
 def _emit_tile(context: Any, builder: Any, signature: Any, args: Any, rows: int, vectors: int) -> None:
     """Emit the tile's code: load or clear the sums, loop over the inner dimension, store."""
     c, c0, c_row, a, a0, a_row, a_inner, b, b0, b_inner, inner, add = args
@@ -71,39 +78,34 @@ def _emit_tile(context: Any, builder: Any, signature: Any, args: Any, rows: int,
     def load(pointer: Any) -> Any:
         return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
 
-    def at(j: int) -> Any:
-        return ir.Constant(index, j * WIDTH)
-
+    at = [ir.Constant(index, j * WIDTH) for j in range(vectors)]
     c_start, a_start = start(c, signature.args[0], c0), start(a, signature.args[3], a0)
     b_start = start(b, signature.args[7], b0)
     c_rows = [builder.gep(c_start, [builder.mul(c_row, ir.Constant(index, i))]) for i in range(rows)]
-    # One variable a vector: LLVM keeps them all in registers.
+    # One variable per vector: LLVM keeps them all in registers.
     sums = [[cgutils.alloca_once(builder, vector) for _ in range(vectors)] for _ in range(rows)]
     places = [(i, j) for i in range(rows) for j in range(vectors)]
     with builder.if_else(add) as (to_what_is_there, from_zero):
         with to_what_is_there:
             for i, j in places:
-                builder.store(load(builder.gep(c_rows[i], [at(j)])), sums[i][j])
+                builder.store(load(builder.gep(c_rows[i], [at[j]])), sums[i][j])
         with from_zero:
             for i, j in places:
                 builder.store(ir.Constant(vector, [0.0] * WIDTH), sums[i][j])
-    undefined, zero = ir.Constant(vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
     with cgutils.for_range(builder, inner) as loop:
         b_here = builder.gep(b_start, [builder.mul(loop.index, b_inner)])
         a_here = builder.gep(a_start, [builder.mul(loop.index, a_inner)])
-        b_parts = [load(builder.gep(b_here, [at(j)])) for j in range(vectors)]
+        b_parts = [load(builder.gep(b_here, [at[j]])) for j in range(vectors)]
         for i in range(rows):
             number = builder.load(builder.gep(a_here, [builder.mul(a_row, ir.Constant(index, i))]))
-            first = builder.insert_element(undefined, number, zero)
-            a_part = builder.shuffle_vector(first, undefined, everywhere)
+            a_part = _everywhere(builder, number, vector)
             for j in range(vectors):
                 # "contract" lets the product and the sum be one instruction.
                 term = builder.fmul(a_part, b_parts[j], flags=("contract",))
                 total = builder.fadd(builder.load(sums[i][j]), term, flags=("contract",))
                 builder.store(total, sums[i][j])
     for i, j in places:
-        pointer = builder.bitcast(builder.gep(c_rows[i], [at(j)]), vector.as_pointer())
+        pointer = builder.bitcast(builder.gep(c_rows[i], [at[j]]), vector.as_pointer())
         builder.store(builder.load(sums[i][j]), pointer, align=4)
 
 
