@@ -59,8 +59,8 @@ class Parameter:
 class Kernel:
     """The hand-written gradients that serve a cell: h_t = (1 - leak) h_{t-1} + leak f(...), by the name of f.
 
-    `name` is "tanh" or "relu" of a one-gate cell, "gru" or "lstm"; `current` says that f stands inside the product with
-    the recurrent weights, and the readout sees f(h).
+    `name` is "tanh" or "relu" of a one-gate cell, "gru", "lstm" or "min_gru"; `current` says that f stands inside the
+    product with the recurrent weights, and the readout sees f(h).
     """
 
     name: str
