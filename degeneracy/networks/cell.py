@@ -59,9 +59,9 @@ class Parameter:
 class Kernel:
     """The hand-written gradients that serve a cell: h_t = (1 - leak) h_{t-1} + leak f(...), by the name of f.
 
-    `name` is "tanh" or "relu" of a one-gate cell, "gru" or "lstm"; `current` says that f stands inside the product with
-    the recurrent weights, and the readout sees f(h). With `leaks`, each unit has a trained leak of its own in place of
-    `leak`: this function makes them (member, unit) of further parameters, and is differentiated.
+    `name` is "tanh" or "relu" of a one-gate cell, "gru", "lstm" or "min_gru"; `current` says that f stands inside the
+    product with the recurrent weights, and the readout sees f(h). With `leaks`, each unit has a trained leak of its own
+    in place of `leak`: this function makes them (member, unit) of further parameters, and is differentiated.
     """
 
     name: str

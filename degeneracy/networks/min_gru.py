@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from degeneracy.networks.cell import Parameter, Params
+from degeneracy.networks.cell import Kernel, Parameter, Params
 from degeneracy.networks.scan import ScanCell
 
 
@@ -24,6 +24,11 @@ class MinGRUCell(ScanCell):
     symmetry: ClassVar[str] = "linear_permutation"
     gates: ClassVar[int] = 2  # update, candidate
     candidate: ClassVar[int] = 1
+
+    @property
+    def kernel(self) -> Kernel:
+        """Its own."""
+        return Kernel(name="min_gru")
 
     def parameters(self, input_size: int, hidden_size: int) -> Mapping[str, Parameter]:
         """Input weights and biases of both gates."""

@@ -21,6 +21,7 @@ NETWORKS = {
     "tanh": Network(hidden_size=16),
     "leaky_tanh, noise": Network(hidden_size=16, cell="leaky_tanh", sigma_rec=0.05),
     "gru": Network(hidden_size=16, cell="gru"),
+    "min_gru, noise": Network(hidden_size=16, cell="min_gru", sigma_rec=0.05),
     "leaky_tau": Network(hidden_size=16, cell="leaky_tau"),
     "tanh, low_rank": Network(hidden_size=16, recurrent="low_rank"),
     "relu, dale": Network(hidden_size=16, cell="relu", recurrent="dale"),

@@ -9,6 +9,7 @@ from degeneracy.training.backends.autograd import Autograd
 from degeneracy.training.backends.backpropagation import BackpropagationThroughTime
 from degeneracy.training.backends.compiled import Compiled
 from degeneracy.training.backends.protocol import Backend, Batch, Gradients
+from degeneracy.training.backends.scan import CompiledScan
 from degeneracy.training.regularisers import regulariser
 
 __all__ = ["BACKENDS", "Backend", "Batch", "Gradients", "backend_for", "checked_backend", "serves"]
@@ -17,6 +18,7 @@ BACKENDS: dict[str, type[Backend]] = {
     Autograd.name: Autograd,
     BackpropagationThroughTime.name: BackpropagationThroughTime,
     Compiled.name: Compiled,
+    CompiledScan.name: CompiledScan,
 }
 
 

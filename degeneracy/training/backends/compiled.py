@@ -41,7 +41,7 @@ class Compiled(Backend):
         missed = np.zeros((n_members, batch.trials.n_trials if batch.loss.decide else 0), np.int64)
         losses = np.empty(n_members, np.float32)
         for k in range(n_members):
-            data, decided, units = _data(batch, k), _decided(batch, k, missed[k]), leaks.units[k]
+            data, decided, units = data_of(batch, k), decisions_of(batch, k, missed[k]), leaks.units[k]
             losses[k] = gradients(units, params[k], data, decided, self._workspace(data, units), into[k])
         single |= leaks.gradients()
         for name, value in grads.items():
@@ -96,10 +96,10 @@ class _Leaks:
         return {name: grad for name, grad in zip(self._leaves, grads, strict=True) if grad is not None}
 
 
-def _data(batch: Batch, k: int) -> Data:
+def data_of(batch: Batch, k: int) -> Data:
     """The trials of member k."""
     trials, noise, start = batch.trials, batch.noise, batch.start
-    n_units = batch.params["W_rec"].shape[-1]
+    n_units = batch.cell.axis_size(batch.params, "unit")
     inputs = trials.inputs[k] + noise["input"][k] if "input" in noise else trials.inputs[k]
     valid, costs = _state_costs(batch, k, n_units)
     begin = np.empty((2, 0, n_units), np.float32)
@@ -136,7 +136,7 @@ def _weights(cell: Cell, params: dict[str, NDArray[Any]], k: int) -> Weights:
     )
 
 
-def _decided(batch: Batch, k: int, missed: NDArray[np.int64]) -> tuple[Any, ...] | None:
+def decisions_of(batch: Batch, k: int, missed: NDArray[np.int64]) -> tuple[Any, ...] | None:
     """What `read_out_logits` needs of member k."""
     if not batch.loss.decide:
         return None
