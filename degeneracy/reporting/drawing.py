@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from degeneracy.core.errors import UserError
 from degeneracy.core.workers import Call, spread
+from degeneracy.reporting.seals import NAME
 
-MARK = "degeneracy report"  # in the head of every file of ours, so that no other is ever overwritten
 PIXELS = 192  # an inch: twice a screen's 96
 
 Plot = Callable[[], Figure]
@@ -82,9 +82,9 @@ def image_bytes(figure: Figure, kind: str) -> bytes:
     target = BytesIO()
     if kind == "png":
         figure.set_dpi(PIXELS)
-        FigureCanvasAgg(figure).print_png(target, metadata={"Software": MARK})
+        FigureCanvasAgg(figure).print_png(target, metadata={"Software": NAME})
     else:
-        with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": MARK}):
-            FigureCanvasSVG(figure).print_svg(target, metadata={"Creator": MARK, "Date": None})
+        with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": NAME}):
+            FigureCanvasSVG(figure).print_svg(target, metadata={"Creator": NAME, "Date": None})
     figure.set_layout_engine("none")  # laid out by now; once is enough for both kinds
     return target.getvalue()

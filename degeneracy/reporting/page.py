@@ -11,16 +11,16 @@ import jinja2
 
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
-from degeneracy.core.files import write_bytes
+from degeneracy.core.files import exists, read_bytes, write_bytes
 from degeneracy.core.user_files import user_path
 from degeneracy.measuring.results import Result
 from degeneracy.reporting import effects, methods, summary, tables
 from degeneracy.reporting.data import ReportData
-from degeneracy.reporting.drawing import MARK
 from degeneracy.reporting.figures import ReportFigure, draw_figures
+from degeneracy.reporting.seals import NAME, is_sealed, sealed
 from degeneracy.studies.study_result import StudyResult
 
-_HEAD_BYTES = 4096  # the mark of a report, a PNG or an SVG of ours stands within these
+MAX_BYTES = 1 << 28  # far above any file of a report: a larger one is none of ours
 
 
 @ordinary_state()
@@ -29,8 +29,8 @@ def report(study: StudyResult | Result, path: str | Path, *, jobs: int = 1) -> P
 
     `report.html` has `figures/`, any other `name.html` has `name_figures/`, so that reports in one folder keep theirs.
 
-    Reports and figures written earlier by this function are replaced; nothing else is. Every file appears whole
-    or not at all, and the report last.
+    Reports and figures are replaced where they are as this function wrote them, which their seals say; nothing else is.
+    Every file appears whole or not at all, and the report last.
 
     Args:
         study: what was measured.
@@ -41,20 +41,19 @@ def report(study: StudyResult | Result, path: str | Path, *, jobs: int = 1) -> P
         The path of the HTML file.
 
     Raises:
-        UserError: a file in the way that is no report of ours, or a folder that cannot be written to. Nothing is
-            written then.
+        UserError: a file in the way that is no report of ours or was changed since, or a folder that cannot be written
+            to. Nothing is written then.
     """
     data = ReportData.of(study)
     path = user_path(path)
     target = path if path.suffix.lower() in (".html", ".htm") and not path.is_dir() else path / "report.html"
     figures, left_out = draw_figures(data, jobs)
     folder = figures_folder(target)
-    files = {folder / name: data for figure in figures for name, data in figure.files.items()}
-    _refuse_foreign((target, *files))
-    html = render(data, figures, left_out, folder=folder.name)
+    files = {folder / name: content for figure in figures for name, content in figure.files.items()}
+    files[target] = render(data, figures, left_out, folder=folder.name).encode("utf-8", "backslashreplace")
+    _refuse_foreign(files)
     for file, content in files.items():
-        write_bytes(file, content)
-    write_bytes(target, html.encode("utf-8", "backslashreplace"))
+        write_bytes(file, sealed(content))
     return target
 
 
@@ -88,7 +87,7 @@ def render(
     for number, figure in enumerate(figures, start=1):
         by_section.setdefault(figure.section, []).append((number, figure))
     return template.render(
-        mark=MARK,
+        mark=NAME,
         name=study.name,
         folder=folder,
         description=study.description,
@@ -114,13 +113,7 @@ def _refuse_foreign(files: Iterable[Path]) -> None:
     for file in files:
         if file.is_dir():
             raise UserError(f"report: {file} is a folder; give another path")
-        if file.exists() and not _is_ours(file):
-            raise UserError(f"report: {file} exists and was not written by a report; give another path or move it")
-
-
-def _is_ours(file: Path) -> bool:
-    try:
-        with file.open("rb") as start:
-            return MARK.encode() in start.read(_HEAD_BYTES)
-    except OSError as error:
-        raise UserError(f"report: cannot read {file}: {error.strerror or error}") from error
+        if exists(file) and not is_sealed(read_bytes(file, at_most=MAX_BYTES)):
+            raise UserError(
+                f"report: {file} was not written by a report, or was changed since; give another path or move it"
+            )
