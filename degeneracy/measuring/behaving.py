@@ -21,6 +21,7 @@ from degeneracy.networks.cell import Cell, Params
 from degeneracy.tasks import Task, Trials, trial_errors, wrong_decisions
 
 BLOCK = 64  # trials run at a time
+LONG = 4  # of variants longer than so many trained trials, as many fewer trials: they need no more memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +113,10 @@ class Behaving:
     def _blocks(self, trials: Trials, params: Params) -> Iterator[Trials]:
         """Some trials at a time, with inputs for every member."""
         n_members, dtype = len(params["W_out"]), params["W_out"].dtype
-        for first in range(0, trials.n_trials, BLOCK):
-            block = trials.select(slice(None), slice(first, first + BLOCK))
+        n_steps, usual = trials.inputs.shape[2], LONG * self.task.n_steps
+        size = BLOCK if n_steps <= usual else max(1, BLOCK * usual // n_steps)
+        for first in range(0, trials.n_trials, size):
+            block = trials.select(slice(None), slice(first, first + size))
             inputs = block.inputs.to(dtype)
             yield block.replace(inputs=inputs.expand(n_members, *inputs.shape[1:]))
 

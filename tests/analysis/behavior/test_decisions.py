@@ -199,20 +199,23 @@ def test_rows_of_a_task_with_decisions(parity: Any) -> None:
     assert np.isfinite(table.loc[table["variant"] == "in_distribution", "ci_low"]).all()
 
 
-def test_accuracies_are_those_of_the_outputs() -> None:
+def test_accuracies_and_disagreements_are_those_of_the_outputs() -> None:
     task = dg.tasks.StreamingParity(n_steps=6, threshold=1.0)
     training = dg.Training(batch_size=8, steps_per_epoch=4, max_epochs=1, patience=0)
     ensemble = dg.train(task, dg.Network(hidden_size=8), training, seeds=range(3), jobs=1, progress=False)
     probe = dg.Probe(n_trials=12)
-    trials = task.sample(dg.Streams([probe.seed], "probe"), 12)
-    _, outputs = ensemble.rollout(trials.inputs[0])
-    said_odd = outputs[..., 0] > 0
-    is_odd = trials.targets[0, :, :, 0].numpy() == 1
     result = dg.measure(ensemble, task, measures=MEASURES_OF_DECISIONS, probe=probe)
-    each = result.measured["accuracy"].arrays["accuracy/in_distribution"]
-    np.testing.assert_allclose(each, (said_odd == is_odd).mean((1, 2)), atol=1e-12)
-    apart = result.distances["decision_disagreement/in_distribution"]
-    np.testing.assert_allclose(apart[0, 2], (said_odd[0] != said_odd[2]).mean(), atol=1e-12)
+    samples = {"in_distribution": task.sample, **{name: each.sample for name, each in task.variants().items()}}
+    for name, sample in samples.items():  # of which those much longer than the trained ones are run a few at a time
+        trials = sample(dg.Streams([probe.seed], "probe"), 12)
+        _, outputs = ensemble.rollout(trials.inputs[0])
+        scored = trials.scored[0, 0].numpy()  # the same steps of each trial
+        said_odd = outputs[:, :, scored, 0] > 0
+        is_odd = trials.targets[0, :, scored, 0].numpy() == 1
+        each = result.measured["accuracy"].arrays[f"accuracy/{name}"]
+        np.testing.assert_allclose(each, (said_odd == is_odd).mean((1, 2)), atol=1e-12)
+        apart = result.distances[f"decision_disagreement/{name}"]
+        np.testing.assert_allclose(apart[0, 2], (said_odd[0] != said_odd[2]).mean(), atol=1e-12)
 
 
 def test_noise_makes_a_floor_of_disagreement() -> None:
