@@ -112,11 +112,6 @@ def test_those_rules_can_fail() -> None:
 
 
 MOST_LINES, MOST_IN_A_FUNCTION = 400, 40
-# Each is one loop that is compiled as a whole; they may not grow.
-LONG_FUNCTIONS = {
-    "degeneracy.training.backends.compiled_parts": {"read_out_logits": 42},
-    "degeneracy.training.backends.tiles": {"_emit_tile": 43},
-}
 
 
 @pytest.mark.parametrize("module", SOURCES)
@@ -137,7 +132,7 @@ def long_functions(source: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("module", SOURCES)
 def test_no_function_is_long(module: str) -> None:
-    assert long_functions(SOURCES[module].read_text(encoding="utf-8")) == LONG_FUNCTIONS.get(module, {})
+    assert long_functions(SOURCES[module].read_text(encoding="utf-8")) == {}
 
 
 def test_lengths_are_seen() -> None:

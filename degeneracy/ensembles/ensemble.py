@@ -91,7 +91,7 @@ class Ensemble:
             known = ", ".join(f"{one:g}" for one in sorted({*kept, 1.0}))
             raise UserError(f"fraction = {fraction:g} of training was not kept (kept: {known})")
         moved = tuple(
-            replace(member, final=member.checkpoints[fraction] if fraction else member.initial, beneath={})
+            replace(member, final=member.checkpoints[fraction] if fraction else member.initial, map_parts={})
             for member in self.members
         )
         return replace(self, members=moved)

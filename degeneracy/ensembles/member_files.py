@@ -18,7 +18,7 @@ from degeneracy.networks.cell import Cell, Params
 from degeneracy.training import History, Member
 
 CHECKPOINT = "checkpoint "  # before the fraction, in the name of a part of a member's record
-BENEATH = "beneath"  # the part of what a recurrent map was trained by
+MAP_PARTS = "map parts"  # the part of a member's record that holds what a recurrent map was trained by
 STEM, KIND = "members", "member"
 
 
@@ -62,7 +62,7 @@ def _own_params(arrays: Mapping[str, NDArray[Any]], gated: Collection[str]) -> P
 def save_member(pack: Pack, member: Member, cell: Cell) -> Record:
     """Append one member; once this returns, no crash loses it."""
     parts = {"initial": member.initial, "final": member.final}
-    parts |= {BENEATH: member.beneath} if member.beneath else {}
+    parts |= {MAP_PARTS: member.map_parts} if member.map_parts else {}
     parts |= {f"{CHECKPOINT}{fraction}": params for fraction, params in member.checkpoints.items()}
     arrays = {
         f"{part}/{name}": value for part, params in parts.items() for name, value in public_params(cell, params).items()
@@ -106,7 +106,7 @@ def load_member(pack: Pack, record: Record) -> Member:
                 for part, params in parts.items()
                 if part.startswith(CHECKPOINT)
             },
-            beneath=parts.get(BENEATH, {}),
+            map_parts=parts.get(MAP_PARTS, {}),
             provenance=about["provenance"],
         )
     except (KeyError, AttributeError, TypeError) as error:

@@ -144,7 +144,7 @@ def acting_params(recurrent: RecurrentMap, made: Mapping[str, bool], trained: Pa
         trained: what is trained, each with a leading member axis.
     """
     return {
-        name: acting_weights(recurrent, map_parts(trained, name)) if by_map else trained[name]
+        name: acting_weights(recurrent, parts_of(trained, name)) if by_map else trained[name]
         for name, by_map in made.items()
     }
 
@@ -155,7 +155,7 @@ def made_by_map(network: Network) -> Mapping[str, bool]:
     return {name: network.mapped and parameter.between_units for name, parameter in named.items()}
 
 
-def map_parts(trained: Params, name: str) -> Params:
+def parts_of(trained: Params, name: str) -> Params:
     """The parts that the map of one parameter is trained by."""
     return {key.removeprefix(f"{name}."): value for key, value in trained.items() if key.startswith(f"{name}.")}
 

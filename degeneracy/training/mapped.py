@@ -16,7 +16,7 @@ from degeneracy.networks import (
     acting_params,
     acting_weights,
     made_by_map,
-    map_parts,
+    parts_of,
     trained_params,
 )
 from degeneracy.networks.cell import Params
@@ -63,7 +63,7 @@ class MappedState(OptimiserState):
         self._norm_factors = self.inner.groups.factors(NORM, self.flat)
         self._params = views(self.flat, self.trained)
 
-    def beneath(self) -> Params:
+    def map_parts(self) -> Params:
         """The parts of maps."""
         return {name: value for name, value in self._params.items() if name not in self.acting}
 
@@ -109,7 +109,7 @@ def pulled_back(recurrent: RecurrentMap, made: Mapping[str, bool], trained: Para
             pulled[name] = grads[name]
             continue
         with torch.enable_grad():
-            leaves = {part: value.detach().requires_grad_() for part, value in map_parts(trained, name).items()}
+            leaves = {part: value.detach().requires_grad_() for part, value in parts_of(trained, name).items()}
             acting = acting_weights(recurrent, leaves)
             of_parts = torch.autograd.grad(acting, list(leaves.values()), grads[name])
         pulled |= {f"{name}.{part}": grad for part, grad in zip(leaves, of_parts, strict=True)}

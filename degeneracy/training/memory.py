@@ -10,7 +10,7 @@ from degeneracy.tasks import Task
 from degeneracy.training.specification import Training
 
 NUMBER = 4  # bytes: float32
-MAPPED = 2  # further ones under a recurrent map: what is trained beneath the parameters that act, and its gradient
+MAPPED = 2  # further ones under a recurrent map: what it is trained by, and the gradient of that
 COPIES = 3  # of a network's parameters: at the start, now, and their gradient, beside what the optimiser keeps
 
 

@@ -35,7 +35,7 @@ class OptimiserState(ABC):
         self.update(params, grads, rates)
         return norms
 
-    def beneath(self) -> dict[str, Tensor]:
+    def map_parts(self) -> dict[str, Tensor]:
         """What is trained in place of parameters that act, by name; nothing where those are trained themselves."""
         return {}
 

@@ -57,7 +57,7 @@ class Member:
     # Parameters in the course of training, by the fraction asked for; see `Training.checkpoints`.
     checkpoints: Mapping[float, Params] = field(default_factory=dict)
     # What a recurrent map was trained by, at the end ("W_rec.left", ...); nothing without one.
-    beneath: Params = field(default_factory=dict)
+    map_parts: Params = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -220,7 +220,7 @@ class Stack:
             history=history,
             provenance=provenance,
             checkpoints={fraction: self._checkpoint(k, fraction) for fraction in self.fractions},
-            beneath={name: value[k].detach().cpu().clone() for name, value in self.optimiser.beneath().items()},
+            map_parts={name: value[k].detach().cpu().clone() for name, value in self.optimiser.map_parts().items()},
         )
 
     def _checkpoint(self, k: int, fraction: float) -> Params:

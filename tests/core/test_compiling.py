@@ -1,7 +1,10 @@
 """Compiled functions: the numbers of Python, with and without a place to keep them, whatever happened to it."""
 
+import hashlib
 import importlib.util
+import io
 import os
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -113,6 +116,24 @@ def test_what_is_damaged_is_made_anew(kind: str, damage: str, start: Callable[[]
     assert hits(function) == 0
     assert again(6.0) == 2.0
     assert hits(again) == 1, "the file is whole again"
+
+
+@pytest.mark.parametrize("gone", ["kept_here\nGone", "kept_nowhere\nGone"])
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_what_names_types_of_an_earlier_version_is_made_anew(
+    kind: str, gone: str, start: Callable[[], Any], tmp_path: Path
+) -> None:
+    """Files that are whole, and were written when the package had a class that it has no longer."""
+    start()(6.0)
+    [file] = kept(tmp_path, kind)
+    content = io.BytesIO(file.read_bytes())
+    if kind == "nbi":
+        pickle.load(content)  # the version of numba stands first
+    earlier = content.getvalue()[: content.tell()] + f"c{gone}\n.".encode()  # a pickle of that class
+    file.write_bytes(earlier + hashlib.sha256(earlier).digest())
+    function, again = start(), start()
+    assert function(6.0) == 2.0
+    assert (hits(function), again(6.0), hits(again)) == (0, 2.0, 1)
 
 
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])

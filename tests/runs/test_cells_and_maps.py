@@ -75,11 +75,11 @@ def test_an_ensemble_keeps_what_acts_and_what_is_trained(name: str, parts: set[s
     loaded = dg.Ensemble.load(here / "nets")
     assert loaded.network == ensemble.network
     for mine, theirs in zip(ensemble.members, loaded.members, strict=True):
-        assert set(theirs.beneath) == parts
-        for kept, right in ((theirs.final, mine.final), (theirs.beneath, mine.beneath)):
+        assert set(theirs.map_parts) == parts
+        for kept, right in ((theirs.final, mine.final), (theirs.map_parts, mine.map_parts)):
             assert all(np.array_equal(kept[key].numpy(), value.numpy()) for key, value in right.items())
     assert loaded.weights()["W_rec"].shape == (3, 10, 10)
-    assert not loaded.at(0.5).members[0].beneath, "what was trained is known at the end alone"
+    assert not loaded.at(0.5).members[0].map_parts, "what was trained is known at the end alone"
     result = dg.measure(loaded, ensemble.task, measures=("effective_rank",), jobs=1)
     ranks = result.table.set_index("variant")["value"]
     assert ranks["mean"] <= (2 if name == "low_rank" else 10) + 1e-5  # singular values beyond are float32 rounding

@@ -84,7 +84,7 @@ def test_what_the_map_promises_holds_after_training(recurrent: str, cell: str) -
     for params in (member.initial, member.final, member.checkpoints[0.5]):
         assert net.recurrent.holds(params["W_rec"][None]).all()
         assert params.keys() == {*net.build_cell().parameters(2, 10), "W_out", "b_out"}
-    parts = {name.removeprefix("W_rec."): value[None] for name, value in member.beneath.items()}
+    parts = {name.removeprefix("W_rec."): value[None] for name, value in member.map_parts.items()}
     assert torch.equal(net.recurrent.acting(parts)[0], member.final["W_rec"])
 
 
@@ -100,8 +100,8 @@ def test_a_member_is_the_same_alone_and_in_company(recurrent: str, optimiser: st
     for member in together:
         (alone,) = train_stack(task, network(recurrent), training, [member.seed])
         assert_same(alone, member)
-        assert alone.beneath.keys() == member.beneath.keys()
-        assert all(torch.equal(alone.beneath[name], value) for name, value in member.beneath.items())
+        assert alone.map_parts.keys() == member.map_parts.keys()
+        assert all(torch.equal(alone.map_parts[name], value) for name, value in member.map_parts.items())
     if optimiser == "adam":
         assert len({len(member.history.epoch_loss) for member in together}) > 1, "all ended together"
 
@@ -118,7 +118,7 @@ def test_gradients_are_clipped_by_what_is_trained(regularisers: dict[str, float]
     for clip, of in ((1e9, 1.0), (0.01, None)):
         member, net = first_step({}, learning_rate=1.0, clip_norm=clip, regularisers=regularisers)
         before = trained_params(net, 2, 2, [0])
-        after = {**member.final, **member.beneath}
+        after = {**member.final, **member.map_parts}
         moved = torch.cat([(before[name][0] - after[name]).flatten() for name in before]).norm().item()
         norm = float(member.history.gradient_norm[0])
         assert norm > 0.05
@@ -132,7 +132,7 @@ def test_penalties_are_of_the_weights_that_act() -> None:
     penalised, _ = first_step({}, learning_rate=1.0, clip_norm=1e9, regularisers={"l2": 0.3})
     start = trained_params(net, 2, 2, [0])
     left, right = (start[f"W_rec.{part}"][0] for part in ("left", "right"))
-    pull = plain.beneath["W_rec.left"] - penalised.beneath["W_rec.left"]
+    pull = plain.map_parts["W_rec.left"] - penalised.map_parts["W_rec.left"]
     torch.testing.assert_close(pull, 2 * 0.3 * (left @ right.T) @ right, rtol=1e-4, atol=1e-6)  # float32
 
 
