@@ -1,6 +1,6 @@
 """Gradients by compiled functions, on a CPU in float32: members one after the other."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,13 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degeneracy.networks.cell import Cell, Params
+from degeneracy.networks.cell import Cell, Kernel, Params
 from degeneracy.tasks import Loss
 from degeneracy.training.backends.compiled_driver import Data, Weights, Work, gradients, workspace
 from degeneracy.training.backends.compiled_parts import Floats, Sizes
 from degeneracy.training.backends.compiled_units import kind_of, layout_of, units_of
 from degeneracy.training.backends.protocol import Backend, Batch
 from degeneracy.training.regularisers import COMPILED_TERMS, Regulariser, regulariser
+
+NO_LEAKS = np.empty(0, np.float32)
 
 
 class Compiled(Backend):
@@ -34,16 +36,20 @@ class Compiled(Backend):
 
     def write_gradients(self, batch: Batch, grads: Params) -> tuple[Tensor, Tensor]:
         """See `Backend`; losses and gradients are taken in float32, whatever the parameters are."""
-        n_members, leaks = batch.n_members, _Leaks(batch)
+        kernel, n_members = batch.cell.kernel, batch.n_members
+        assert kernel is not None
+        leaks = _Leaks(kernel.leaks, batch) if kernel.leaks is not None else None
+        units = leaks.units(kernel) if leaks is not None else [units_of(kernel, NO_LEAKS)] * n_members
         single = {name: value.float() for name, value in grads.items()}
         params = self._by_member("params", batch.cell, {name: value.float() for name, value in batch.params.items()})
         into = self._by_member("grads", batch.cell, single)
         missed = np.zeros((n_members, batch.trials.n_trials if batch.loss.decide else 0), np.int64)
         losses = np.empty(n_members, np.float32)
         for k in range(n_members):
-            data, decided, units = data_of(batch, k), decisions_of(batch, k, missed[k]), leaks.units[k]
-            losses[k] = gradients(units, params[k], data, decided, self._workspace(data, units), into[k])
-        single |= leaks.gradients()
+            data, decided = data_of(batch, k), decisions_of(batch, k, missed[k])
+            losses[k] = gradients(units[k], params[k], data, decided, self._workspace(data, units[k]), into[k])
+        if leaks is not None:
+            single |= leaks.gradients(units)
         for name, value in grads.items():
             if single[name] is not value:
                 value.copy_(single[name])
@@ -52,7 +58,7 @@ class Compiled(Backend):
     def _by_member(self, what: str, cell: Cell, tensors: Params) -> list[Weights]:
         """Each member's parameters, or their gradients, as arrays; those of the last time where they are the same."""
         held, rows = self._rows.get(what, ((), []))
-        if len(held) != len(tensors) or any(a is not b for a, b in zip(held, tensors.values(), strict=True)):
+        if [*map(id, held)] != [*map(id, tensors.values())]:
             arrays = {name: value.numpy() for name, value in tensors.items()}
             rows = [_weights(cell, arrays, k) for k in range(len(arrays["W_rec"]))]
             self._rows[what] = tuple(tensors.values()), rows
@@ -75,22 +81,20 @@ class Compiled(Backend):
 
 
 class _Leaks:
-    """The units of each member, and the gradient that goes on from their leaks to the parameters that make them."""
+    """The leaks of each member's units, and the gradient that goes on from them to the parameters that make them."""
 
-    def __init__(self, batch: Batch) -> None:
-        kernel, self._leaves, self._leaks = batch.cell.kernel, dict[str, Tensor](), torch.empty(batch.n_members, 0)
-        assert kernel is not None
-        if kernel.leaks is not None:
-            self._leaves = {name: value.detach().requires_grad_() for name, value in batch.params.items()}
-            with torch.enable_grad():
-                self._leaks = kernel.leaks(self._leaves)
-        self.units = [units_of(kernel, leak) for leak in self._leaks.detach().numpy()]
+    def __init__(self, leaks: Callable[[Params], Tensor], batch: Batch) -> None:
+        self._leaves = {name: value.detach().requires_grad_() for name, value in batch.params.items()}
+        with torch.enable_grad():
+            self._leaks = leaks(self._leaves)
 
-    def gradients(self) -> Params:
+    def units(self, kernel: Kernel) -> list[Any]:
+        """The units of each member."""
+        return [units_of(kernel, leaks) for leaks in self._leaks.detach().numpy()]
+
+    def gradients(self, units: list[Any]) -> Params:
         """By parameter that the leaks are made of, from what the units have gathered."""
-        if not self._leaves:
-            return {}
-        by_leak = torch.from_numpy(np.stack([units.grad[: self._leaks.shape[1]] for units in self.units]))
+        by_leak = torch.from_numpy(np.stack([each.grad[: self._leaks.shape[1]] for each in units]))
         leaves = list(self._leaves.values())
         grads = torch.autograd.grad(self._leaks, leaves, by_leak.to(self._leaks.dtype), allow_unused=True)
         return {name: grad for name, grad in zip(self._leaves, grads, strict=True) if grad is not None}
