@@ -16,6 +16,8 @@ from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 CHECKSUM_BYTES = hashlib.sha256().digest_size
+# Of reading what is kept for arguments of a class that an earlier version had, or had in another place or form.
+GONE = (AttributeError, ImportError, TypeError)
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -59,13 +61,21 @@ class _CheckedFiles(IndexDataCacheFile):
     """An index of signatures and a file for each, that end in the checksum of what is before."""
 
     def _load_index(self) -> dict[Any, str]:
-        return super()._load_index() if _is_whole(Path(self._index_path)) else {}
+        if not _is_whole(Path(self._index_path)):
+            return {}
+        try:
+            return super()._load_index()
+        except GONE:
+            return {}
 
     def _load_data(self, name: str) -> Any:
         path = Path(self._data_path(name))
         if not _is_whole(path):
             raise OSError(f"{path} is damaged")  # which numba takes for a file that is not there
-        return super()._load_data(name)
+        try:
+            return super()._load_data(name)
+        except GONE as error:
+            raise OSError(f"{path} is of an earlier version") from error
 
     @contextlib.contextmanager
     def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:

@@ -115,6 +115,24 @@ def test_what_is_damaged_is_made_anew(kind: str, damage: str, start: Callable[[]
     assert hits(again) == 1, "the file is whole again"
 
 
+def test_what_was_kept_for_a_class_that_is_gone_is_made_anew(start: Callable[[], Any], tmp_path: Path) -> None:
+    """As after an upgrade: the index that an earlier version left names the classes of its arguments."""
+    file, source = (
+        tmp_path / "kept_here.py",
+        (
+            "from typing import NamedTuple\n\nfrom degeneracy.core.compiling import compiled\n\n"
+            "class Pair(NamedTuple):\n    x: float\n\n@compiled()\ndef third(pair):\n    return pair.x / 3\n"
+        ),
+    )
+    file.write_text(source, encoding="utf-8")
+    assert start()(sys.modules["kept_here"].Pair(6.0)) == 2.0
+    file.write_text(source.replace("Pair", "Single"), encoding="utf-8")
+    for expected in (0, 1):
+        function = start()
+        assert function(sys.modules["kept_here"].Single(6.0)) == 2.0
+        assert hits(function) == expected
+
+
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
 def test_files_that_cannot_be_read_or_written_do_no_harm(kind: str, start: Callable[[], Any], tmp_path: Path) -> None:
     """A folder of the file's name stands for all of them: also root can neither read nor replace it as a file."""
