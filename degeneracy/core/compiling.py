@@ -17,7 +17,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 CHECKSUM_BYTES = hashlib.sha256().digest_size
 # What reading raises where a file names types that this version no longer has; numba reads before it compares versions.
-OF_AN_EARLIER_VERSION = (AttributeError, ImportError)
+OF_AN_EARLIER_VERSION = (AttributeError, ImportError, TypeError)
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -60,7 +60,7 @@ def workspace(n_steps: int, n_units: int, n_inputs: int, n_outputs: int) -> Scan
     )
 
 
-@compiled(**FUSED)
+@compiled(**FUSED, inline="always")
 def _forward(inputs, noise, start, work):  # type: ignore[no-untyped-def]
     """The gates and states of one trial: inputs (T, I), noise (T or 0, N), start (0 or 1, N)."""
     n, n_in = work.grad.shape[1], inputs.shape[1]
@@ -86,7 +86,7 @@ def _forward(inputs, noise, start, work):  # type: ignore[no-untyped-def]
             new[j] = old[j] + update[j] * (candidate[j] - old[j])
 
 
-@compiled(**FUSED)
+@compiled(**FUSED, inline="always")
 def _step_back(t, inputs, work):  # type: ignore[no-untyped-def]
     """From d loss / d state t + 1 that of the weights by source at step t, added, and that of the state before."""
     grad, old, n, n_in = work.grad[0], work.states[t, 0], work.grad.shape[1], inputs.shape[1]
@@ -156,7 +156,7 @@ def gradients(weights, data, decided, work, grads):  # type: ignore[no-untyped-d
     return loss
 
 
-@compiled(**FUSED)
+@compiled(**FUSED, inline="always")
 def _output_gradient(b, t, weights, data, decided, scale, work, bias_grad, grads):  # type: ignore[no-untyped-def]
     """Add what the outputs of step t of trial b do to the gradients of the readout and state; returns their loss."""
     seen, targets, counted = work.states[t + 1], data.targets[b : b + 1], data.loss_weights[b : b + 1]
