@@ -176,3 +176,25 @@ def test_what_another_processor_compiled_is_not_taken(
     assert function(6.0) == again(6.0) == 2.0
     assert (hits(function), hits(again)) == (0, 1)
     assert len(kept(tmp_path, "nbc")) == 2
+
+
+def test_an_index_of_another_version_whose_classes_are_gone_is_as_none(
+    start: Callable[[], Any], tmp_path: Path
+) -> None:
+    """Its signatures are pickled by the names of their types: of a named tuple, where that was."""
+    file = tmp_path / "kept_here.py"
+    before = (
+        "from typing import NamedTuple\nfrom degeneracy.core.compiling import compiled\n\n"
+        "class Old(NamedTuple):\n    x: float\n\n"
+        "@compiled()\ndef third(of):\n    return of[0] / 3\n"
+    )
+    file.write_text(before, encoding="utf-8")
+    old = start()
+    assert old(sys.modules["kept_here"].Old(6.0)) == 2.0
+    assert len(kept(tmp_path, "nbi")) == 1
+    later = before.replace("class Old", "class New") + "\n# of another size, as a newer file is\n"
+    file.write_text(later, encoding="utf-8")
+    new = start()
+    assert new(sys.modules["kept_here"].New(6.0)) == 2.0
+    assert hits(new) == 0
+    assert start()(sys.modules["kept_here"].New(6.0)) == 2.0
