@@ -10,31 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.optim.swa_utils import AveragedModel
+from torch_modules import KINDS, N_IN, N_OUT, Counting, N, Pair, drawn, pair
 
-from degeneracy.core.errors import UserError
 from degeneracy.ensembles.ensemble import Ensemble
-
-N_IN, N, N_OUT = 3, 6, 2
-KINDS: dict[str, Callable[..., Any]] = {
-    "tanh": lambda **options: nn.RNN(N_IN, N, **options),
-    "relu": lambda **options: nn.RNN(N_IN, N, nonlinearity="relu", **options),
-    "gru": lambda **options: nn.GRU(N_IN, N, **options),
-    "lstm": lambda **options: nn.LSTM(N_IN, N, **options),
-}
-Pair = tuple[Any, Any]
-
-
-def drawn(core: Any, readout: Any, seed: int = 0) -> Pair:
-    """The pair with weights from a generator of their own."""
-    gen = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in (*core.parameters(), *readout.parameters()):
-            parameter.normal_(std=0.5, generator=gen)
-    return core, readout
-
-
-def pair(kind: str, seed: int = 0, **options: Any) -> Pair:
-    return drawn(KINDS[kind](**options), nn.Linear(N, N_OUT), seed)
 
 
 def pruned_bias(core: Any, readout: Any) -> Pair:
@@ -224,24 +202,6 @@ def test_a_half_made_graph_is_left_alone() -> None:
     assert core.weight_hh_l0_g.grad.abs().sum() > 0
 
 
-class Counting(nn.GRU):
-    """Counts its calls, remembers its last state, and drops units in training."""
-
-    def __init__(self, *sizes: int) -> None:
-        super().__init__(*sizes)
-        self.calls, self.seen = 0, []
-        self.drop = nn.Dropout(0.5)
-        self.register_buffer("last", torch.zeros(N))
-
-    def forward(self, x: Tensor, start: Any = None) -> Any:
-        self.calls += 1
-        self.seen.append(self.calls)
-        torch.rand(3)
-        states, end = super().forward(x, start)
-        self.last.copy_(end[0, 0])
-        return self.drop(states), end
-
-
 def test_a_subclass_is_read_in_evaluation_mode_and_forgets_it() -> None:
     core, readout = drawn(Counting(N_IN, N), nn.Linear(N, N_OUT))
     state = torch.get_rng_state()
@@ -255,149 +215,3 @@ def test_a_subclass_is_read_in_evaluation_mode_and_forgets_it() -> None:
     expected = core(inputs)[0].detach().transpose(0, 1)
     # float32, 9 steps: rounding, near 1e-6.
     np.testing.assert_allclose(ensemble.rollout(inputs.transpose(0, 1))[0][0], expected, atol=1e-5)
-
-
-def test_a_module_that_is_refused_is_left_as_it_was_too() -> None:
-    core, readout = drawn(Counting(N_IN, N), Squashed(N, N_OUT))
-    with pytest.raises(UserError, match="largest difference of its outputs"):
-        Ensemble.from_modules([(core, readout)])
-    assert (core.calls, core.training, readout.training) == (0, True, True)
-    assert not core.last.any()
-
-
-class Doubled(nn.GRU):
-    def forward(self, x: Tensor, start: Any = None) -> Any:
-        states, end = super().forward(x, start)
-        return 2 * states, end
-
-
-class OwnStart(nn.GRU):
-    def forward(self, x: Tensor) -> Any:
-        return super().forward(x, torch.full((1, x.shape[1], N), 0.25))
-
-
-class Clipped(nn.RNN):
-    """Differs for strong inputs alone."""
-
-    def forward(self, x: Tensor, start: Any = None) -> Any:
-        return super().forward(x.clamp(-5, 5), start)
-
-
-class Squashed(nn.Linear):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(super().forward(x))
-
-
-class Thin(nn.GRU):
-    def forward(self, x: Tensor, start: Any = None) -> Any:
-        return super().forward(x, start)[0][:, :, :2], None
-
-
-class Broken(nn.GRU):
-    def forward(self, _: Tensor) -> Any:
-        raise RuntimeError("needs a mask\nand more")
-
-
-class Unstable(nn.GRU):
-    def forward(self, x: Tensor, start: Any = None) -> Any:
-        return super().forward(x, start)[0] / 0, None
-
-
-class Undefined(nn.GRU):
-    def forward(self, x: Tensor, start: Any = None) -> Any:
-        return super().forward(x, start)[0] * torch.nan, None
-
-
-def hooked(core: nn.Module) -> nn.Module:
-    core.register_forward_hook(lambda *given: (given[2][0] + 0.01, given[2][1]))
-    return core
-
-
-def bare(core: nn.Module) -> nn.Module:
-    for name, _ in list(core.named_parameters()):
-        delattr(core, name)
-    return core
-
-
-REFUSED: dict[str, tuple[Callable[[], Pair], str]] = {
-    "own forward": (
-        lambda: (Doubled(N_IN, N), nn.Linear(N, N_OUT)),
-        "largest difference of its states, read as gru",
-    ),
-    "own start": (lambda: (OwnStart(N_IN, N), nn.Linear(N, N_OUT)), "largest difference of its states"),
-    "clipped inputs": (lambda: (Clipped(N_IN, N), nn.Linear(N, N_OUT)), "largest difference of its states"),
-    "hook": (lambda: (hooked(nn.LSTM(N_IN, N)), nn.Linear(N, N_OUT)), "largest difference of its states"),
-    "readout": (lambda: (nn.GRU(N_IN, N), Squashed(N, N_OUT)), "largest difference of its outputs"),
-    "not finite": (lambda: (Unstable(N_IN, N), nn.Linear(N, N_OUT)), "is inf"),
-    "not a number": (lambda: (Undefined(N_IN, N), nn.Linear(N, N_OUT)), "is inf"),
-    "shape": (lambda: (Thin(N_IN, N), nn.Linear(N, N_OUT)), "cannot be run on inputs of 3 numbers"),
-    "raises": (
-        lambda: (Broken(N_IN, N), nn.Linear(N, N_OUT)),
-        r"member 1 cannot .*\(RuntimeError: needs a mask\)",
-    ),
-    "half": (lambda: (nn.GRU(N_IN, N).bfloat16(), nn.Linear(N, N_OUT)), "parameters in torch.bfloat16"),
-    "meta": (lambda: (nn.GRU(N_IN, N, device="meta"), nn.Linear(N, N_OUT)), "on meta"),
-    "layers": (lambda: (nn.GRU(N_IN, N, num_layers=2), nn.Linear(N, N_OUT)), "num_layers = 2"),
-    "directions": (
-        lambda: (nn.GRU(N_IN, N, bidirectional=True), nn.Linear(N, N_OUT)),
-        "bidirectional = True",
-    ),
-    "projection": (lambda: (nn.LSTM(N_IN, N, proj_size=2), nn.Linear(N, N_OUT)), "proj_size = 2"),
-    "cell": (lambda: (nn.GRUCell(N_IN, N), nn.Linear(N, N_OUT)), r"is \(GRUCell, Linear\)"),
-    "nothing": (lambda: (bare(nn.GRU(N_IN, N)), nn.Linear(N, N_OUT)), "a module without parameters"),
-    "wrapped cell": (
-        lambda: (nn.DataParallel(nn.GRUCell(N_IN, N)), nn.Linear(N, N_OUT)),
-        r"is \(GRUCell, Linear\)",
-    ),
-}
-
-
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_read_is_refused_in_one_line(what: str) -> None:
-    make, message = REFUSED[what]
-    core, readout = make()
-    if what != "meta":
-        drawn(core, readout)
-    with pytest.raises(UserError, match=message) as caught:
-        Ensemble.from_modules([pair("gru"), (core, readout)])
-    assert "\n" not in str(caught.value)
-    assert core.training
-
-
-def test_the_largest_difference_is_that_of_the_states() -> None:
-    """A start of 0.25 in a GRU without weights: h_1 = z h_0 and z = 1/2, so that states differ by 0.125 at most."""
-    core, readout = OwnStart(N_IN, N), nn.Linear(N, N_OUT)
-    with torch.no_grad():
-        for parameter in core.parameters():
-            parameter.zero_()
-    with pytest.raises(UserError, match=r"is 0\.125, where rounding explains"):
-        Ensemble.from_modules([(core, readout)])
-
-
-@pytest.mark.parametrize("gain", [1.0, 3.0, 10.0])
-@pytest.mark.parametrize("kind", KINDS)
-def test_rounding_alone_is_never_refused(kind: str, gain: float) -> None:
-    """Wide, strong and chaotic networks in single precision round far apart within few steps."""
-    sizes = {
-        "tanh": nn.RNN,
-        "relu": lambda *given: nn.RNN(*given, nonlinearity="relu"),
-        "gru": nn.GRU,
-        "lstm": nn.LSTM,
-    }
-    for seed in range(3):
-        core, readout = drawn(sizes[kind](20, 200), nn.Linear(200, N_OUT), seed)
-        with torch.no_grad():
-            core.weight_hh_l0.mul_(gain * 2 / 200**0.5)
-        ensemble = Ensemble.from_modules([(core, readout)])
-        assert ensemble.members[0].provenance["largest_relative_difference"] >= 0
-
-
-def test_a_mixture_of_precisions_is_kept_in_the_higher() -> None:
-    core, readout = pair("gru")
-    ensemble = Ensemble.from_modules([(core, readout.double())])
-    assert {value.dtype for value in ensemble.params().values()} == {torch.float64}
-
-
-def test_a_module_alone_is_no_list_of_pairs() -> None:
-    with pytest.raises(UserError, match="a list of pairs is needed, got GRU"):
-        Ensemble.from_modules(nn.GRU(N_IN, N))  # type: ignore[arg-type]

@@ -8,35 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-import torch
+from array_networks import N_INPUTS, N_MEMBERS, N_STEPS, N_TRIALS, N_UNITS, NEED_A_CELL, OPTIONS, few, networks, rows
 from scipy.optimize import root
 
 import degeneracy as dg
 from degeneracy.analysis import Recording
 from degeneracy.core.errors import UserError
-from degeneracy.measuring.array_cells import ArrayCell, array_cell, check_range
+from degeneracy.measuring.array_cells import ArrayCell, array_cell
 from degeneracy.measuring.record import member_weights
-from degeneracy.networks import forward, initial_params
-from degeneracy.networks.cell import Cell, Parameter, Params
+from degeneracy.networks.cell import Parameter
 from degeneracy.networks.cells import CELLS
-
-NEED_A_CELL = ("fixed_points", "signed_pif", "orthogonal")
-N_MEMBERS, N_TRIALS, N_STEPS, N_UNITS, N_INPUTS = 3, 10, 8, 6, 2
-OPTIONS = {
-    "fixed_points": {"n_starts": 32},
-    "pif": {"n_restarts": 2},
-    "signed_pif": {"n_restarts": 2},
-    "orthogonal": {"n_starts": 2},
-}
-
-
-def few(*measures: str) -> dict[str, Any]:
-    """Measures with small options."""
-    return {
-        "measures": list(measures),
-        "options": {name: OPTIONS[name] for name in measures if name in OPTIONS},
-    }
-
 
 SOURCE = '''
 from typing import ClassVar
@@ -105,34 +86,6 @@ def fixed_points_by_root(weights: np.ndarray, bias: np.ndarray, starts: np.ndarr
         if solved.success and np.abs(solved.fun).max() < 1e-9 and all(apart):
             ends.append(solved.x)
     return len(ends)
-
-
-def networks(cell: str, n_members: int = N_MEMBERS, **options: Any) -> tuple[Cell, Params, dict[str, Any]]:
-    """Untrained networks of a cell, as the arrays that `measure_arrays` takes."""
-    network = dg.Network(hidden_size=N_UNITS, cell=cell, cell_options=options, init_gain=1.3)
-    params = initial_params(network, N_INPUTS, 1, range(n_members))
-    params = {name: value.double() for name, value in params.items()}
-    kind = network.build_cell()
-    inputs = np.random.default_rng(1).normal(size=(N_TRIALS, N_STEPS, N_INPUTS))
-    states, _ = forward(kind, params, torch.from_numpy(inputs).expand(n_members, -1, -1, -1), {})
-    gates, biases = kind.gates, [params[name] for name in kind.biases]
-    shape = (n_members, gates, N_UNITS) if gates > 1 else (n_members, N_UNITS)
-    bias = torch.stack([one.reshape(shape) for one in biases], dim=-2) if len(biases) > 1 else biases[0].reshape(shape)
-    between = [params[name].reshape(*shape, N_UNITS).numpy() for name in kind.between_units]
-    arrays = {
-        "states": kind.hidden(states).numpy(),
-        **({"weights": between[0]} if between else {}),
-        "input_weights": params["W_in"].reshape(*shape, N_INPUTS).numpy(),
-        "bias": bias.numpy(),
-        "readout": params["W_out"].numpy(),
-        "inputs": inputs,
-    }
-    return kind, params, arrays
-
-
-def rows(result: dg.Result, measure: str) -> list[dict[str, Any]]:
-    table = result.table
-    return table[table["measure"] == measure].to_dict("records")
 
 
 class TestNoCell:
@@ -317,128 +270,6 @@ class TestWhichCell:
         result = dg.measure_arrays(**several, cell="tanh", measures=["fixed_points", "cka"])
         assert "the members differ in size" in result.missing["fixed_points"]
         assert "cka" in result.measured
-
-
-class TestRange:
-    @pytest.mark.parametrize(
-        ("cell", "low", "high", "bounds"),
-        [
-            ("tanh", -1.0, 1.0, "between -1 and 1"),
-            ("leaky_tanh", -1.0, 1.0, "between -1 and 1"),
-            ("gru", -1.0, 1.0, "between -1 and 1"),
-            ("lstm", -1.0, 1.0, "between -1 and 1"),
-            ("relu", 0.0, 500.0, "0 or more"),
-        ],
-    )
-    def test_outside(self, cell: str, low: float, high: float, bounds: str) -> None:
-        kind = CELLS[cell]()
-        states = [np.array([low, 0.0, high]).reshape(1, 1, 3)] * 2
-        check_range("states", states, kind)
-        # bfloat16 has 8 significant bits: what is 1 may come as 1.004, what is 0 beside 500 as a little less.
-        check_range("states", [one + np.where(one == low, -0.004, 0.004) for one in states], kind)
-        outside = (low - 20.0, high + 20.0) if np.isfinite(kind.state_range[1]) else (low - 20.0,)
-        for value in outside:
-            wrong = [states[0], np.append(states[1], value).reshape(1, 1, 4)]
-            with pytest.raises(UserError, match=rf"member 1 reaches {value:.4g}, and states of a cell '{cell}' are"):
-                check_range("states", wrong, kind)
-            with pytest.raises(UserError, match=bounds):
-                check_range("states", wrong, kind)
-
-    @pytest.mark.parametrize("cell", CELLS)
-    def test_every_cell_keeps_to_its_range(self, cell: str) -> None:
-        kind, _, arrays = networks(cell, 20)
-        check_range("states", list(arrays["states"]), kind)
-
-    def test_a_range_that_does_not_hold_is_found_by_the_check_of_cells(self) -> None:
-        class Narrow(CELLS["tanh"]):  # type: ignore[name-defined, misc]
-            state_range: ClassVar[tuple[float, float]] = (-0.01, 0.01)
-
-        with pytest.raises(dg.checks.CheckFailed, match=r"lies between .* \(state_range\)"):
-            dg.checks.check_cell(Narrow())
-
-    def test_states_before_training_too(self) -> None:
-        _, _, arrays = networks("tanh")
-        with pytest.raises(UserError, match="untrained_states: member 0 reaches"):
-            dg.measure_arrays(
-                states=arrays["states"], untrained_states=9 * arrays["states"], cell="tanh", measures=["cka"]
-            )
-
-
-class TestStep:
-    """With inputs, the states have to follow the step."""
-
-    @pytest.mark.parametrize(
-        ("cell", "options"),
-        [
-            ("tanh", {}),
-            ("relu", {}),
-            ("gru", {}),
-            ("leaky_tanh", {"dt_ms": 10.0, "tau_ms": 50.0, "form": "rate"}),
-        ],
-    )
-    @pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
-    def test_networks_follow_their_own(self, cell: str, options: dict[str, Any], kind: torch.dtype) -> None:
-        _, _, arrays = networks(cell, **options)
-        given = {name: torch.tensor(value).to(kind) for name, value in arrays.items()}
-        result = dg.measure_arrays(**given, cell=cell, cell_options=options, **few("fixed_points"))
-        assert not result.missing
-
-    @pytest.mark.parametrize(("cell", "other"), [("tanh", "relu"), ("relu", "tanh"), ("tanh", "gru"), ("gru", "tanh")])
-    def test_and_not_that_of_others(self, cell: str, other: str) -> None:
-        _, _, arrays = networks(cell)
-        _, _, others = networks(other)
-        given = arrays | {name: others[name] for name in ("weights", "input_weights", "bias")}
-        with pytest.raises(UserError, match=f"does not move as a cell '{other}'|reaches"):
-            dg.measure_arrays(**given, cell=other, measures=["fixed_points"])
-
-    @pytest.mark.parametrize("cell", ["tanh", ""])
-    def test_nothing_is_said_where_it_cannot_be_checked(self, cell: str) -> None:
-        """Without inputs, or without a cell, states of shuffled trials and steps are as good as any."""
-        _, _, arrays = networks("tanh")
-        shuffled = np.random.default_rng(0).permuted(arrays["states"].reshape(N_MEMBERS, -1, N_UNITS), axis=1)
-        arrays["states"] = shuffled.reshape(arrays["states"].shape)
-        if cell:
-            del arrays["inputs"]
-        dg.measure_arrays(**arrays, cell=cell, **few("cka", "fixed_points"))
-
-    def test_silent_networks(self) -> None:
-        _, _, arrays = networks("tanh")
-        silent = {name: np.zeros_like(value) for name, value in arrays.items()}
-        dg.measure_arrays(**silent, cell="tanh", measures=["effective_rank"])
-        with pytest.raises(UserError, match=r"member 0 does not move as a cell 'tanh' .* misses by"):
-            dg.measure_arrays(**silent | {"bias": arrays["bias"]}, cell="tanh", measures=["effective_rank"])
-
-    def test_one_step_alone_cannot_be_checked(self) -> None:
-        _, _, arrays = networks("tanh")
-        arrays |= {"states": arrays["states"][:, :, :1], "inputs": arrays["inputs"][:, :1]}
-        dg.measure_arrays(**arrays, cell="tanh", measures=["participation_ratio"])
-
-    def test_the_mean_input_is_known_then(self) -> None:
-        """h = tanh(W h + W_in m + b), m the mean input, at every point that is found."""
-        _, _, arrays = networks("tanh")
-        options = {"fixed_points": {"n_starts": 16, "input": "mean"}}
-        points = dg.measure_arrays(**arrays, cell="tanh", measures=["fixed_points"], options=options).fixed_points
-        mean = arrays["inputs"].mean((0, 1))
-        assert len(points["member/mean"]) >= N_MEMBERS
-        for k, h in zip(points["member/mean"], points["position/mean"], strict=True):
-            drive = arrays["weights"][k] @ h + arrays["input_weights"][k] @ mean + arrays["bias"][k]
-            np.testing.assert_allclose(np.tanh(drive), h, atol=1e-9)  # the search ends at a speed of 1e-10
-
-    @pytest.mark.parametrize(
-        ("change", "says"),
-        [
-            ({"inputs": np.ones((N_TRIALS, N_STEPS + 1, N_INPUTS))}, "member 0 has 10 trials of 8 steps"),
-            ({"inputs": np.ones((N_TRIALS, N_STEPS, 3))}, "weights for 2 inputs; got shape"),
-            ({"inputs": np.ones((N_TRIALS, N_STEPS))}, r"finite values \(trial, time, in\) are needed"),
-            ({"inputs": np.full((N_TRIALS, N_STEPS, N_INPUTS), np.nan)}, "finite values"),
-            ({"input_weights": None}, "inputs: input_weights are needed with them"),
-            ({"states": None}, "inputs: states are needed with them"),
-        ],
-    )
-    def test_inputs_that_do_not_fit(self, change: dict[str, Any], says: str) -> None:
-        _, _, arrays = networks("tanh")
-        with pytest.raises(UserError, match=says):
-            dg.measure_arrays(**arrays | change, cell="tanh", measures=["effective_rank"])
 
 
 class TestSaid:

@@ -1,43 +1,20 @@
 """A run stopped at any moment and started again ends as one never stopped, and trains nothing twice."""
 
 import errno
-import json
 import os
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-from stored import member_arrays, member_records, without
+from small_runs import SEEDS, TINY, assert_same_run, run, tiny
+from stored import member_arrays, member_records
 
 from degeneracy import UserError, load_run, run_study
 from degeneracy.core import files, packs
 from degeneracy.runs import running
-from degeneracy.runs.loading import remeasured
 from degeneracy.studies import keys
-from degeneracy.studies.study import Study
 
-SEEDS = (0, 1, 2)
-TINY = {
-    "name": "tiny",
-    "seeds": list(SEEDS),
-    "task": {
-        "name": "flip_flop",
-        "n_steps": 10,
-        "threshold": 2.0,
-    },  # any network is under 2: converges at once
-    "network": {"hidden_size": 8},
-    "training": {"batch_size": 8, "steps_per_epoch": 2, "max_epochs": 5, "patience": 1},
-    "vary": {"task.channels": [1, 2]},
-    "probe": {"n_trials": 8},
-    "measures": ["procrustes", "weight_change"],
-}
 # study.json; per condition: spec; results, table, effects, convergence, provenance.
 N_WRITES = 1 + 2 * 1 + 5
 # Per condition: members, examples, measures.
@@ -46,48 +23,6 @@ N_APPENDED = 2 * (len(SEEDS) + 1 + 2)
 
 class Crash(BaseException):
     """The process ends here: nothing catches it, and nothing is tidied up."""
-
-
-def tiny(**changes: Any) -> Study:
-    return Study(**{**TINY, **changes})
-
-
-def run(out: Path, **changes: Any) -> bytes:
-    run_study(tiny(**changes), out=out, device="cpu", jobs=1, progress=False)
-    return (out / "degeneracy.csv").read_bytes()
-
-
-def assert_same_run(out: Path, other: Path) -> None:
-    assert (out / "degeneracy.csv").read_bytes() == (other / "degeneracy.csv").read_bytes()
-    ours, theirs = member_arrays(out), member_arrays(other)
-    assert ours.keys() == theirs.keys()
-    for name, arrays in ours.items():
-        for key, value in arrays.items():
-            np.testing.assert_array_equal(value, theirs[name][key], err_msg=f"{name} {key}")
-    assert not list(out.rglob("*.part"))
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing disturbed."""
-    out = tmp_path_factory.mktemp("alone") / "run"
-    run(out)
-    return out
-
-
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """(channels, seed) of every network whose training was asked for."""
-    asked: list[tuple[int, int]] = []
-    real = running.train_members
-
-    def watched(task: Any, network: Any, training: Any, seeds: Any, **rest: Any) -> Iterator[Any]:
-        for member in real(task, network, training, seeds, **rest):
-            asked.append((task.channels, member.seed))
-            yield member
-
-    monkeypatch.setattr(running, "train_members", watched)
-    return asked
 
 
 def crashing_os(at: int, moment: str) -> Any:
@@ -341,120 +276,3 @@ def test_a_full_disk_leaves_the_finished_members(
     assert len(member_arrays(tmp_path / "run")) == 2
     run(tmp_path / "run")
     assert_same_run(tmp_path / "run", alone)
-
-
-# --- Several processes -----------------------------------------------------------------------------------------
-
-SHARE = """
-import json, sys
-from degeneracy.runs import running
-from degeneracy.studies.study import Study
-n, real = 0, running.train_members
-def counted(*args, **rest):
-    global n
-    for member in real(*args, **rest):
-        n += 1
-        yield member
-running.train_members = counted
-running.run_study(Study(**json.loads(sys.argv[1])), out=sys.argv[2], device="cpu", jobs=1, progress=False)
-print(n)
-"""
-HOLD = """
-import sys, time
-from pathlib import Path
-from degeneracy.core.files import lock
-with lock(Path(sys.argv[1]), wait=True):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def start(script: str, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True, encoding="utf-8"
-    )
-
-
-def test_two_processes_share_a_run(tmp_path: Path) -> None:
-    levels = {"task.channels": [1, 2, 3, 4]}
-    fields = json.dumps({**TINY, "vary": levels})
-    both = [start(SHARE, fields, str(tmp_path / "shared")) for _ in range(2)]
-    counts = [int(process.communicate(timeout=120)[0]) for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert sum(counts) == 4 * len(SEEDS)  # each network once, by one or the other
-    run(tmp_path / "alone", vary=levels)
-    assert_same_run(tmp_path / "shared", tmp_path / "alone")
-
-
-def test_a_condition_that_another_holds_is_left_for_last(tmp_path: Path, alone: Path) -> None:
-    out = tmp_path / "run"
-    held_name = next(path.name for path in (alone / "conditions").iterdir() if path.name.startswith("channels=1"))
-    held = out / "conditions" / held_name
-    runner = threading.Thread(target=run, args=(out,))
-    with files.lock(held / "lock", wait=True):
-        # The folder holds a lock and nothing of a run yet: what a process leaves that has only just begun.
-        (out / "study.json").write_bytes((alone / "study.json").read_bytes())
-        runner.start()
-        deadline = time.monotonic() + 60
-        while not list(out.glob("conditions/channels=2-*/measured-0001.pack")):
-            assert time.monotonic() < deadline
-            assert runner.is_alive()
-            time.sleep(0.02)
-        time.sleep(0.2)
-        assert not list(held.glob("*.pack"))
-        assert runner.is_alive()  # it waits
-    runner.join(timeout=60)
-    assert_same_run(out, alone)
-
-
-def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path: Path, alone: Path) -> None:
-    out = tmp_path / "run"
-    run(out)
-    condition = next((out / "conditions").iterdir())
-    without(condition / "members-0001.pack", "1")
-    holder = start(HOLD, str(condition / "lock"))
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    with files.lock(condition / "lock", wait=False) as held:
-        assert not held
-    holder.kill()
-    holder.wait()
-    assert (condition / "lock").exists()
-    run(out)
-    assert_same_run(out, alone)
-
-
-# --- Measuring a run again -------------------------------------------------------------------------------------
-
-
-def test_other_measures_of_a_run_train_nothing(tmp_path: Path, trained: list[tuple[int, int]]) -> None:
-    out = tmp_path / "run"
-    first = run(out)
-    trained.clear()
-    plan = remeasured(out, ["procrustes", "cka"], [("options.procrustes.alpha", 0.5)])
-    again = run_study(plan, out=out, device="cpu", jobs=1, progress=False)
-    assert trained == []
-    assert list(again.table["measure"].unique()) == ["procrustes", "cka"]
-    assert files.read_json(out / "study.json")["study"]["options"] == {"procrustes": {"alpha": 0.5}}
-    at_once = run(tmp_path / "at_once", measures=["procrustes", "cka"], options={"procrustes": {"alpha": 0.5}})
-    assert (out / "degeneracy.csv").read_bytes() == at_once != first
-    assert run(out) == first  # the study as it was brings its table back
-    # Options of a measure that is no longer asked for are dropped with it.
-    run_study(plan, out=out, device="cpu", jobs=1, progress=False)
-    assert remeasured(out, ["cka"]).options == {}
-    assert remeasured(out).options == {"procrustes": {"alpha": 0.5}}
-
-
-@pytest.mark.parametrize("key", ["task.n_steps", "seeds", "vary.task.channels", "training.learning_rate"])
-def test_a_trained_run_keeps_what_made_its_members(key: str, alone: Path) -> None:
-    with pytest.raises(UserError, match=f"'{key}' cannot be set for a run that is trained: only options, probe"):
-        remeasured(alone, [], [(key, 1)])
-
-
-def test_a_run_without_all_its_members_is_not_measured_again(tmp_path: Path) -> None:
-    run(tmp_path / "run")
-    without(next((tmp_path / "run").glob("conditions/channels=2-*/members-0001.pack")), "0")
-    with pytest.raises(
-        UserError, match=r"not finished \(channels=2: 1 of 3 networks are not trained\); start it again"
-    ):
-        remeasured(tmp_path / "run", ["cka"])
