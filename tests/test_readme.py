@@ -10,13 +10,21 @@ import pytest
 import torch
 
 import degeneracy as dg
+from degeneracy.analysis import MEASURES
 from degeneracy.checks import check_task
+from degeneracy.networks import CELLS, RECURRENT_MAPS
+from degeneracy.tasks import TASKS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("name", [*TASKS, *CELLS, *RECURRENT_MAPS, *MEASURES])
+def test_everything_there_is_has_its_place_in_the_text(name: str) -> None:
+    assert f"`{name}`" in README, "a row of a table, or the list that it belongs to"
 
 
 def test_the_own_task_and_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

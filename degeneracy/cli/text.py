@@ -37,7 +37,7 @@ def table_text(study: StudyResult, csv: Path) -> str:
     parts = [*columns([HEADINGS, *rows])] if rows else []
     notes = reasons.lines(len(study.results))
     if notes:
-        parts += ["", "Without a number:", *notes]
+        parts += ["", "Without a number, or not calibrated:", *notes]
     stuck = [r.condition for r in study.results if _stuck({m.status for m in r.members})]
     if stuck:
         said = (
@@ -65,7 +65,7 @@ def _shown(study: StudyResult) -> list[tuple[str, str]]:
 
 
 class _Reasons:
-    """Why there is no number, each reason once with the conditions it holds in."""
+    """Why there is no number, or no calibrated one, each reason once with the conditions it holds in."""
 
     def __init__(self) -> None:
         self._conditions: dict[str, list[str]] = {}
