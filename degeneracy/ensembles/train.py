@@ -10,7 +10,7 @@ from degeneracy.core.workers import resolve_jobs
 from degeneracy.ensembles.ensemble import Ensemble, check_seeds
 from degeneracy.networks import Network
 from degeneracy.tasks import Task
-from degeneracy.training import Member, Training, check_optimiser, check_training_memory, resolve_device, train_sweep
+from degeneracy.training import Member, Training, check_training, check_training_memory, resolve_device, train_sweep
 
 
 @ordinary_state()
@@ -109,7 +109,8 @@ def _trained(
         raise UserError(f"training takes a Task such as dg.tasks.FlipFlop(), got {type(task).__name__}")
     wanted, place, n_jobs = check_seeds(seeds), resolve_device(device), resolve_jobs(jobs)
     together = len(trainings) if place != "cpu" and not trainings[0].coupled else 1
-    check_optimiser(network, trainings[0])
+    for training in trainings:
+        check_training(network, training.for_task(task))
     check_training_memory(task, network, trainings[0].for_task(task), together * len(wanted), device=place)
     found: dict[tuple[int, int], Member] = {}
     stream = train_sweep(task, network, trainings, wanted, device=place, jobs=n_jobs)

@@ -15,7 +15,7 @@ from degeneracy.measuring.probe import Probe, check_measures
 from degeneracy.networks import Network
 from degeneracy.studies.keys import digest
 from degeneracy.tasks import TASKS, Task
-from degeneracy.training import Training, check_optimiser, check_training_memory
+from degeneracy.training import Training, check_training, check_training_memory
 from degeneracy.wording.factors import level_text
 
 
@@ -39,7 +39,7 @@ class Condition:
     companions: tuple[int, ...] = ()  # the seeds of all members, where members are coupled
 
     def __post_init__(self) -> None:
-        check_optimiser(self.network, self.training)
+        check_training(self.network, self.training)
 
     @cached_property
     def spec(self) -> dict[str, Any]:

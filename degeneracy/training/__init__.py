@@ -7,7 +7,7 @@ from degeneracy.training.optimisers import OPTIMISERS, Optimiser
 from degeneracy.training.regularisers import REGULARISERS, Regulariser
 from degeneracy.training.schedules import SCHEDULES, Schedule
 from degeneracy.training.snapshots import nearest_kept
-from degeneracy.training.specification import Training, check_optimiser
+from degeneracy.training.specification import Training, check_training
 from degeneracy.training.stack import History, Member, Status
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "Schedule",
     "Status",
     "Training",
-    "check_optimiser",
+    "check_training",
     "check_training_memory",
     "nearest_kept",
     "one_thread",

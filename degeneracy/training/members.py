@@ -20,8 +20,7 @@ from degeneracy.tasks import Task
 from degeneracy.training.backends import checked_backend
 from degeneracy.training.costs import Costs
 from degeneracy.training.coupling import Coupled
-from degeneracy.training.regularisers import on_weights
-from degeneracy.training.specification import Training
+from degeneracy.training.specification import Training, check_regularisers
 from degeneracy.training.stack import Member, Stack
 
 
@@ -103,10 +102,7 @@ def _costs(
     )
     found = {name: torch.tensor(value, dtype=torch.float32, device=device) for name, value in given.items()}
     cell = network.build_cell()
-    if on_weights(found) and not cell.between_units:
-        raise UserError(
-            f"regularisers: {', '.join(on_weights(found))} is of recurrent weights, and cell '{network.cell}' has none"
-        )
+    check_regularisers(network, found)
     costs = Costs(strengths=found)
     return replace(costs, coupling=Coupled(training.coupling, task, cell, device)) if training.coupled else costs
 

@@ -5,7 +5,7 @@ backends add the one, autograd differentiates the other. What is recorded as tra
 so does what the stop rule sees.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +20,7 @@ COMPILED_TERMS = ("square", "change")  # of the states, in the order of the cost
 
 @dataclass(frozen=True, kw_only=True)
 class Regulariser:
-    """A penalty with its gradient, each multiplied by a strength a member.
+    """A penalty with its gradient, each multiplied by a strength per member.
 
     On weights: functions of recurrent weights as (member, gate, post, pre). On states: functions of the hidden states
     (member, trial, time, unit), those that the readout sees, and of which steps are part of the trial, (member, trial,
@@ -166,9 +166,9 @@ def on_states(strengths: Strengths) -> dict[str, Tensor]:
     return {name: value for name, value in strengths.items() if regulariser(name).on == "states"}
 
 
-def on_weights(strengths: Strengths) -> list[str]:
-    """The names of the regularisers on weights."""
-    return [name for name in strengths if regulariser(name).on == "weights"]
+def on_weights(names: Iterable[str]) -> list[str]:
+    """Those of some regularisers' names that are on weights."""
+    return [name for name in names if regulariser(name).on == "weights"]
 
 
 def weights_gradient(strengths: Strengths, w_rec: Tensor) -> Tensor:

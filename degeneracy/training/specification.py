@@ -1,6 +1,6 @@
 """How members are trained: rate, batch, stop rule, regularisers, coupling and what members share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import pydantic
@@ -12,7 +12,7 @@ from degeneracy.networks import Network
 from degeneracy.tasks import Task
 from degeneracy.training.coupling import Coupling
 from degeneracy.training.optimisers import OPTIMISERS, Adam, Optimiser
-from degeneracy.training.regularisers import regulariser
+from degeneracy.training.regularisers import on_weights, regulariser
 from degeneracy.training.schedules import SCHEDULES, Constant, Schedule
 
 Stream = Literal["initialisation", "data", "noise"]  # a member's named random streams
@@ -116,15 +116,31 @@ class Training(Spec):
         return resolved
 
 
-def check_optimiser(network: Network, training: Training) -> None:
-    """Refuse an optimiser whose rates are not known for the network's parametrisation.
+def check_training(network: Network, training: Training) -> None:
+    """Refuse a training that the network cannot have.
 
     Raises:
-        UserError: such an optimiser.
+        UserError: an optimiser whose rates are not known for the network's parametrisation, or regularisers of
+            recurrent weights where the cell has none.
     """
+    check_regularisers(network, [name for name, strength in training.regularisers.items() if strength])
     optimiser = training.optimiser
     if network.parametrisation == "mup" and not optimiser.mup:
         raise UserError(
             f"Training: optimiser '{describe(optimiser, OPTIMISERS)['name']}' has no rates for parametrisation 'mup';"
             " adam and adamw have"
+        )
+
+
+def check_regularisers(network: Network, names: Collection[str]) -> None:
+    """Refuse regularisers of recurrent weights where the network's cell has none.
+
+    Raises:
+        UserError: such regularisers.
+    """
+    wrong = on_weights(names)
+    if wrong and not network.build_cell().between_units:
+        verb = "is" if len(wrong) == 1 else "are"
+        raise UserError(
+            f"regularisers: {', '.join(wrong)} {verb} of recurrent weights, and cell '{network.cell}' has none"
         )

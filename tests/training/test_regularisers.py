@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import degeneracy as dg
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.networks import CELLS, Network
@@ -203,3 +204,14 @@ def test_a_task_with_steps_that_are_no_part_of_the_trial() -> None:
         "l2_activity",
         "temporal_consistency",
     }
+
+
+def test_a_penalty_of_weights_that_a_cell_lacks_is_refused_before_anything_is_trained() -> None:
+    says = "regularisers: nuclear is of recurrent weights, and cell 'min_gru' has none"
+    network = {"hidden_size": 4, "cell": "min_gru"}
+    with pytest.raises(UserError, match=says):
+        dg.train(TASK, Network(**network), Training(regularisers={"nuclear": 0.1}), seeds=[0], progress=False)
+    study = {"name": "a", "seeds": "0:2", "task": {"name": "flip_flop", "n_steps": 8}, "network": network}
+    with pytest.raises(UserError, match=says):
+        dg.Study(**study, vary={"training.regularisers.nuclear": [0.0, 0.1]})
+    dg.Study(**study, training={"regularisers": {"nuclear": 0.0, "l2_activity": 0.1}})  # neither acts on such weights
