@@ -53,8 +53,9 @@ def distance_against_updates(study: StudyResult | Result) -> Figure:
         raise UserError("distance against updates: no pairwise distance of networks with a known number of updates")
     figure, axes = panels(len(chosen), 2, height=2.3, extra=0.35)
     for ax, (measure, variant) in zip(axes, chosen, strict=True):
+        drawn = _of_pairs(results, measure, variant)
         for k, (result, colour) in enumerate(zip(results, condition_colours(len(results)), strict=True)):
-            matrix = _matrix(result, measure, variant)
+            matrix = _matrix(result, measure, drawn)
             updates = _updates(result)
             if matrix is None or not len(updates):
                 continue
@@ -67,18 +68,20 @@ def distance_against_updates(study: StudyResult | Result) -> Figure:
         unit = next((distance_unit(r.measured[measure]) for r in results if measure in r.measured), "")
         ax.set_xlabel("updates")
         ax.set_ylabel(with_unit("mean distance", unit))
-        ax.set_title(full_name(measure, variant))
+        ax.set_title(full_name(measure, drawn))
     legend_below(figure, axes)
     return figure
 
 
+def _of_pairs(results: Sequence[Result], measure: str, variant: str) -> str:
+    """The variant whose distances are drawn: the one asked for, or the measure's first that is a distance of pairs."""
+    there = [v for result in results if measure in result.measured for v in result.measured[measure].distances]
+    return variant if variant in there else there[0]
+
+
 def _matrix(result: Result, measure: str, variant: str) -> np.ndarray | None:
-    """The distances of a measure's variant, or of the measure where it has no such variant."""
-    distances = result.distances
-    for name in (f"{measure}/{variant}", measure):
-        if name in distances:
-            return distances[name]
-    return None
+    """The distances of a measure's variant; none where the condition has no number."""
+    return result.measured[measure].distances.get(variant) if measure in result.measured else None
 
 
 def _updates(result: Result) -> np.ndarray:

@@ -35,6 +35,16 @@ def test_a_networks_mean_distance_is_to_the_others() -> None:
     assert points(axes)[0] == list(zip(updates, [2.0, 3.0, 4.0], strict=True))
 
 
+def test_a_panel_of_distances_is_named_after_them_where_the_measures_number_is_of_single_networks() -> None:
+    d = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 5.0], [3.0, 5.0, 0.0]])
+    findings = tuple(Finding(variant=v, value=pair_mean(d)) for v in ("n_stable", "census_distance"))
+    measured = {"fixed_points": Measured(findings=findings, distances={"census_distance": d})}
+    three = replace(FIRST, measured=measured, measured_members=("0", "4", "2"))
+    (axes,) = plots.distance_against_updates(three).axes
+    assert axes.get_title(loc="left") == "Fixed points, census"
+    assert [y for _, y in points(axes)[0]] == [2.0, 3.0, 4.0]
+
+
 def test_the_line_among_errors_is_their_median() -> None:
     errors = np.array([1.0, 2.0, 30.0])
     measured = {"ood_error_cv": Measured(findings=(), arrays={"errors/length_2x": errors})}
