@@ -19,6 +19,7 @@ from degeneracy.reporting.data import ReportData
 from degeneracy.reporting.figures import ReportFigure, draw_figures
 from degeneracy.reporting.seals import NAME, is_sealed, sealed
 from degeneracy.studies.study_result import StudyResult
+from degeneracy.wording.losses import loss_in_unit
 
 MAX_BYTES = 1 << 28  # far above any file of a report: a larger one is none of ours
 
@@ -93,6 +94,7 @@ def render(
         description=study.description,
         summary=summary.summary(data),
         trained=tables.trained(study),
+        training_loss=loss_in_unit(study.results),
         settings=methods.settings(study),
         variants=methods.variants(study),
         levels=tables.levels(study),

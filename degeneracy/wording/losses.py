@@ -39,10 +39,21 @@ def loss_name(results: Sequence[Result]) -> str:
     return one_line(" or ".join(names))
 
 
+def loss_unit(results: Sequence[Result]) -> str:
+    """The unit of the conditions' losses; empty where they differ, or where it is not known."""
+    units = {str(_part(result, "loss").get("unit", "")) for result in results}
+    return one_line(units.pop()) if len(units) == 1 else ""
+
+
+def loss_in_unit(results: Sequence[Result]) -> str:
+    """The loss with its unit, in a sentence: "binary cross-entropy, in nats"."""
+    unit = loss_unit(results)
+    return f"{loss_name(results)}, in {unit}" if unit else loss_name(results)
+
+
 def loss_axis(results: Sequence[Result]) -> str:
     """An axis label: the loss, and below it its unit, where all have the same."""
-    units = {str(_part(result, "loss").get("unit", "")) for result in results}
-    name, unit = textwrap.fill(loss_name(results), 26), units.pop() if len(units) == 1 else ""
+    name, unit = textwrap.fill(loss_name(results), 26), loss_unit(results)
     return f"{name}\n({short_unit(unit)})" if unit else name
 
 

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from synthetic import study
 
 from degeneracy import plots
-from degeneracy.wording.losses import course_name, loss_axis, loss_name, stop
+from degeneracy.wording.losses import course_name, loss_axis, loss_in_unit, loss_name, stop
 
 STUDY = study(6)
 BCE = {"label": "binary cross-entropy", "unit": "nats"}
@@ -39,6 +39,8 @@ def test_conditions_of_several_losses_are_all_named_and_given_arrays_claim_none(
     both = (STUDY.results[0], DECISIONS.results[1])
     assert loss_name(both) == "mean squared error or binary cross-entropy"
     assert loss_axis(both) == "mean squared error or\nbinary cross-entropy", "units that differ are not said"
+    assert loss_in_unit(both) == loss_name(both), "units that differ are not said"
+    assert loss_in_unit(both[1:]) == "binary cross-entropy, in nats"
     assert course_name(both) == "mean squared error or share of wrong decisions"
     unknown = replace(STUDY.results[0], spec={})
     assert (loss_name([unknown]), loss_axis([unknown]), stop(unknown)) == ("loss", "loss", None)

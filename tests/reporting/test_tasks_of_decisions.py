@@ -87,7 +87,7 @@ def test_the_report_names_the_loss_and_the_inputs(ran: tuple[str, dg.StudyResult
     dg.report(study, out / "report.html")
     html = (out / "report.html").read_text(encoding="utf-8")
     text = re.sub(r"<[^>]+>", " ", re.sub(r"data:image/[^\"']+", "", html))
-    assert "binary cross-entropy" in text
+    assert "training loss (binary cross-entropy, in nats) of the last epoch" in text
     assert "share of wrong decisions" in text
     assert not re.search(r"mean squared error|\bMSE\b|squared output unit|output²", text, re.IGNORECASE)
     assert "Decision disagreement" in text
