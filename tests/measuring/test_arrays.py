@@ -72,7 +72,7 @@ def test_fixed_points_of_a_cell_with_options_are_not_guessed() -> None:
 
 def test_the_mean_input_is_not_taken_to_be_0() -> None:
     with pytest.raises(
-        UserError, match=r"input = 'mean' needs the inputs of a task that can be without any \(known: none\)"
+        UserError, match=r"input = 'mean' needs recorded inputs, of a task with times of no input \(known here: none\)"
     ):
         dg.measure_arrays(
             states=np.tanh(STATES),

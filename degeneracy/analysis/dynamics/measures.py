@@ -198,7 +198,7 @@ class FixedPointCensus(MeasureInParts):
     meaning: ClassVar[str] = (
         "fixed points under constant input: how many (stable, in all), how many cycles of a period from 2 to 12 "
         "forward runs end in instead, share of pairs of members whose counts of points by number of unstable "
-        "directions differ, distance of the Jacobians' spectra; the name of an input other than none ends a variant's"
+        "directions differ, distance of the Jacobians' spectra; where there is an input, variants end in its name"
     )
     zero: ClassVar[str] = "distances: as many points of each kind; the same spectra"
     source: ClassVar[str] = "Sussillo & Barak (2013), Neural Computation 25:626; distances ours"
@@ -247,8 +247,8 @@ class FixedPointCensus(MeasureInParts):
             return [name for name in names if name != MEAN_INPUT]
         if self.input == MEAN_INPUT and MEAN_INPUT not in names:
             raise UserError(
-                f"{self.name}: input = '{MEAN_INPUT}' needs the inputs of a task that can be without any"
-                f" (known: {', '.join(names)})"
+                f"{self.name}: input = '{MEAN_INPUT}' needs recorded inputs, of a task with times of no input"
+                f" (known here: {', '.join(names)})"
             )
         if self.input not in names:
             raise unknown_name("input", self.input, names, where=self.name)
