@@ -38,7 +38,7 @@ class ScanCell(Cell):
             drive: (..., member, trial, G * N): what `drive` gave, of one step or of all, noise included.
 
         Returns:
-            a and b, (..., member, trial, state) each.
+            a and b, (..., member, trial, state) each, or shapes that broadcast to it.
         """
 
     def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:
@@ -57,13 +57,14 @@ def scan(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
     """The states h_t = a_t h_{t-1} + b_t at all steps; can be differentiated once.
 
     Args:
-        a, b: (time, ...), of one shape.
+        a, b: (time, ...), or shapes that broadcast to one.
         start: (...), h before the first step.
 
     Returns:
         (time, ...).
     """
-    states: Tensor = _Scan.apply(a, b, start.unsqueeze(0))
+    a, b = torch.broadcast_tensors(a, b)  # the compiled loops do not look at sizes
+    states: Tensor = _Scan.apply(a, b, start.expand(b.shape[1:]).unsqueeze(0))
     return states
 
 

@@ -98,6 +98,19 @@ def test_views_are_taken_as_they_are(way: str) -> None:
     assert not any(x.is_contiguous() for x in turned)
 
 
+def test_factors_that_are_the_same_at_all_steps_or_on_all_trials(way: str) -> None:
+    """As a cell's own coefficients may be, of which its step makes no difference."""
+    _, b, start = arrays()
+    for a in (torch.tensor(0.5), torch.rand(4), torch.rand(2, 1, 4), torch.rand(T, 2, 1, 4)):
+        leaves = [a.double().requires_grad_(), b.clone().requires_grad_(), start[:, :1].clone().requires_grad_()]
+        found = scan(*leaves)
+        right = loop(leaves[0].expand(b.shape), leaves[1], leaves[2].expand(SHAPE))
+        torch.testing.assert_close(found, right, rtol=0, atol=1e-12)  # rounding
+        gradients = (torch.autograd.grad(states.sin().sum(), leaves) for states in (found, right))
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-11)  # sums of 500 numbers of size 1
+
+
 def test_what_is_written_to_and_what_is_left(way: str) -> None:
     a, b, start = arrays()
     before = [x.clone() for x in (a, b, start)]
