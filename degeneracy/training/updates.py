@@ -60,7 +60,7 @@ class Updates:
         )
         losses, missed = self._backend.write_gradients(batch, self._grads)
         self._costs.add(self._cell, self._grads, self._params)
-        if isinstance(self._optimiser, AdamState) and not self._flat.is_cuda:
+        if type(self._optimiser) is AdamState and not self._flat.is_cuda:
             return losses, self._descend(self._optimiser, rates), missed
         norms = self._optimiser.clipped_update(self._flat, self._flat_grads, rates, self._clip_norm, self._norm_factors)
         return losses, norms, missed

@@ -4,7 +4,9 @@ import math
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from degeneracy.core.streams import Streams
 from degeneracy.tasks import FlipFlop
 from degeneracy.training import REGULARISERS, Regulariser, train_stack
 from degeneracy.training.flat_parameters import Groups, clip_norms, flatten, views
-from degeneracy.training.optimisers import OPTIMISERS, SGD, Adam, AdamW
+from degeneracy.training.optimisers import OPTIMISERS, SGD, Adam, AdamState, AdamW
 from degeneracy.training.schedules import SCHEDULES, Constant, CosineWarmRestarts, ReduceOnPlateau
 
 PEERS = [
@@ -318,3 +320,34 @@ def test_mup_takes_only_optimisers_whose_rates_are_known() -> None:
     fields = {"parametrisation": "mup", "hidden_size": 6}
     with pytest.raises(UserError, match="optimiser 'sgd' has no rates"):
         dg.Study(name="a", seeds="0:2", task={"name": "flip_flop"}, network=fields, training={"optimiser": "sgd"})
+
+
+@dataclass(kw_only=True)
+class LargestState(AdamState):
+    """Steps by the largest squared gradient so far, as AMSGrad does."""
+
+    def update(self, params: torch.Tensor, grads: torch.Tensor, rates: torch.Tensor) -> None:
+        self.second = torch.maximum(self.second, grads.square())
+        params.sub_(rates.unsqueeze(1) * grads / (self.second.sqrt() + self.options.eps))
+
+
+class Largest(Adam):
+    """An optimiser whose state is Adam's with a step of its own."""
+
+    def start(self, params: torch.Tensor, groups: Groups) -> LargestState:
+        return LargestState(**vars_of(super().start(params, groups)))
+
+
+def vars_of(state: AdamState) -> dict[str, Any]:
+    return {each.name: getattr(state, each.name) for each in fields(state)}
+
+
+def test_a_step_of_ones_own_is_taken_though_the_state_is_adams() -> None:
+    task = FlipFlop(channels=1, n_steps=5)
+    training = dg.Training(batch_size=4, steps_per_epoch=1, max_epochs=1, patience=0, learning_rate=0.01)
+    training = training.replace(optimiser=Largest(eps=1.0)).for_task(task)
+    (member,) = train_stack(task, dg.Network(hidden_size=4), training, [0])
+    moved = torch.cat([(member.initial[name] - value).flatten() for name, value in member.final.items()])
+    # rate g / (|g| + 1): far below Adam's 0.01 sign(g); by the recorded norm of the gradient, below the clipping.
+    norm = float(member.history.gradient_norm[0])
+    assert 0.01 * norm / (1 + norm) <= moved.norm().item() <= 0.01 * min(norm, 1.0)
