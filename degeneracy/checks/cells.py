@@ -101,7 +101,9 @@ def cell_fast_ways(cell: Cell) -> None:
     params = {name: value.float() for name, value in _params(cell, 0).items()}
     inputs = _inputs(1).float()
     trials = Trials.of(inputs, Streams([0], "check targets").normal((*inputs.shape[1:3], N_OUTPUTS)))
-    batch = Batch(cell=cell, params=params, trials=trials)
+    noise = {"unit": Streams([0], "check noise").normal((*inputs.shape[1:3], N_UNITS))}
+    start = Streams([0], "check start").normal((inputs.shape[1], cell.state_size(N_UNITS)))
+    batch = Batch(cell=cell, params=params, trials=trials, noise=noise, start=start)
     _, _, expected = BACKENDS["autograd"]().gradients(batch)
     for backend in BACKENDS:
         if backend == "autograd" or not serves(backend, cell):
