@@ -7,6 +7,7 @@ import torch
 from degeneracy.core.memory import check_memory
 from degeneracy.networks import Network, parameters
 from degeneracy.tasks import Task
+from degeneracy.training.backends import BACKENDS, backend_for
 from degeneracy.training.specification import Training
 
 NUMBER = 4  # bytes: float32
@@ -27,15 +28,19 @@ def check_training_memory(task: Task, network: Network, training: Training, n_me
     Raises:
         UserError: says how much memory they would take, and which field is to blame.
     """
-    named = parameters(network.build_cell(), task.input_size, network.hidden_size, task.output_size)
+    cell = network.build_cell()
+    named = parameters(cell, task.input_size, network.hidden_size, task.output_size)
     n_parameters = sum(math.prod(parameter.shape) for parameter in named.values())
     sources, units = task.input_size + task.output_size, network.hidden_size
     members = f"{n_members} networks at once of " if device != "cpu" or training.coupled else ""
     copies = COPIES + training.optimiser.copies + (MAPPED if network.mapped else 0)
+    strengths = [name for name, strength in training.regularisers.items() if strength]
+    backend = BACKENDS[backend_for(cell, device, strengths, task.loss)]
     parts = {
         f"{members}hidden_size = {units}": copies * n_parameters,
         f"{members}batch_size = {training.batch_size} trials with n_steps = {task.n_steps} and hidden_size = {units}": (
-            training.batch_size * task.n_steps * (sources + units)
+            training.batch_size * task.n_steps * sources
+            + backend.kept_numbers(cell, training.batch_size, task.n_steps, units)
         ),
         f"{members}n_fixed_trials = {training.n_fixed_trials} trials with n_steps = {task.n_steps}": (
             training.n_fixed_trials * task.n_steps * sources

@@ -12,7 +12,7 @@ from degeneracy.networks.cell import Cell, Kernel, Params
 from degeneracy.tasks import Loss
 from degeneracy.training.backends.compiled_driver import Data, Weights, Work, gradients, workspace
 from degeneracy.training.backends.compiled_parts import Floats, Sizes
-from degeneracy.training.backends.compiled_units import kind_of, layout_of, units_of
+from degeneracy.training.backends.compiled_units import UNITS, kind_of, layout_of, units_of
 from degeneracy.training.backends.protocol import Backend, Batch
 from degeneracy.training.regularisers import COMPILED_TERMS, Regulariser, regulariser
 
@@ -33,6 +33,15 @@ class Compiled(Backend):
         """Cells whose kernel is among `compiled_units`, with the losses and terms of penalties that have a case."""
         known = kind_of(cell.kernel) is not None and loss.kernel is not None
         return known and torch.device(device).type == "cpu" and all(penalty.compiled for penalty in penalties)
+
+    @classmethod
+    def kept_numbers(cls, cell: Cell, n_trials: int, n_steps: int, n_units: int) -> int:
+        """What the weights see, the cell's blocks beside it, and what it remembers; see `compiled_driver.Work`."""
+        kind = kind_of(cell.kernel)
+        assert kind is not None
+        layout = UNITS[kind].layout
+        blocks = 0 if layout.in_place else layout.gates + layout.separate
+        return n_trials * n_steps * n_units * (1 + blocks + (layout.memories == 2))
 
     def write_gradients(self, batch: Batch, grads: Params) -> tuple[Tensor, Tensor]:
         """See `Backend`; losses and gradients are taken in float32, whatever the parameters are."""

@@ -83,6 +83,16 @@ class Backend(ABC):
             The first two of `Gradients`; the losses are those of the task alone.
         """
 
+    @classmethod
+    def kept_numbers(cls, cell: Cell, n_trials: int, n_steps: int, n_units: int) -> int:
+        """How many numbers of the units it keeps at least for the way back through one member's trials.
+
+        Args:
+            cell: one that it serves.
+            n_trials, n_steps, n_units: of the trials and the network.
+        """
+        return n_trials * n_steps * cell.state_size(n_units)
+
     def gradients(self, batch: Batch) -> Gradients:
         """The losses, wrong decisions and gradients of a batch, in new tensors."""
         grads = {name: torch.empty_like(value) for name, value in batch.params.items()}

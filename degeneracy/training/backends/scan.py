@@ -33,6 +33,12 @@ class CompiledScan(Backend):
         known = cell.kernel is not None and cell.kernel.name == "min_gru" and loss.kernel is not None
         return known and torch.device(device).type == "cpu" and all(penalty.compiled for penalty in penalties)
 
+    @classmethod
+    def kept_numbers(cls, cell: Cell, n_trials: int, n_steps: int, n_units: int) -> int:
+        """State, update and candidate of one trial, whatever the number of trials; see `compiled_scan.ScanWork`."""
+        del cell, n_trials
+        return 3 * n_steps * n_units
+
     def write_gradients(self, batch: Batch, grads: Params) -> tuple[Tensor, Tensor]:
         """See `Backend`; losses and gradients are taken in float32, whatever the parameters are."""
         single = {name: value.float() for name, value in grads.items()}
