@@ -76,13 +76,13 @@ def _l2_gradient(w: Tensor) -> Tensor:
 
 
 def _mean_square(x: Tensor, counted: Tensor) -> Tensor:
-    """Mean over units and the counted steps, (member,)."""
-    return (x.square() * counted.unsqueeze(-1)).sum((1, 2, 3)) / (counted.sum((1, 2)) * x.shape[-1])
+    """Mean over units and the counted steps, (member,); 0 where no step counts."""
+    return (x.square() * counted.unsqueeze(-1)).sum((1, 2, 3)) / (counted.sum((1, 2)).clamp(min=1) * x.shape[-1])
 
 
 def _weight_of_steps(x: Tensor, counted: Tensor) -> Tensor:
     """d mean square / d x, over x: 2 / count at the counted steps."""
-    return (2 * counted / (counted.sum((1, 2), keepdim=True) * x.shape[-1])).unsqueeze(-1)
+    return (2 * counted / (counted.sum((1, 2), keepdim=True).clamp(min=1) * x.shape[-1])).unsqueeze(-1)
 
 
 def _activity_gradient(hidden: Tensor, valid: Tensor) -> Tensor:

@@ -33,6 +33,19 @@ def test_values_by_hand() -> None:
     assert whole.item() == pytest.approx(6.5)
 
 
+@pytest.mark.parametrize("way", ["closed form", "autograd"])
+@pytest.mark.parametrize("name", ["l2_activity", "temporal_consistency"])
+def test_where_no_step_counts_nothing_is_added(name: str, way: str) -> None:
+    """Such as changes where no two steps in a row are part of a trial; the compiled gradients add nothing there."""
+    rule = REGULARISERS[name]
+    hidden, valid = torch.ones(1, 2, 3, 4, requires_grad=True), torch.tensor([[[1.0, 0, 1], [0, 1, 0]]])
+    valid = valid if name == "temporal_consistency" else torch.zeros(1, 2, 3)
+    penalty = rule.penalty(hidden, valid)
+    assert penalty.item() == 0
+    gradient = torch.autograd.grad(penalty.sum(), hidden)[0] if way == "autograd" else rule.gradient(hidden, valid)
+    assert not gradient.any(), "NaN is not 0 either"
+
+
 @pytest.mark.parametrize("name", REGULARISERS)
 def test_gradients_are_those_of_autograd(name: str) -> None:
     rule, draws = REGULARISERS[name], Streams([0, 1, 2], "test")
