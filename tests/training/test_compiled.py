@@ -181,6 +181,17 @@ def test_states_before_the_first_step_are_those_that_are_given(name: str, backen
         assert torch.equal(again[2][key], value), key
 
 
+@pytest.mark.parametrize("form", ["rate", "current"])
+def test_slow_units_have_leaks_of_exact_gradients_too(form: str) -> None:
+    """A step moves a state by a ten-thousandth: what it moved by is lost in rounding if it is taken from the states."""
+    cell = LeakyTauCell(form=form, dt_ms=0.1, tau_ms=1000.0)
+    network = Network(hidden_size=17, cell="leaky_tau", cell_options=dict(cell))
+    params, trials = some_params(network, 3, 2, range(2)), some_trials(2, 9, 30, 3, 2)
+    batch = Batch(cell=cell, params=params, trials=trials, start=Streams(range(2), "start").normal((9, 17)))
+    exact, grad = Autograd().gradients(double(batch))[2]["log_tau"], Compiled().gradients(batch)[2]["log_tau"]
+    assert (grad - exact).norm() <= 5e-6 * exact.norm()  # float32 over 30 steps, 1e-6; by differences of states 4e-5
+
+
 @pytest.mark.parametrize("per_output", [False, True], ids=["steps", "outputs"])
 @pytest.mark.parametrize("sizes", [(17, 9, 6, 2, 5), (8, 4, 3, 1, 1)], ids=str)
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)

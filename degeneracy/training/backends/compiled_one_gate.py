@@ -207,29 +207,29 @@ def trained_leak_backward(  # type: ignore[no-untyped-def]
 
 
 @compiled(**FUSED)
-def trained_leak_current_forward(units, blocks, before, after, memory, new_memory, n):  # type: ignore[no-untyped-def]
+def trained_leak_current_forward(units, blocks, _before, after, memory, new_memory, n):  # type: ignore[no-untyped-def]
     """memory = (1 - leak) memory + leak block; after = tanh(memory)."""
     leak = units.leak
     for b in range(len(blocks)):
-        row, old, new = blocks[b, :n], memory[b, :n], new_memory[b, :n]
+        row, old, new, seen = blocks[b, :n], memory[b, :n], new_memory[b, :n], after[b, :n]
         for j in range(len(row)):
             new[j] = leak[j] * row[j] + (ONE - leak[j]) * old[j]
-    _copy(blocks, new_memory, n)
-    tanh_forward(units, blocks, before, after, memory, new_memory, n)
+        for j in range(len(row)):
+            seen[j] = tanh(new[j])
 
 
 @compiled(**FUSED)
 def trained_leak_current_backward(  # type: ignore[no-untyped-def]
-    units, _blocks, _before, after, memory, new_memory, grads, _grad, carried, n
+    units, blocks, _before, after, memory, _new_memory, grads, _grad, carried, n
 ):
     """Through the tanh and the leak, and to the leak."""
     leak, to_leak = units.leak, units.grad
     for b in range(len(grads)):
         to, phi, kept = grads[b, :n], after[b, :n], carried[b, :n]
-        old, new = memory[b, :n], new_memory[b, :n]
+        row, old = blocks[b, :n], memory[b, :n]
         for j in range(len(to)):
             kept[j] = (ONE - leak[j]) * kept[j] + to[j] * (ONE - phi[j] * phi[j])
         for j in range(len(to)):
-            to_leak[j] += kept[j] * (new[j] - old[j]) / leak[j]  # of block - old, which is gone
+            to_leak[j] += kept[j] * (row[j] - old[j])
         for j in range(len(to)):
             to[j] = leak[j] * kept[j]

@@ -65,7 +65,7 @@ UNITS: dict[type, Units] = {
     ),
     one_gate.TrainedLeak: Units(_LEAKY, one_gate.trained_leak_forward, one_gate.trained_leak_backward),
     one_gate.TrainedLeakCurrent: Units(
-        Layout(in_place=True, memories=2, carries=True),
+        Layout(memories=2, carries=True),
         one_gate.trained_leak_current_forward,
         one_gate.trained_leak_current_backward,
     ),
