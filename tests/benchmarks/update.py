@@ -44,6 +44,7 @@ ROWS: list[tuple[str, str, tuple[int, int, int, int]]] = [
     ("tanh", "tanh", (10, 512, 64, 100)),
     ("gru", "gru", (10, 128, 64, 100)),
     ("leaky tanh", "leaky_tanh", (10, 128, 64, 100)),
+    ("lstm", "lstm", (10, 128, 64, 100)),
 ]
 SHORT = [("tanh", "tanh", (4, 32, 16, 20)), ("gru", "gru", (4, 32, 16, 20))]
 
