@@ -15,6 +15,7 @@ from degeneracy.networks import Network, draw_noise, initial_params
 from degeneracy.networks.cell import Cell, Kernel, Params
 from degeneracy.networks.gated import GRUCell, LSTMCell
 from degeneracy.networks.leaky_tau import LeakyTauCell
+from degeneracy.networks.min_gru import MinGRUCell
 from degeneracy.networks.pointwise import LeakyTanhCell, ReluCell, TanhCell
 from degeneracy.tasks import LOSSES, TASKS, FlipFlop, Loss, Trials
 from degeneracy.training import Training, train_stack
@@ -25,6 +26,7 @@ from degeneracy.training.backends.tiles import LEAST_ROWS, WIDTH, product
 from degeneracy.training.costs import Costs
 from degeneracy.training.flat_parameters import Groups, clip_norms, flatten, views
 from degeneracy.training.optimisers import Adam
+from degeneracy.training.regularisers import REGULARISERS
 from degeneracy.training.updates import Updates
 
 
@@ -244,6 +246,17 @@ def test_an_own_loss_is_not_compiled() -> None:
     assert backend_for(TanhCell(), loss=own) == "bptt"
     with pytest.raises(UserError, match=r"^backend 'compiled' does not serve cell 'tanh' under the loss 'mine'"):
         checked_backend("compiled", TanhCell(), "cpu", (), own)
+    renamed, other = (replace(LOSSES["mse"], name="mine", **changed) for changed in ({}, {"slope": torch.lerp}))
+    assert (backend_for(TanhCell(), loss=renamed), backend_for(TanhCell(), loss=other)) == ("compiled", "bptt")
+    assert (backend_for(MinGRUCell(), loss=renamed), backend_for(MinGRUCell(), loss=other)) == ("scan", "autograd")
+
+
+@pytest.mark.parametrize("changed", ["penalty", "gradient"])
+def test_a_listed_penalty_with_another_function_is_not_compiled(changed: str) -> None:
+    listed = REGULARISERS["l2_activity"]
+    other = replace(listed, **{changed: torch.mul})
+    assert Compiled.serves(TanhCell(), LOSSES["mse"], [listed], "cpu")
+    assert not Compiled.serves(TanhCell(), LOSSES["mse"], [other], "cpu")
 
 
 @pytest.mark.parametrize("clip_norm", [1e-3, 1e3], ids=["clipped", "free"])

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degeneracy.networks.cell import Cell, Kernel, Params
-from degeneracy.tasks import Loss
+from degeneracy.tasks import LOSSES, Loss
 from degeneracy.training.backends.compiled_driver import Data, Weights, Work, gradients, workspace
 from degeneracy.training.backends.compiled_parts import Floats, Sizes
 from degeneracy.training.backends.compiled_units import UNITS, kind_of, layout_of, units_of
 from degeneracy.training.backends.protocol import Backend, Batch
-from degeneracy.training.regularisers import COMPILED_TERMS, Regulariser, regulariser
+from degeneracy.training.regularisers import COMPILED_TERMS, REGULARISERS, Regulariser, regulariser
 
 NO_LEAKS = np.empty(0, np.float32)
 
@@ -31,8 +31,7 @@ class Compiled(Backend):
     @classmethod
     def serves(cls, cell: Cell, loss: Loss, penalties: Collection[Regulariser], device: str) -> bool:
         """Cells whose kernel is among `compiled_units`, with the losses and terms of penalties that have a case."""
-        known = kind_of(cell.kernel) is not None and loss.kernel is not None
-        return known and torch.device(device).type == "cpu" and all(penalty.compiled for penalty in penalties)
+        return kind_of(cell.kernel) is not None and torch.device(device).type == "cpu" and has_cases(loss, penalties)
 
     @classmethod
     def kept_numbers(cls, cell: Cell, n_trials: int, n_steps: int, n_units: int) -> int:
@@ -146,6 +145,17 @@ def _weights(cell: Cell, params: dict[str, NDArray[Any]], k: int) -> Weights:
         biases=tuple(params[name][k] for name in cell.biases),
         outward=params["W_out"][k],
         bias_out=params["b_out"][k],
+    )
+
+
+def has_cases(loss: Loss, penalties: Collection[Regulariser]) -> bool:
+    """Whether all of these costs are compiled: a listed one with other functions is another cost of the same case."""
+    losses = {
+        (each.kernel, each.value, each.slope, each.step, each.decide, each.called_for) for each in LOSSES.values()
+    }
+    terms = {(each.compiled, each.penalty, each.gradient) for each in REGULARISERS.values() if each.compiled}
+    return (loss.kernel, loss.value, loss.slope, loss.step, loss.decide, loss.called_for) in losses and all(
+        (penalty.compiled, penalty.penalty, penalty.gradient) in terms for penalty in penalties
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from degeneracy.networks.cell import Cell, Params
 from degeneracy.tasks import Loss
-from degeneracy.training.backends.compiled import data_of, decisions_of
+from degeneracy.training.backends.compiled import data_of, decisions_of, has_cases
 from degeneracy.training.backends.compiled_scan import ScanWeights, ScanWork, gradients, workspace
 from degeneracy.training.backends.protocol import Backend, Batch
 from degeneracy.training.regularisers import Regulariser
@@ -30,8 +30,8 @@ class CompiledScan(Backend):
         A cell of one's own that scans has no compiled coefficients: automatic differentiation goes through those, and
         meets the compiled scan.
         """
-        known = cell.kernel is not None and cell.kernel.name == "min_gru" and loss.kernel is not None
-        return known and torch.device(device).type == "cpu" and all(penalty.compiled for penalty in penalties)
+        known = cell.kernel is not None and cell.kernel.name == "min_gru" and torch.device(device).type == "cpu"
+        return known and has_cases(loss, penalties)
 
     @classmethod
     def kept_numbers(cls, cell: Cell, n_trials: int, n_steps: int, n_units: int) -> int:
