@@ -43,7 +43,8 @@ class Finding:
 
     `statistic` names what the value is (`statistics.by_name.STATISTICS`) and `of` the distances or the array of
     `Measured` that it is a statistic of, so that it can be taken again for some members; both are "" where the measure
-    keeps no such array.
+    keeps no such array. A `corrected` value is a mean squared distance of which the floor has been taken away already:
+    value, floor and reference are squares, the value may be negative, and calibration is the root of a ratio.
     """
 
     variant: str
@@ -55,6 +56,7 @@ class Finding:
     note: str = ""
     statistic: str = ""
     of: str = ""
+    corrected: bool = False
 
 
 def in_words(name: str) -> str:
