@@ -184,6 +184,11 @@ class Measure(Spec):
         """The least bytes that it needs beside a recording of this size, by the options that ask for them."""
         return {}
 
+    @property
+    def n_lags(self) -> int:
+        """How many steps apart the states and inputs are whose products it needs (`lag_grams`); 0: it needs none."""
+        return 0
+
     @abstractmethod
     def __call__(self, recording: Recording) -> Measured:
         """Measure one ensemble (2 members or more)."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from degeneracy.analysis.lag_grams import LagGrams
 from degeneracy.core.numeric import real_array
 
 Array = NDArray[np.float64]
@@ -187,6 +188,9 @@ class Recording:
     states: Sequence[Array] | None = None  # each (trial, time, unit)
     autonomous_states: Sequence[Array] | None = None  # the same without inputs, from states seen in mid-trial
     noisy_states: tuple[Sequence[Array], Sequence[Array]] | None = None  # two draws with the network's own noise
+    # One per member of each of two halves of many more trials: all of its state (of LSTM, [h, c]) and the inputs.
+    lag_grams: tuple[Sequence[LagGrams], Sequence[LagGrams]] | None = None
+    fully_observed: bool | None = True  # whether the states are all that the next step hangs on; None: not known
     weights: Sequence[Weights] | None = None
     initial_weights: Sequence[Weights] | None = None
     behavior: Mapping[str, Variant] = field(default_factory=dict)

@@ -25,12 +25,15 @@ N_UNITS, N_CHANNELS = 6, 2
 
 
 @ordinary_state()
-def example_recording(*, n_members: int = 4, twin: Callable[[Params], Params] | None = None) -> Recording:
+def example_recording(
+    *, n_members: int = 4, twin: Callable[[Params], Params] | None = None, n_lags: int = 1
+) -> Recording:
     """A recording of small random tanh networks on flip-flop trials, to try a measure on.
 
     Args:
         n_members: members with seeds 0, 1, ...
         twin: makes the last member from the parameters of the first (no member axis).
+        n_lags: of the sums over the dynamics trials.
     """
     network, task = Network(hidden_size=N_UNITS, init_gain=2.0), FlipFlop(channels=N_CHANNELS, n_steps=20)
     params = initial_params(network, task.input_size, task.output_size, range(n_members))
@@ -40,7 +43,8 @@ def example_recording(*, n_members: int = 4, twin: Callable[[Params], Params] | 
         first = {name: value[0].double() for name, value in params.items()}
         final = twin(first) if twin is not None and k == n_members - 1 else own
         members.append(_untrained_member(k, own, final))
-    recording = record(Ensemble(network=network, members=tuple(members)), task, Probe(n_trials=16))
+    probe = Probe(n_trials=16, n_dynamics_trials=32)
+    recording = record(Ensemble(network=network, members=tuple(members)), task, probe, n_lags=n_lags)
     # What networks on a task with a closed loop would have; copies of a network stay as long as it does.
     times = np.array([5.0 + np.arange(16) % 3 + k for k in range(n_members)])
     return replace(recording, prediction_times=times, behavior=as_decisions(recording.behavior))
@@ -77,7 +81,7 @@ def relabelled_twin(*, signs: bool) -> Callable[[Params], Params]:
 def measure_form(measure: Measure) -> None:
     """Every finding has one leave-one-out value per member, distances are symmetric with a zero diagonal."""
     require(measure.name and measure.meaning and measure.zero and measure.source, "says what it is")
-    recording = example_recording()
+    recording = example_recording(n_lags=measure.n_lags)
     found = measure(recording)
     require(found.findings, "finds something")
     require(len({f.variant for f in found.findings}) == len(found.findings), "each variant has one row")
@@ -91,7 +95,8 @@ def measure_form(measure: Measure) -> None:
         require(np.shape(matrix) == (len(recording),) * 2, f"{name}: distances are (member, member)")
         require(np.array_equal(matrix, matrix.T), f"{name}: distances are symmetric")
         require(not np.diag(matrix).any(), f"{name}: a member is at distance 0 from itself")
-        require((matrix >= 0).all(), f"{name}: distances are not negative")
+        signed = any(finding.corrected and finding.of == name for finding in found.findings)
+        require(signed or (matrix >= 0).all(), f"{name}: distances are not negative")
         if measure.is_metric:
             through = (matrix[:, :, None] + matrix[None]).min(1)
             require((matrix <= through + 1e-9).all(), f"{name}: the triangle inequality holds")
@@ -116,7 +121,7 @@ def _require_origin(measured: Measured, finding: Finding) -> None:
 
 def measure_repeats(measure: Measure) -> None:
     """The same recording gives the same numbers."""
-    recording = example_recording()
+    recording = example_recording(n_lags=measure.n_lags)
     first, second = measure(recording), measure(recording)
     for a, b in zip(first.findings, second.findings, strict=True):
         same = np.array_equal([a.value.value], [b.value.value], equal_nan=True)
@@ -126,24 +131,28 @@ def measure_repeats(measure: Measure) -> None:
 def _transformed(recording: Recording, change: Callable[[Any], Any]) -> Recording:
     """The last member's states made from the first member's."""
     driven, autonomous = list(recording.states or ()), list(recording.autonomous_states or ())
+    shift = change(np.zeros(N_UNITS))
+    matrix = np.array([change(row) - shift for row in np.eye(N_UNITS)]).T
+    first, second = ([*half[:-1], half[0].mapped(matrix, shift)] for half in recording.lag_grams or ((), ()))
     return replace(
         recording,
         states=[*driven[:-1], change(driven[0])],
         autonomous_states=[*autonomous[:-1], change(autonomous[0])],
+        lag_grams=(first, second),
     )
 
 
 def measure_ignores(measure: Measure) -> None:
     """A pairwise measure is 0 between a member and a copy of it made by anything that it says it ignores."""
     if not measure.pairwise or getattr(measure, "halves", False):
-        return  # DSA compares halves of the trials by default: then a copy is at the floor and not at 0
+        return  # DSA compares halves of the trials by default, without taking noise away: a copy is at the floor
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(N_UNITS, N_UNITS)))[0]
     copies: dict[str, Recording] = {
-        PERMUTATION: example_recording(twin=relabelled_twin(signs=False)),
-        SIGNS: example_recording(twin=relabelled_twin(signs=True)),
+        PERMUTATION: example_recording(twin=relabelled_twin(signs=False), n_lags=measure.n_lags),
+        SIGNS: example_recording(twin=relabelled_twin(signs=True), n_lags=measure.n_lags),
     }
-    if "states" in measure.needs:
-        plain = example_recording()
+    if {"states", "lag_grams"} & set(measure.needs):
+        plain = example_recording(n_lags=measure.n_lags)
         copies[ROTATION] = _transformed(plain, lambda x: x @ rotation)
         copies[TRANSLATION] = _transformed(plain, lambda x: x + np.arange(N_UNITS))
         copies[SCALE] = _transformed(plain, lambda x: 3 * x)
@@ -151,7 +160,7 @@ def measure_ignores(measure: Measure) -> None:
         if name in measure.ignores:
             for variant, matrix in measure(recording).distances.items():
                 # 1e-6: what the square root of float64 rounding leaves of an angle.
-                require(matrix[0, -1] <= 1e-6, f"{variant}: ignores {name} (found {matrix[0, -1]:g})")
+                require(abs(matrix[0, -1]) <= 1e-6, f"{variant}: ignores {name} (found {matrix[0, -1]:g})")
 
 
 MEASURE_CLAIMS: dict[str, Callable[[Measure], None]] = {

@@ -51,6 +51,7 @@ GIVE = {
     "decisions": "decisions are made on trials of a task",
     "tangent_kernel": "gradients are of the networks themselves",
     "untrained": "not given (untrained_states)",
+    "lag_grams": "not given (states)",
 }
 KEYS = (*NUMERIC, "inputs", "ood_errors", "ood_variants", "cell")
 

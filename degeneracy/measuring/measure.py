@@ -97,6 +97,11 @@ def measures_of(task: Task | None, built: Mapping[str, Measure]) -> dict[str, Me
     return {name: one for name, one in built.items() if not lacking & set(one.needs)}
 
 
+def lags_needed(measures: Mapping[str, Measure]) -> int:
+    """The largest number of lags that any of some measures needs (`record`)."""
+    return max((measure.n_lags for measure in measures.values()), default=0)
+
+
 def lacking(measure: Measure, recording: Recording) -> str:
     """Why a recording does not let a measure say anything; "" where it does."""
     for need in measure.needs:
@@ -172,7 +177,7 @@ def _needed(measure: Measure, recording: Recording) -> Recording:
     if type(measure) not in MEASURES.values():
         return recording
     fields = {"states", "autonomous_states", "noisy_states", "weights", "initial_weights", "step", "behavior"}
-    fields |= {"tangent_kernel", "prediction_times"}
+    fields |= {"tangent_kernel", "prediction_times", "lag_grams"}
     if "states" in measure.needs:
         fields -= {"states", "autonomous_states", "noisy_states"}
     fields -= set(measure.needs)
@@ -256,7 +261,7 @@ def measure(
     else:
         check_measures(built, task, kept.network.hidden_size, used)  # before the work, as a study does
         check_measuring_memory(task, kept.network, used, built, len(kept))
-        recording = record(kept, task, used)
+        recording = record(kept, task, used, n_lags=lags_needed(built))
         examples = example_trials(kept, task, used)
         outcome = dict(measure_recording(recording, built, jobs=n_jobs))
         found, missing = split_outcome({name: outcome[name] for name in built})

@@ -11,6 +11,7 @@ from degeneracy.core.specs import Spec
 from degeneracy.tasks import Task
 
 OF_BEHAVIOR = ("behavior", "prediction_times")  # what is recorded on the behavior trials
+OF_DYNAMICS = "lag_grams"  # what is recorded on the dynamics trials
 
 
 class Probe(Spec):
@@ -19,6 +20,9 @@ class Probe(Spec):
     n_trials: int = pydantic.Field(64, ge=4, description="trials, common to all members")
     n_behavior_trials: int = pydantic.Field(
         0, ge=0, description="trials per variant for errors, outputs and closed loops; 0 for n_trials"
+    )
+    n_dynamics_trials: int = pydantic.Field(
+        2048, ge=4, description="trials for linear models of dynamics, in two halves; their states are not kept"
     )
     seed: int = pydantic.Field(0, ge=0, description="of the trials, kicks and lesions")
     kick: float = pydantic.Field(0.5, gt=0, description="state_kick: size, as a share of the state's rms norm")
@@ -41,6 +45,8 @@ class Probe(Spec):
         seen = self.model_dump(mode="json")
         if not self.n_behavior_trials or (needs and not set(needs) & set(OF_BEHAVIOR)):
             del seen["n_behavior_trials"]
+        if OF_DYNAMICS not in needs and needs:
+            del seen["n_dynamics_trials"]
         return seen
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degeneracy.analysis.lag_grams import LagGrams, pilot_centre
 from degeneracy.analysis.recording import MEAN_INPUT, Block, Recording, StepFunction, Weights
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
@@ -20,21 +21,33 @@ from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.behaving import Behaving
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.tangents import tangent_kernel
-from degeneracy.networks import draw_noise, forward, input_drive, parameters, read_out, state_0, weights_obstacle
+from degeneracy.networks import (
+    draw_noise,
+    forward,
+    input_drive,
+    parameters,
+    read_out,
+    run_states,
+    state_0,
+    weights_obstacle,
+)
 from degeneracy.networks.cell import Cell, Params, Role
 from degeneracy.networks.recurrent_maps import Dense, RecurrentMap
 from degeneracy.tasks import Task, Trials, closed_loop
 from degeneracy.training import one_thread
 
+TRIALS_AT_ONCE = 128  # dynamics trials whose states are held; the sums do not hang on it but for rounding
+
 
 @ordinary_state()
-def record(ensemble: Ensemble, task: Task, probe: Probe) -> Recording:
+def record(ensemble: Ensemble, task: Task, probe: Probe, *, n_lags: int = 1) -> Recording:
     """Record the members of an ensemble, and the same members before training where they are known.
 
     Args:
         ensemble: the members to measure (converged ones: see `Ensemble.converged`).
         task: draws the probe trials; need not be the one trained on.
         probe: how many trials and how strong the network probes are.
+        n_lags: of the sums over the dynamics trials (`lag_grams`); with 0 there are none.
 
     Returns:
         All that measures can ask for; what cannot be had is listed in `missing`.
@@ -44,7 +57,7 @@ def record(ensemble: Ensemble, task: Task, probe: Probe) -> Recording:
     """
     _check_sizes(ensemble, task)
     with torch.no_grad(), one_thread():
-        recorder = _Recorder(ensemble, task, probe)
+        recorder = _Recorder(ensemble, task, probe, n_lags)
         if any(not member.initial for member in ensemble.members):
             reason = "the members before training were not given"
             missing = dict.fromkeys(("untrained", "initial_weights"), reason)
@@ -53,7 +66,7 @@ def record(ensemble: Ensemble, task: Task, probe: Probe) -> Recording:
         if not all(np.isfinite(one).all() for one in untrained.states or ()):
             # Rectified units before training may grow without bound: then they are no reference.
             why = {**untrained.missing, "states": "their states are not finite"}
-            untrained = replace(untrained, states=None, autonomous_states=None, missing=why)
+            untrained = replace(untrained, states=None, autonomous_states=None, lag_grams=None, missing=why)
         return recorder.record(initial=False, untrained=untrained, missing={})
 
 
@@ -70,8 +83,8 @@ def _check_sizes(ensemble: Ensemble, task: Task) -> None:
 class _Recorder:
     """Runs one ensemble on one set of probe trials."""
 
-    def __init__(self, ensemble: Ensemble, task: Task, probe: Probe) -> None:
-        self.ensemble, self.task, self.probe = ensemble, task, probe
+    def __init__(self, ensemble: Ensemble, task: Task, probe: Probe, n_lags: int) -> None:
+        self.ensemble, self.task, self.probe, self.n_lags = ensemble, task, probe, n_lags
         self.cell = ensemble.cell
         trials = self._trials(task.probe, probe.n_trials)
         if not trials.valid.all():
@@ -104,6 +117,7 @@ class _Recorder:
             states=_per_member(self.cell.hidden(states)),
             autonomous_states=self._autonomous(params, states),
             noisy_states=None if noisy is None else (noisy[0][0], noisy[1][0]),
+            lag_grams=self._lag_grams(params) if self.n_lags else None,
             noisy_outputs=None if noisy is None else (noisy[0][1], noisy[1][1]),
             noisy_decisions=None if noisy is None else self._decided(*(outputs for _, outputs in noisy)),
             weights=self._weights(params),
@@ -116,6 +130,31 @@ class _Recorder:
             untrained=untrained,
             missing={**self._lacking(), **missing, **reasons},
         )
+
+    def _lag_grams(self, params: Params) -> tuple[list[LagGrams], list[LagGrams]]:
+        """The sums of states and inputs of each member over each half of the dynamics trials, a few at a time."""
+        halves: tuple[list[LagGrams], list[LagGrams]] = ([], [])
+        centres: list[Any] = []
+        for half, grams in enumerate(halves):
+            streams = Streams([self.probe.seed], f"dynamics probe {half + 1}")
+            left = (self.probe.n_dynamics_trials + 1 - half) // 2
+            while left:
+                trials = self.task.probe(streams, min(left, TRIALS_AT_ONCE))
+                states, inputs = self._dynamics_states(params, trials.inputs)
+                centres = centres or [pilot_centre(x, inputs) for x in states]  # of the first trials, for all others
+                if not grams:
+                    size = {"n_units": states.shape[-1], "n_lags": self.n_lags}
+                    grams += [LagGrams(centre=centre, **size) for centre in centres]
+                for gram, x in zip(grams, states, strict=True):
+                    gram.add(x, inputs)
+                left -= len(inputs)
+        return halves
+
+    def _dynamics_states(self, params: Params, inputs: Tensor) -> tuple[Any, Any]:
+        """All of the state, (member, trial, time, state), and the inputs (trial, time, in) behind it."""
+        given = inputs.to(params["W_out"].dtype).expand(len(self.ensemble), *inputs.shape[1:])
+        states = run_states(self.cell, params, input_drive(self.cell, params, given, {}), None)
+        return states.permute(1, 2, 0, 3).numpy(), inputs[0].numpy()
 
     def _weights(self, params: Params) -> list[Weights] | None:
         """What weight measures take; None where it is not what acts."""

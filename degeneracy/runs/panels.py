@@ -26,7 +26,7 @@ from degeneracy.core.records import combined_digest
 from degeneracy.core.user_files import user_path
 from degeneracy.core.workers import resolve_jobs
 from degeneracy.ensembles.ensemble import Ensemble
-from degeneracy.measuring.measure import build_measures, measure_recording, split_outcome
+from degeneracy.measuring.measure import build_measures, lags_needed, measure_recording, split_outcome
 from degeneracy.measuring.record import record
 from degeneracy.measuring.results import Result
 from degeneracy.runs.loading import load_run, repair_advice
@@ -173,7 +173,7 @@ def _outcome(
     todo = {name: way.measures[name] for name, found in there.items() if found is None}
     if todo:
         moved = way.moved(ensemble) if way.moved else ensemble
-        recording = record(moved, condition.task, plan.probe)
+        recording = record(moved, condition.task, plan.probe, n_lags=lags_needed(todo))
         for name, found in measure_recording(recording, todo, jobs=jobs):
             save_measured(pack, name, found, keys[name], made_from)
     records = {name: pack.find(MEASURE, name, key, made_from) for name, key in keys.items()}

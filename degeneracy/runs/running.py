@@ -17,7 +17,7 @@ from degeneracy.core.files import advising
 from degeneracy.core.records import combined_digest
 from degeneracy.core.user_files import user_path
 from degeneracy.core.workers import WorkerEnded, resolve_jobs
-from degeneracy.measuring.measure import example_trials, measure_recording, measures_of
+from degeneracy.measuring.measure import example_trials, lags_needed, measure_recording, measures_of
 from degeneracy.measuring.record import record
 from degeneracy.runs.finished import finish
 from degeneracy.runs.measured_records import EXAMPLES, MEASURE, save_examples, save_measured
@@ -143,7 +143,7 @@ class _Work:
             reason = f"needs 2 converged members, {len(converged)} of {len(ensemble)} converged"
             outcomes: Iterable[tuple[str, Measured | str]] = [(name, reason) for name in todo]
         else:
-            outcomes = measure_recording(record(converged, task, probe), todo, jobs=self.jobs)
+            outcomes = measure_recording(record(converged, task, probe, n_lags=lags_needed(todo)), todo, jobs=self.jobs)
         for name, outcome in outcomes:
             save_measured(pack, name, outcome, keys[name], made_from)
             self.shown.step()

@@ -13,6 +13,7 @@ from degeneracy.analysis.statistics.jackknife import (
     member_mean,
     member_sd,
     pair_mean,
+    pair_mean_square,
 )
 
 
@@ -21,9 +22,11 @@ def sd_of_logarithms(x: Array) -> Estimate:
     return member_sd(np.log(x))
 
 
-# Of distances (member, member), and of one number per member.
+# Of distances (member, member).
+OF_PAIRS: dict[str, Callable[[Array], Estimate]] = {"pair_mean": pair_mean, "pair_mean_square": pair_mean_square}
+# Of these, and of one number per member.
 STATISTICS: dict[str, Callable[[Array], Estimate]] = {
-    "pair_mean": pair_mean,
+    **OF_PAIRS,
     "mean": member_mean,
     "sd": member_sd,
     "sd_of_logarithms": sd_of_logarithms,
@@ -65,6 +68,7 @@ def among(measured: Measured, finding: Finding, members: Sequence[int]) -> Estim
 
 def kept_for(measured: Measured, finding: Finding) -> Array | None:
     """The distances or numbers that a finding is of; None where they are not kept."""
-    kept = (measured.distances if finding.statistic == "pair_mean" else measured.arrays).get(finding.of)
-    n_axes = 2 if finding.statistic == "pair_mean" else 1
+    of_pairs = finding.statistic in OF_PAIRS
+    kept = (measured.distances if of_pairs else measured.arrays).get(finding.of)
+    n_axes = 2 if of_pairs else 1
     return kept if kept is not None and kept.shape == (len(finding.value.leave_one_out),) * n_axes else None

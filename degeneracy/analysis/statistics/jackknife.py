@@ -80,6 +80,21 @@ def pair_mean(distances: ArrayLike) -> Estimate:
     return Estimate(value=float(rows.sum() / (n * (n - 1))), leave_one_out=leave_one_out)
 
 
+def pair_mean_square(roots: ArrayLike) -> Estimate:
+    """Mean over pairs of different members of squared distances, which are given as their roots with a sign.
+
+    A squared distance from which noise was taken away may be negative; its root is then kept as -sqrt(-square).
+
+    Args:
+        roots: (member, member), symmetric, signed; the diagonal is not looked at.
+
+    Returns:
+        The estimate, in the unit of the squares; see `pair_mean`.
+    """
+    d = checked_distances(roots)
+    return pair_mean(np.sign(d) * d**2)
+
+
 def member_mean(x: ArrayLike) -> Estimate:
     """Mean over members of x (member,), in its unit."""
     values = _members(x, at_least=1)

@@ -1,0 +1,155 @@
+"""Sums of products of states and inputs at steps a few lags apart: all that linear measures of dynamics need.
+
+They are added up trial by trial, so that their memory does not grow with the number of trials, and one pass serves
+every rank and every smaller number of lags.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from degeneracy.core.errors import UserError
+
+Array = NDArray[np.float64]
+
+# Of members whose states vary by less than this share of their mean's size, float64 keeps no digits of what varies.
+LEAST_SPREAD = 1e-12
+
+
+class LagGrams:
+    """The sums of one member over some trials: of z_t = [h_t - m, u_t - m_u, 1], h the states and u the inputs.
+
+    `centre` holds m and m_u, the same for all sums that are compared; any centre near the mean keeps the digits.
+
+    Of all trials and steps t >= l, C_l = sum z_t z_{t-l}^T for l = 0 to `n_lags`, and the products of the first and of
+    the last `n_lags` + 1 steps of each trial with one another, from which `gram` leaves out the steps at either end.
+    """
+
+    def __init__(self, *, centre: Array, n_units: int, n_lags: int) -> None:
+        self.centre = np.asarray(centre, dtype=np.float64)
+        self.n_units, self.n_lags = n_units, n_lags
+        self.n_trials = 0
+        size, blocks = len(self.centre) + 1, n_lags + 1
+        self._lags = np.zeros((blocks, size, size))
+        self._first = np.zeros((blocks, size, blocks, size))
+        self._last = np.zeros((blocks, size, blocks, size))
+
+    @property
+    def n_inputs(self) -> int:
+        """The number of input channels."""
+        return len(self.centre) - self.n_units
+
+    def add(self, states: NDArray[Any], inputs: NDArray[Any]) -> None:
+        """Add trials.
+
+        Args:
+            states: (trial, time, unit).
+            inputs: (trial, time, in), those that made the states: u_t acts on h_t.
+
+        Raises:
+            UserError: trials with no more steps than lags, or other sizes than those of the centre.
+        """
+        n_trials, n_steps, n_units = states.shape
+        if n_steps <= self.n_lags:
+            raise UserError(f"states: more than {self.n_lags} steps of a trial are needed, got {n_steps}")
+        if n_units != self.n_units or inputs.shape != (n_trials, n_steps, self.n_inputs):
+            raise UserError(
+                f"states and inputs: (trial, time, {self.n_units}) and (trial, time, {self.n_inputs}) are needed, got"
+                f" {states.shape} and {inputs.shape}"
+            )
+        z = np.ones((n_steps, n_trials, len(self.centre) + 1))  # time first: a range of steps is one block of memory
+        z[..., :n_units] = states.swapaxes(0, 1)
+        z[..., n_units:-1] = inputs.swapaxes(0, 1)
+        z[..., :-1] -= self.centre
+        with np.errstate(invalid="ignore", over="ignore"):  # states that are not finite are seen by `finite`
+            for lag in range(self.n_lags + 1):
+                self._lags[lag] += z[lag:].reshape(-1, z.shape[-1]).T @ z[: n_steps - lag].reshape(-1, z.shape[-1])
+            # Of a trial's first steps in the order of time; of its last ones the other way round.
+            self._first += _products(z[: self.n_lags + 1])
+            self._last += _products(z[n_steps - self.n_lags - 1 :][::-1])
+        self.n_trials += n_trials
+
+    def gram(self, n_lags: int) -> Array:
+        """Sum over trials and steps t >= n_lags of the products of z_t, z_{t-1}, ..., z_{t-n_lags}.
+
+        Returns:
+            (n_lags + 1, number, n_lags + 1, number): block (i, j) is sum z_{t-i} z_{t-j}^T. The last number of each is
+            the constant 1.
+
+        Raises:
+            UserError: more lags than were summed.
+        """
+        if not 0 <= n_lags <= self.n_lags:
+            raise UserError(f"lags: 0 to {self.n_lags} were summed, {n_lags} are asked for")
+        size = self._lags.shape[-1]
+        gram = np.empty((n_lags + 1, size, n_lags + 1, size))
+        for lag in range(n_lags + 1):
+            for i in range(n_lags + 1 - lag):
+                j = i + lag
+                # C_lag has all s = t - i from lag to the end; s < n_lags - i and the last i steps are not among them.
+                block = self._lags[lag].copy()
+                for early in range(lag, n_lags - i):
+                    block -= self._first[early, :, early - lag]
+                for late in range(i):
+                    block -= self._late(late, lag)
+                gram[i, :, j], gram[j, :, i] = block, block.T
+        return gram
+
+    def _late(self, late: int, lag: int) -> Array:
+        """Sum over trials of z_s z_{s-lag}^T, s the step `late` steps before the last."""
+        return self._last[late, :, late + lag]
+
+    def embedded(self, n_delays: int) -> Array:
+        """Sum over trials and all steps t >= n_delays - 1 of the products of h_t, ..., h_{t-n_delays+1}.
+
+        Returns:
+            (n_delays, unit, n_delays, unit), of centred states.
+        """
+        return self.gram(n_delays - 1)[:, : self.n_units, :, : self.n_units]
+
+    def mapped(self, matrix: Array, shift: Array | float = 0.0) -> "LagGrams":
+        """The sums of a member whose states are `matrix` @ h_t + `shift`, with the same inputs."""
+        wide = np.eye(len(self.centre) + 1)
+        wide[: self.n_units, : self.n_units] = matrix
+        centre = self.centre.copy()
+        centre[: self.n_units] = matrix @ centre[: self.n_units] + shift
+        other = LagGrams(centre=centre, n_units=self.n_units, n_lags=self.n_lags)
+        other.n_trials = self.n_trials
+        other._lags = wide @ self._lags @ wide.T
+        for name in ("_first", "_last"):
+            blocks = np.einsum("ab,ibjc,dc->iajd", wide, getattr(self, name), wide, optimize=True)
+            setattr(other, name, blocks)
+        return other
+
+    @property
+    def total(self) -> Array:
+        """Sum over all trials and steps of z_t z_t^T."""
+        return self._lags[0]
+
+    @property
+    def varies(self) -> bool:
+        """Whether the states vary by more than the rounding of their mean; True where some are not finite."""
+        total = self.total[: self.n_units, : self.n_units]
+        mean = self.total[: self.n_units, -1] / self.total[-1, -1]
+        spread = np.sqrt(max(np.trace(total) / self.total[-1, -1] - mean @ mean, 0.0))
+        return not spread <= LEAST_SPREAD * np.linalg.norm(self.centre[: self.n_units] + mean)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all that was added is finite."""
+        return bool(np.isfinite(self._lags).all())
+
+
+def _products(steps: Array) -> Array:
+    """Sum over trials of the products of all of a few steps, (step, trial, number) -> (step, number, step, number)."""
+    n_steps, n_trials, size = steps.shape
+    flat = np.ascontiguousarray(steps.transpose(1, 0, 2)).reshape(n_trials, -1)
+    return (flat.T @ flat).reshape(n_steps, size, n_steps, size)
+
+
+def pilot_centre(states: NDArray[Any], inputs: NDArray[Any]) -> Array:
+    """The centre of sums: the mean over some trials and their steps of states and inputs, (unit + in,)."""
+    means: Iterable[Array] = (x.reshape(-1, x.shape[-1]).mean(axis=0, dtype=np.float64) for x in (states, inputs))
+    return np.concatenate(list(means))
