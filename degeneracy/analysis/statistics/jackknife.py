@@ -193,20 +193,28 @@ def interval(estimate: Estimate, scale: Scale = "linear", confidence: float = 0.
 def calibrate(finding: Finding, confidence: float = 0.95) -> Calibrated:
     """Where a value stands between its floor and its reference, with its interval; see `calibrated_estimate`.
 
+    The interval of a corrected finding is that of the ratio of squares, its ends turned into signed roots: near 0 the
+    root is no smooth function, and a jackknife of the root itself would not cover there.
+
     Returns:
         0 means "at the floor", 1 "at the reference"; above 1 and below 0 are possible. NaN with the reason
         where floor or reference are missing or the reference is under 2 standard errors above the floor.
     """
-    ratio = calibrated_estimate(finding)
+    ratio = _calibrated_ratio(finding)
     if isinstance(ratio, str):
         nan = float("nan")
         return Calibrated(value=nan, low=nan, high=nan, note=ratio)
-    low, high = interval(ratio, "linear", confidence)
-    return Calibrated(value=ratio.value, low=low, high=high)
+    ends = np.array([ratio.value, *interval(ratio, "linear", confidence)])
+    value, low, high = signed_root(ends) if finding.corrected else ends
+    return Calibrated(value=float(value), low=float(low), high=float(high))
 
 
 def calibrated_estimate(finding: Finding) -> Estimate | str:
-    """Where a value stands between its floor and its reference: (value - floor) / (reference - floor).
+    """Where a value stands between its floor and its reference, as a distance.
+
+    (value - floor) / (reference - floor); of a corrected finding, of which value and reference are squares that the
+    floor has been taken away from, the signed root of value / reference: noise adds in quadrature, so that the share
+    of distances is the root of that of squares.
 
     Value, floor and reference all lose the same member at once (untrained member k is member k at
     initialisation), so that its jackknife is that of the ratio. Plain values are used whatever the finding's
@@ -214,12 +222,36 @@ def calibrated_estimate(finding: Finding) -> Estimate | str:
     a share.
 
     Returns:
-        The ratio, or the reason why there is none.
+        The share, or the reason why there is none.
     """
-    if finding.floor is None or finding.reference is None:
-        missing = [n for n in ("floor", "reference") if getattr(finding, n) is None]
+    ratio = _calibrated_ratio(finding)
+    if isinstance(ratio, str) or not finding.corrected:
+        return ratio
+    return Estimate(value=float(signed_root(ratio.value)), leave_one_out=signed_root(ratio.leave_one_out))
+
+
+def signed_root(squares: ArrayLike) -> Array:
+    """sign(x) sqrt(|x|), elementwise: a squared distance less its floor as a distance, negative where it is."""
+    x = np.asarray(squares, dtype=np.float64)
+    return np.sign(x) * np.sqrt(np.abs(x))
+
+
+def _calibrated_ratio(finding: Finding) -> Estimate | str:
+    """(value - floor) / (reference - floor), of a corrected finding value / reference, or why there is none."""
+    needed = {"reference": finding.reference} if finding.corrected else {
+        "floor": finding.floor, "reference": finding.reference
+    }  # fmt: skip
+    missing = [name for name, estimate in needed.items() if estimate is None]
+    if missing or finding.reference is None:
         return f"not calibrated: no {' and no '.join(missing)}"
-    above, span = _minus(finding.value, finding.floor), _minus(finding.reference, finding.floor)
+    above, span = finding.value, finding.reference
+    if not finding.corrected and finding.floor is not None:
+        above, span = _minus(above, finding.floor), _minus(span, finding.floor)
+    return share_of(above, span)
+
+
+def share_of(above: Estimate, span: Estimate) -> Estimate | str:
+    """above / span, both without the floor and of the same members; or why the span cannot serve as a scale."""
     reason = _no_scale(span)
     if reason:
         return f"not calibrated: {reason}"

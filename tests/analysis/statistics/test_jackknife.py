@@ -1,8 +1,11 @@
 """Intervals cover what they claim; estimates, calibration and contrasts against arithmetic and brute
 force."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from noisy_halves import corrected_squares
 from scipy import stats
 from scipy.special import gamma
 
@@ -252,6 +255,44 @@ def test_calibrated_interval_covers(n):
         )
         hits += covers((found.low, found.high), (2.3 - 0.2) / (3.3 - 0.2))
     assert LOW <= hits / 1000 <= HIGH
+
+
+# --- calibration of squares ---
+
+
+def test_a_corrected_value_is_calibrated_as_the_signed_root_of_a_ratio_of_squares():
+    spread = np.array([-0.1, 0.0, 0.1])
+    for value, expected in ((1.0, 0.5), (-1.0, -0.5), (16.0, 2.0), (0.0, 0.0)):  # sign(v) sqrt(|v| / 4)
+        moved = Estimate(value=value, leave_one_out=value + spread)
+        exact = Estimate(value=4.0, leave_one_out=4.0 + spread)
+        for floor in (None, jackknife.constant(9.0, 3)):  # it has been taken away already
+            shown = replace(finding(moved, floor, exact), corrected=True)
+            assert jackknife.calibrate(shown).value == pytest.approx(expected)
+    found = jackknife.calibrated_estimate(
+        replace(finding(jackknife.member_mean([1.0, 4.0, 7.0]), None, exact), corrected=True)
+    )
+    # Without each member in turn: means 5.5, 4, 2.5 over 3.9, 4, 4.1.
+    np.testing.assert_allclose(found.leave_one_out, np.sqrt([5.5 / 3.9, 1.0, 2.5 / 4.1]))
+    none = replace(finding(jackknife.member_mean([1.0, 2.0, 3.0]), None, None), corrected=True)
+    assert jackknife.calibrate(none).note == "not calibrated: no reference"
+
+
+@pytest.mark.parametrize("share", [0.0, 1 / 3])
+def test_the_calibrated_interval_of_a_corrected_value_covers_also_where_there_is_nothing(share):
+    """Places 1/3 as far apart as before training, or in one place, seen with noise as large as the distances are."""
+    rng = np.random.default_rng(60)
+    hits, low_roots = 0, 0
+    for _ in range(1000):
+        value, floor = corrected_squares(rng, share * rng.normal(size=(16, 6)), noise=0.5)
+        reference, _ = corrected_squares(rng, rng.normal(size=(16, 6)), noise=0.5)
+        estimates = map(jackknife.pair_mean, (value, reference))
+        shown = finding(next(estimates), jackknife.member_mean(floor), next(estimates))
+        found = jackknife.calibrate(replace(shown, corrected=True))
+        hits += covers((found.low, found.high), share)
+        low_roots += found.value < 0
+    assert LOW <= hits / 1000 <= HIGH
+    if not share:  # half of all draws of nothing lie below it
+        assert 0.4 < low_roots / 1000 < 0.65
 
 
 # --- how many members ---
