@@ -5,6 +5,7 @@ import importlib.util
 import io
 import os
 import pickle
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -198,3 +199,62 @@ def test_an_index_of_another_version_whose_classes_are_gone_is_as_none(
     assert new(sys.modules["kept_here"].New(6.0)) == 2.0
     assert hits(new) == 0
     assert start()(sys.modules["kept_here"].New(6.0)) == 2.0
+
+
+PACKAGE = {
+    "__init__.py": "",
+    "callee.py": "from degeneracy.core.compiling import compiled\n\n@compiled()\ndef change(x):\n    return x + 1\n",
+    "numbers.py": "FACTOR = 2.0\n",
+    "kinds.py": "from typing import NamedTuple\n\nclass Pair(NamedTuple):\n    high: float\n    low: float\n",
+    # As units are: a plain function that stands for compiled ones of a table.
+    "table.py": (
+        "from numba.extending import overload\nfrom small import callee\n\nTABLE = {'plus': (callee.change,)}\n\n"
+        "def by_table(x):\n    return TABLE['plus'][0](x)\n\n"
+        "@overload(by_table)\ndef _by_table(x):\n    change = TABLE['plus'][0]\n    return lambda x: change(x)\n"
+    ),
+    "caller.py": (
+        "from degeneracy.core.compiling import compiled\nfrom small.callee import change\n"
+        "from small.numbers import FACTOR\nfrom small.table import by_table\n\n"
+        "@compiled()\ndef called(x):\n    return change(x)\n\n"
+        "@compiled()\ndef through_a_table(x):\n    return by_table(x)\n\n"
+        "@compiled()\ndef scaled(x):\n    return FACTOR * x\n\n"
+        "@compiled()\ndef highest(pair):\n    return pair.high\n"
+    ),
+}
+ASK = (
+    "from small import caller, kinds\n"
+    "print(caller.called(1.0), caller.through_a_table(1.0), caller.scaled(1.0),"
+    " caller.highest(kinds.Pair(high=1.0, low=2.0)))\n"
+    "every = caller.called, caller.through_a_table, caller.scaled, caller.highest\n"
+    "print(sum(sum(each.stats.cache_hits.values()) for each in every))"
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "answers"),
+    [
+        ("callee.py", "x + 1", "x + 5", "6.0 6.0 2.0 1.0"),
+        ("numbers.py", "2.0", "3.0", "2.0 2.0 3.0 1.0"),
+        ("kinds.py", "    high: float\n    low: float", "    low: float\n    high: float", "2.0 2.0 2.0 1.0"),
+    ],
+)
+def test_a_change_of_what_a_function_calls_or_names_compiles_it_anew(
+    file: str, old: str, new: str, answers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fresh processes: a callee, also one behind a table, a constant, and the order of an argument's fields."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(compiling.__file__).parents[2])]))
+    folder = tmp_path / "small"
+    folder.mkdir()
+    for name, text in PACKAGE.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+    def ask() -> list[str]:
+        done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    ask()
+    assert ask() == ["2.0 2.0 2.0 1.0", "4"], "all four are taken from the disk"
+    (folder / file).write_text(PACKAGE[file].replace(old, new), encoding="utf-8")
+    assert ask()[0] == answers
+    assert ask() == [answers, "4"]
