@@ -25,7 +25,7 @@ def condition(factors: dict, measured: dict, labels, losses=(), lost: int = 0, m
     names = [str(label) for label in labels]
     trained = [member(*one) for one in zip(names, losses or [0.01] * len(names), strict=True)]
     trained += [replace(member(f"lost {k}"), status="not converged") for k in range(lost)]
-    levels = {"dsa": "dynamics", "signed_pif": "weights", "ood_log_error_sd": "behavior", "own": "learning"}
+    levels = {"linear_flow": "dynamics", "signed_pif": "weights", "ood_log_error_sd": "behavior", "own": "learning"}
     return Result(
         condition=", ".join(f"{key}={value}" for key, value in factors.items()),
         factors=factors,
@@ -49,7 +49,7 @@ def spread_of(x) -> Measured:
     return Measured(findings=(finding,), arrays={"errors/length_2x": np.exp(x)})
 
 
-def over(values, name: str = "dsa", factor: str = "task.channels", **claims) -> StudyResult:
+def over(values, name: str = "linear_flow", factor: str = "task.channels", **claims) -> StudyResult:
     """A study of one factor, whose levels have these members' numbers by seed."""
     results = tuple(condition({factor: level}, {name: mean_of(x)}, range(len(x))) for level, x in values.items())
     return StudyResult(name="s", results=results, claims=Claims(**claims))
@@ -64,7 +64,7 @@ def factorial(rng, effects=(0.0, 0.0), n: int = 8) -> tuple[Result, ...]:
     return tuple(
         condition(
             {"task.channels": a, "network.cell": b},
-            {"dsa": mean_of(5 + seed + 0.2 * rng.normal(size=n) + effects[0] * (a - 1) / 2 + effects[1] * k)},
+            {"linear_flow": mean_of(5 + seed + 0.2 * rng.normal(size=n) + effects[0] * (a - 1) / 2 + effects[1] * k)},
             range(n),
         )
         for a in (1, 2, 3)

@@ -15,7 +15,7 @@ LEVELS = {
     "ood_log_error_sd": "behavior",
     "ood_error_cv": "behavior",
     "output_distance": "behavior",
-    "dsa": "dynamics",
+    "linear_flow": "dynamics",
     "procrustes": "dynamics",
     "fixed_points": "dynamics",
     "signed_pif": "weights",
@@ -127,7 +127,7 @@ def _measured(rng: np.random.Generator, n: int, channels: int) -> dict[str, Meas
             findings=(_pairwise("length_2x", outputs, 0.01, 0.7, "output unit"),),
             distances={"length_2x": outputs},
         ),
-        "dsa": Measured(
+        "linear_flow": Measured(
             findings=(
                 _pairwise("driven", driven, 0.12, 1.3, "rad"),
                 _pairwise("autonomous", autonomous, 0.1, 0.85, "rad"),

@@ -39,7 +39,7 @@ FLOORS = (
 )
 # Within analysis likewise, by its rooms and the files beside them.
 FLOORS_OF_ANALYSIS = (
-    ("activity", "dimensions", "recording", "measure", "scaling"),
+    ("activity", "dimensions", "lag_grams", "recording", "measure", "scaling"),
     ("statistics",),
     ("matching", "operator_alignment"),
     ("behavior", "dynamics", "learning", "weights"),

@@ -133,12 +133,15 @@ def _transformed(recording: Recording, change: Callable[[Any], Any]) -> Recordin
     driven, autonomous = list(recording.states or ()), list(recording.autonomous_states or ())
     shift = change(np.zeros(N_UNITS))
     matrix = np.array([change(row) - shift for row in np.eye(N_UNITS)]).T
-    first, second = ([*half[:-1], half[0].mapped(matrix, shift)] for half in recording.lag_grams or ((), ()))
+    halves = recording.lag_grams
+    if halves is not None:
+        first, second = ([*half[:-1], half[0].mapped(matrix, shift)] for half in halves)
+        halves = first, second
     return replace(
         recording,
         states=[*driven[:-1], change(driven[0])],
         autonomous_states=[*autonomous[:-1], change(autonomous[0])],
-        lag_grams=(first, second),
+        lag_grams=halves,
     )
 
 

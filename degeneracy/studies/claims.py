@@ -4,7 +4,7 @@
 factors = ["task.channels"]     # whose effects are judged; all that are varied by default
 
 [claims.dynamics]               # likewise behavior and weights
-measure = "dsa"
+measure = "linear_flow"
 variant = "driven"
 margin = 0.1                    # a change of under 10% of the value at the factor's lowest level is none
 calibrated_margin = 0.05        # likewise of 5% of the way from floor to reference

@@ -115,7 +115,7 @@ def without(recording: Recording, k: int) -> Recording:
         return [given[i] for i in stay]
 
     names = ("states", "autonomous_states", "noisy_states", "weights", "initial_weights", "noisy_outputs")
-    names += ("noisy_decisions",)
+    names += ("noisy_decisions", "lag_grams")
     return replace(
         recording,
         members=tuple(recording.members[i] for i in stay),

@@ -24,7 +24,7 @@ def test_a_row_by_hand() -> None:
     each = sum(w * X[level] for w, level in zip(weights, (2, 4, 8, 16), strict=True))
     assert tuple(row.index) == COLUMNS
     assert (row.factor, row.lowest, row.highest, row.n_levels) == ("task.channels", "2", "16", 4)
-    assert (row.level, row.measure, row.variant, row.scale) == ("dynamics", "dsa", "driven", "value")
+    assert (row.level, row.measure, row.variant, row.scale) == ("dynamics", "linear_flow", "driven", "value")
     assert row.effect == pytest.approx(each.mean())
     half = 2.570582 * each.std(ddof=1) / np.sqrt(6)  # t(5) at 97.5%
     assert (row.ci_low, row.ci_high) == pytest.approx((each.mean() - half, each.mean() + half))
@@ -61,7 +61,7 @@ def test_other_factors_whose_levels_have_one_name_stay_apart() -> None:
     tasks = [{"name": "flip_flop", "channels": 1}, {"name": "flip_flop", "channels": 3}]
     x = {(k, size): rng.normal(k + size, 0.3, 6) for k in (0, 1) for size in (6, 12)}
     results = tuple(
-        condition({"task": tasks[k], "network.hidden_size": size}, {"dsa": mean_of(one)}, range(6))
+        condition({"task": tasks[k], "network.hidden_size": size}, {"linear_flow": mean_of(one)}, range(6))
         for (k, size), one in x.items()
     )
     table = dg.effects(StudyResult(name="s", results=results)).set_index(["factor", "scale"])
@@ -73,7 +73,7 @@ def test_the_bend_of_one_factor_is_averaged_over_another() -> None:
     rng = np.random.default_rng(1)
     blocks = {(a, b): rng.normal(a * b, 0.5, 9) for b in (1, 2) for a in (1, 2, 3)}
     results = tuple(
-        condition({"task.channels": a, "network.gamma": b}, {"dsa": mean_of(x)}, range(9))
+        condition({"task.channels": a, "network.gamma": b}, {"linear_flow": mean_of(x)}, range(9))
         for (a, b), x in blocks.items()
     )
     table = dg.effects(StudyResult(name="s", results=results)).set_index(["factor", "scale"])
@@ -91,7 +91,7 @@ def test_members_are_counted_in_the_smallest_condition() -> None:
 def test_a_study_that_varies_nothing_has_no_effects() -> None:
     for study in (
         over({2: X[2]}),
-        StudyResult(name="s", results=(condition({}, {"dsa": mean_of(X[2])}, range(6)),)),
+        StudyResult(name="s", results=(condition({}, {"linear_flow": mean_of(X[2])}, range(6)),)),
     ):
         table = dg.effects(study)
         assert (len(table), tuple(table.columns)) == (0, COLUMNS)
@@ -114,7 +114,7 @@ def test_the_calibrated_scale_has_its_own_effect_and_margin() -> None:
     results = tuple(
         condition(
             {"a": k},
-            {"dsa": mean_of(x, floor=jackknife.constant(1.0, 6), reference=jackknife.constant(5.0, 6))},
+            {"linear_flow": mean_of(x, floor=jackknife.constant(1.0, 6), reference=jackknife.constant(5.0, 6))},
             range(6),
         )
         for k, x in values.items()
@@ -137,7 +137,7 @@ def test_a_factor_is_averaged_over_the_levels_of_the_others() -> None:
     results = factorial(np.random.default_rng(1), (1.0, -2.0))
     table = dg.effects(StudyResult(name="s", results=results))
     table = table[table.scale == "value"].set_index("factor")
-    x = {tuple(r.factors.values()): r.measured["dsa"].arrays["driven"] for r in results}
+    x = {tuple(r.factors.values()): r.measured["linear_flow"].arrays["driven"] for r in results}
     channels = (x[3, "tanh"] + x[3, "gru"] - x[1, "tanh"] - x[1, "gru"]) / 2
     cell = sum(x[a, "gru"] - x[a, "tanh"] for a in (1, 2, 3)) / 3
     for name, each in (("task.channels", channels), ("network.cell", cell)):
@@ -157,10 +157,10 @@ def test_only_the_factors_that_are_named_have_primary_cells() -> None:
 
 def test_combinations_that_lack_a_level_are_left_out_with_the_reason() -> None:
     results = list(factorial(np.random.default_rng(2)))
-    results[5] = replace(results[5], measured={}, missing={"dsa": "needs 2 converged members, 1 of 8 converged"})
+    results[5] = replace(results[5], measured={}, missing={"linear_flow": "needs 2 converged members, 1 of 8 converged"})
     row = dg.effects(StudyResult(name="s", results=tuple(results))).iloc[0]
     assert row.factor == "task.channels"
-    x = [r.measured["dsa"].arrays["driven"] for r in results if r.factors["network.cell"] == "tanh"]
+    x = [r.measured["linear_flow"].arrays["driven"] for r in results if r.factors["network.cell"] == "tanh"]
     assert row.effect == pytest.approx((x[2] - x[0]).mean())
     assert row.note == ("needs 2 converged members, 1 of 8 converged; over 1 of 2 combinations of the other factors")
 
@@ -169,7 +169,7 @@ def test_a_level_without_a_number_is_left_out_and_the_others_keep_their_ranks() 
     study = over(X)
     nothing = Measured(findings=(nan_finding("driven", 6, "sizes differ"),))
     results = list(study.results)
-    results[1] = replace(results[1], measured={"dsa": nothing})
+    results[1] = replace(results[1], measured={"linear_flow": nothing})
     row = dg.effects(replace(study, results=tuple(results))).iloc[0]
     weights = trend_weights([0, 2, 3])
     expected = linear_contrast(
@@ -181,16 +181,16 @@ def test_a_level_without_a_number_is_left_out_and_the_others_keep_their_ranks() 
 
 
 def test_under_two_levels_there_is_no_effect_but_its_reason() -> None:
-    lost = {"dsa": "needs 2 converged members, 0 of 6 converged"}
-    results = condition({"a": 1}, {"dsa": mean_of(X[2])}, range(6)), condition({"a": 2}, {}, (), missing=lost)
+    lost = {"linear_flow": "needs 2 converged members, 0 of 6 converged"}
+    results = condition({"a": 1}, {"linear_flow": mean_of(X[2])}, range(6)), condition({"a": 2}, {}, (), missing=lost)
     table = dg.effects(StudyResult(name="s", results=results))
-    assert table.note.iloc[0] == lost["dsa"]
+    assert table.note.iloc[0] == lost["linear_flow"]
     assert table[["effect", "ci_low", "p", "p_holm"]].isna().all(axis=None)
     assert (table.verdict == "").all()
     nowhere = replace(results[0], measured={}, missing=lost), results[1]
     table = dg.effects(StudyResult(name="s", results=nowhere))
     assert table.primary.all(), "what was to be judged is listed, found or not"
-    assert table.note.iloc[0] == lost["dsa"]
+    assert table.note.iloc[0] == lost["linear_flow"]
 
 
 def test_levels_without_an_order_are_said_to_have_none() -> None:

@@ -55,7 +55,7 @@ def test_verdicts_at_odds_with_their_interval_are_explained() -> None:
         if 0.025 < dg.effects(over(own)).p.iloc[0] < 0.05:
             break
     results = tuple(
-        condition({"a": k}, {"dsa": mean_of(x), "signed_pif": mean_of(x)}, range(8)) for k, x in own.items()
+        condition({"a": k}, {"linear_flow": mean_of(x), "signed_pif": mean_of(x)}, range(8)) for k, x in own.items()
     )
     claims = Claims(weights={"variant": "driven"})
     table = dg.effects(StudyResult(name="s", results=results, claims=claims)).query("scale == 'value'")
@@ -68,12 +68,12 @@ def test_another_primary_measure_and_variant() -> None:
     two = Measured(
         findings=tuple(Finding(variant=v, value=jackknife.member_mean(X[2])) for v in ("driven", "autonomous"))
     )
-    results = tuple(condition({"a": k}, {"dsa": two}, range(6)) for k in (1, 2))
+    results = tuple(condition({"a": k}, {"linear_flow": two}, range(6)) for k in (1, 2))
     table = dg.effects(StudyResult(name="s", results=results, claims=Claims(dynamics={"variant": "autonomous"})))
     assert table[table.primary].variant.unique().tolist() == ["autonomous"]
     assert dg.effects(StudyResult(name="s", results=results)).query("primary").variant.unique() == ["driven"]
     none = dg.effects(StudyResult(name="s", results=results, claims=Claims(dynamics={"variant": "gone"})))
-    assert none.query("primary").note.iloc[0] == "dsa has no variant 'gone' in a=1; dsa has no variant 'gone' in a=2"
+    assert none.query("primary").note.iloc[0] == "linear_flow has no variant 'gone' in a=1; linear_flow has no variant 'gone' in a=2"
 
 
 def test_the_variant_of_a_measure_is_chosen_by_name_alone() -> None:
@@ -91,7 +91,7 @@ def test_the_variant_of_a_measure_is_chosen_by_name_alone() -> None:
 
 def at_losses(losses: dict, values: dict) -> StudyResult:
     results = tuple(
-        condition({"a": k}, {"dsa": mean_of(values[k])}, range(len(values[k])), losses=losses[k]) for k in values
+        condition({"a": k}, {"linear_flow": mean_of(values[k])}, range(len(values[k])), losses=losses[k]) for k in values
     )
     return StudyResult(name="s", results=results)
 
@@ -139,7 +139,7 @@ def test_what_cannot_be_matched_says_why() -> None:
         replace(r, members=tuple(replace(m, epoch_loss=np.zeros(0)) for m in r.members)) for r in study.results
     )
     assert dg.effects(replace(study, results=given)).note.iloc[2] == "final training losses are not known"
-    bare = tuple(replace(r, measured={"dsa": replace(r.measured["dsa"], arrays={})}) for r in study.results)
+    bare = tuple(replace(r, measured={"linear_flow": replace(r.measured["linear_flow"], arrays={})}) for r in study.results)
     assert "keeps nothing" in dg.effects(replace(study, results=bare)).note.iloc[2]
 
 
@@ -150,7 +150,7 @@ def test_convergence_stands_beside_the_primary_values() -> None:
     results = tuple(
         condition(
             {"a": k},
-            {"dsa": mean_of(X[k]), "own": mean_of(X[k])},
+            {"linear_flow": mean_of(X[k]), "own": mean_of(X[k])},
             range(6),
             losses=[k, 2, 3, 4, 5, 9],
             lost=lost,
@@ -164,6 +164,6 @@ def test_convergence_stands_beside_the_primary_values() -> None:
     assert table.final_loss.to_list() == pytest.approx([25 / 6, 27 / 6])
     assert table.final_loss_min.to_list() == [2, 2]
     assert table.final_loss_max.to_list() == [9, 9]
-    assert table[["level", "measure"]].drop_duplicates().to_numpy().tolist() == [["dynamics", "dsa"]]
+    assert table[["level", "measure"]].drop_duplicates().to_numpy().tolist() == [["dynamics", "linear_flow"]]
     low, high = jackknife.interval(jackknife.member_mean(X[4]))
     assert table.iloc[1][["value", "ci_low", "ci_high"]].tolist() == pytest.approx([X[4].mean(), low, high])

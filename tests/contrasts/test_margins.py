@@ -25,7 +25,7 @@ def test_a_margin_is_a_share_of_the_value_at_the_lowest_level(
 ) -> None:
     claims = Claims(dynamics={"margin": share})
     results = tuple(
-        condition({"a": level}, {"dsa": mean_of(value + level * NOISE)}, range(8))
+        condition({"a": level}, {"linear_flow": mean_of(value + level * NOISE)}, range(8))
         for level, value in ((1, lowest), (2, highest))
     )
     study = StudyResult(name="s", results=results, claims=claims)

@@ -31,7 +31,7 @@ def planted(rng, slopes: dict, n: int = 12) -> StudyResult:
             ),
             distances={"driven": d},
         )  # fmt: skip
-        measured = {"dsa": pairs, "ood_log_error_sd": spread_of(logs)}
+        measured = {"linear_flow": pairs, "ood_log_error_sd": spread_of(logs)}
         losses = list(0.01 + 0.001 * rng.random(len(kept)))
         results.append(condition({"a": k}, measured, kept, losses=losses))
     return StudyResult(name="s", results=tuple(results))

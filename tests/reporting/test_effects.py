@@ -53,8 +53,8 @@ def shifted(shift: float, scale: str = "linear", **claim) -> StudyResult:
             value = Finding(variant="driven", value=member_sd(own * (shift if k else 1)), scale="log")
         else:
             value = Finding(variant="driven", value=member_mean(5 + own + shift * k), unit="rad")
-        measured = {"dsa": Measured(findings=(value,), arrays={"driven": own})}
-        results.append(replace(result, measured=measured, missing={}, levels={"dsa": "dynamics"}))
+        measured = {"linear_flow": Measured(findings=(value,), arrays={"driven": own})}
+        results.append(replace(result, measured=measured, missing={}, levels={"linear_flow": "dynamics"}))
     expected = {"expected": {"task.channels": "up"}}
     return StudyResult(name="s", results=tuple(results), claims=Claims(dynamics={**expected, **claim}))
 
@@ -62,17 +62,17 @@ def shifted(shift: float, scale: str = "linear", **claim) -> StudyResult:
 @pytest.mark.parametrize(
     ("shift", "scale", "margin", "begins", "says"),
     [
-        (1.0, "linear", 0.1, "Up: DSA (driven) rises, by", "Expected was up: this agrees."),
-        (-1.0, "linear", 0.1, "Down: DSA (driven) falls, by −", "Expected was up: this disagrees."),
-        (0.0, "linear", 0.1, "Flat: DSA (driven) changes by", "which is less than the margin of ±"),
-        (0.0, "linear", 0.0, "Unclear: DSA (driven) changes by", "so no direction can be stated. Expected"),
-        (0.0, "linear", 0.01, "Unclear: DSA (driven) changes by", "nor that it stays within ±"),
-        (3.0, "log", 0.1, "Up: DSA (driven) changes by a factor of", "this agrees"),
+        (1.0, "linear", 0.1, "Up: Linear flow (driven) rises, by", "Expected was up: this agrees."),
+        (-1.0, "linear", 0.1, "Down: Linear flow (driven) falls, by −", "Expected was up: this disagrees."),
+        (0.0, "linear", 0.1, "Flat: Linear flow (driven) changes by", "which is less than the margin of ±"),
+        (0.0, "linear", 0.0, "Unclear: Linear flow (driven) changes by", "so no direction can be stated. Expected"),
+        (0.0, "linear", 0.01, "Unclear: Linear flow (driven) changes by", "nor that it stays within ±"),
+        (3.0, "log", 0.1, "Up: Linear flow (driven) changes by a factor of", "this agrees"),
         (
             1.0,
             "log",
             0.5,
-            "Flat: DSA (driven) changes by a factor of",
+            "Flat: Linear flow (driven) changes by a factor of",
             "which is less than the margin of 0.667 to 1.50",
         ),
     ],
@@ -109,9 +109,9 @@ def test_each_factor_has_a_paragraph() -> None:
 def test_what_hinders_calibration_is_said_once() -> None:
     shown = shifted(1.0)
     first, last = shown.results
-    (finding,) = last.measured["dsa"].findings
+    (finding,) = last.measured["linear_flow"].findings
     floor = replace(finding, floor=member_mean(np.ones(8)))
-    other = replace(last, measured={"dsa": replace(last.measured["dsa"], findings=(floor,))})
+    other = replace(last, measured={"linear_flow": replace(last.measured["linear_flow"], findings=(floor,))})
     (said,) = effects.sentences(dg.effects(replace(shown, results=(first, other))), "dynamics")
     assert "Not calibrated: no floor and no reference; no reference." in said
 
@@ -119,10 +119,10 @@ def test_what_hinders_calibration_is_said_once() -> None:
 def test_what_has_no_effect_says_why() -> None:
     shown = shifted(0.0)
     lost = tuple(
-        replace(r, measured={}, missing={"dsa": "needs 2 converged members, 1 of 8 converged"}) for r in shown.results
+        replace(r, measured={}, missing={"linear_flow": "needs 2 converged members, 1 of 8 converged"}) for r in shown.results
     )
     (said,) = effects.sentences(dg.effects(replace(shown, results=lost)), "dynamics")
-    assert said == "DSA: nothing can be said from channels = 2 to 3 (needs 2 converged members, 1 of 8 converged)."
+    assert said == "Linear flow: nothing can be said from channels = 2 to 3 (needs 2 converged members, 1 of 8 converged)."
 
 
 def test_the_page_holds_every_effect_with_its_numbers() -> None:
@@ -147,7 +147,7 @@ def test_the_judged_measure_comes_first_with_its_corrected_p_value() -> None:
     ]
     first, row = (
         tables["dynamics"].rows[0],
-        dg.effects(SHOWN).query("measure == 'dsa' and variant == 'driven'").iloc[0],
+        dg.effects(SHOWN).query("measure == 'linear_flow' and variant == 'driven'").iloc[0],
     )
     assert first.p == numbers.number(row.p_holm, 2) != numbers.number(row.p, 2)
     assert tables["dynamics"].factor == "channels, 2 → 4"
