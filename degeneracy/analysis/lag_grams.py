@@ -4,7 +4,6 @@ They are added up trial by trial, so that their memory does not grow with the nu
 every rank and every smaller number of lags.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -151,5 +150,4 @@ def _products(steps: Array) -> Array:
 
 def pilot_centre(states: NDArray[Any], inputs: NDArray[Any]) -> Array:
     """The centre of sums: the mean over some trials and their steps of states and inputs, (unit + in,)."""
-    means: Iterable[Array] = (x.reshape(-1, x.shape[-1]).mean(axis=0, dtype=np.float64) for x in (states, inputs))
-    return np.concatenate(list(means))
+    return np.concatenate([x.mean(axis=(0, 1), dtype=np.float64) for x in (states, inputs)])

@@ -37,8 +37,9 @@ def load_arrays(path: str | Path) -> dict[str, Any]:
     """The arguments of `measure_arrays` from an .npz file with the same names.
 
     Where members differ in size, `states` is given as `states_0`, `states_1`, ... one array per member; likewise
-    the others. `cell` and `ood_variants` are strings; an option of the cell is a number or string of its own, such as
-    `cell_options.dt_ms`. A file names no code: a cell of the user's own is given to `measure_arrays`, or by --cell.
+    the others. `cell` and `ood_variants` are strings, `fully_observed` is true or false; an option of the cell is a
+    number or string of its own, such as `cell_options.dt_ms`. A file names no code: a cell of the user's own is given
+    to `measure_arrays`, or by --cell.
 
     Raises:
         UserError: no such file, one that may not be read, a damaged one, one with Python objects in it, one whose
@@ -66,6 +67,8 @@ def load_arrays(path: str | Path) -> dict[str, Any]:
         arguments[name] = [by_position[k] for k in range(len(by_position))]
     if "cell" in arguments:
         arguments["cell"] = _cell_name(path, arguments["cell"])
+    if "fully_observed" in arguments:
+        arguments["fully_observed"] = _single(path, "fully_observed", arguments["fully_observed"])
     if "ood_variants" in arguments:
         names = np.atleast_1d(arguments["ood_variants"])
         if names.dtype.kind != "U" or names.ndim != 1:

@@ -23,10 +23,12 @@ from degeneracy.measuring.array_cells import (
     check_step,
     step_of_arrays,
 )
+from degeneracy.measuring.array_dynamics import checked_observed, lags_for, with_lag_grams
 from degeneracy.measuring.attempts import Fault, attempt, outcome_of
 from degeneracy.measuring.measure import (
     build_measures,
     lacking,
+    lags_needed,
     measure_recording,
     measures_of,
     split_outcome,
@@ -53,7 +55,7 @@ GIVE = {
     "untrained": "not given (untrained_states)",
     "lag_grams": "not given (states)",
 }
-KEYS = (*NUMERIC, "inputs", "ood_errors", "ood_variants", "cell")
+KEYS = (*NUMERIC, "inputs", "fully_observed", "ood_errors", "ood_variants", "cell")
 
 
 @ordinary_state()
@@ -67,6 +69,7 @@ def measure_arrays(
     untrained_states: Members | None = None,
     initial_weights: Members | None = None,
     inputs: ArrayLike | None = None,
+    fully_observed: bool | None = None,
     ood_errors: ArrayLike | None = None,
     ood_variants: Sequence[str] = (),
     cell: str | Cell | type[Cell] = "",
@@ -95,8 +98,11 @@ def measure_arrays(
         readout: (member, out, unit).
         untrained_states, initial_weights: the same members before training, as reference. Without the states the
             reference of shape measures is of the given ones, their trials shuffled.
-        inputs: (trial, time, in), the inputs behind the states, the same for all members: with a cell, weights, biases
-            and input weights, the states are checked to follow its step, and `fixed_points` can take the mean input.
+        inputs: (trial, time, in), the inputs behind the states, the same for all members: `linear_flow` takes out what
+            they explain. With a cell, weights, biases and input weights, the states are checked to follow its step,
+            and `fixed_points` can take the mean input.
+        fully_observed: whether the states are of all units of a network, so that one tells the next. `linear_flow` has
+            to be told; where only some were recorded, it takes past states too, how many by held-out error.
         ood_errors: (member, variant), mean squared error of each member on each task variant.
         ood_variants: their names; those of a table's columns, or "variant 1", ..., by default.
         cell: of these networks: a name in `CELLS`, a `Cell`, or the user's own as `module:Name` (which is imported).
@@ -120,7 +126,10 @@ def measure_arrays(
     n = _count(arrays, errors, known)
     built, n_jobs = measures_of(None, build_measures(measures, options)), resolve_jobs(jobs)
     driven = None if inputs is None else _inputs(inputs, arrays)
+    observed = checked_observed(fully_observed)
     recording = _recording(arrays, driven, errors, variants, known, n)
+    n_lags = lags_for(observed, lags_needed(built), arrays.get("states"))
+    recording = with_lag_grams(recording, driven, n_lags, observed)
     asked = [name for name in built if not lacking(built[name], recording)]
     refused = {name: reason for name in asked if (reason := _unfit(name, built[name], recording))}
     fitting = {name: measure for name, measure in built.items() if name not in refused}
@@ -203,18 +212,19 @@ def _errors(value: ArrayLike, names: Sequence[str]) -> tuple[Array, tuple[str, .
 
 
 def _inputs(value: ArrayLike, arrays: Mapping[str, list[Array]]) -> Array:
-    """The inputs, which have to fit the states and the input weights, as they are of use with these alone."""
+    """The inputs, which have to fit the states, and the input weights where there are any."""
     inputs = real_array(value, "inputs", ("trial", "time", "in"))
     if inputs.ndim != 3 or 0 in inputs.shape or not np.isfinite(inputs).all():
         raise UserError(f"inputs: finite values (trial, time, in) are needed, got shape {inputs.shape}")
-    lacking = [name for name in ("states", "input_weights") if name not in arrays]
-    if lacking:
-        raise UserError(f"inputs: {' and '.join(lacking)} are needed with them")
-    for k, (states, into) in enumerate(zip(arrays["states"], arrays["input_weights"], strict=True)):
-        if (*states.shape[:2], into.shape[-1]) != inputs.shape:
+    if "states" not in arrays:
+        raise UserError("inputs: states are needed with them")
+    into = arrays.get("input_weights", [np.empty((0, inputs.shape[2]))] * len(arrays["states"]))
+    for k, (states, weights) in enumerate(zip(arrays["states"], into, strict=True)):
+        if (*states.shape[:2], weights.shape[-1]) != inputs.shape:
+            also = f" and weights for {weights.shape[-1]} inputs" if "input_weights" in arrays else ""
             raise UserError(
-                f"inputs: member {k} has {states.shape[0]} trials of {states.shape[1]} steps and weights for"
-                f" {into.shape[-1]} inputs; got shape {inputs.shape}"
+                f"inputs: member {k} has {states.shape[0]} trials of {states.shape[1]} steps{also}; got shape"
+                f" {inputs.shape}"
             )
     return inputs
 

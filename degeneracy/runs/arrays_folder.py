@@ -48,7 +48,7 @@ def measure_to_folder(
         out: a new or empty folder, or one that this function wrote.
         measures: names; all where none are given.
         cell: of the networks, in place of what the file says: a name, or `module:Name`, which is imported.
-        settings: (key, value) pairs, of `options`, `measures` and `cell_options` only.
+        settings: (key, value) pairs, of `options`, `measures`, `cell_options` and `fully_observed` only.
         jobs: processes, -1 for one per core.
 
     Returns:
@@ -63,8 +63,10 @@ def measure_to_folder(
     fields = _fields(measures, settings)
     built = build_measures(fields["measures"], fields["options"])
     arguments = load_arrays(source) | ({"cell": cell} if cell else {})
+    if fields["fully_observed"] is None:
+        del fields["fully_observed"]  # what the file says
     fields["cell_options"] = {**arguments.pop("cell_options", {}), **fields["cell_options"]}
-    result = measure_arrays(**arguments, **fields, jobs=jobs, condition=name)
+    result = measure_arrays(**(arguments | fields), jobs=jobs, condition=name)
     study = StudyResult(name=name, results=(result,), provenance={"degeneracy": __version__})
     about = {
         "source": path_text(source.name),
@@ -85,10 +87,13 @@ def _fields(measures: Sequence[str], settings: Iterable[tuple[str, Any]]) -> dic
         "measures": tuple(measures) or tuple(MEASURES),
         "options": {},
         "cell_options": {},
+        "fully_observed": None,
     }
     for key, value in settings:
         if key_parts(key)[0] not in fields:
-            raise UserError(f"'{key}' cannot be set for arrays: only options, measures and cell_options can")
+            raise UserError(
+                f"'{key}' cannot be set for arrays: only options, measures, cell_options and fully_observed can"
+            )
         override(fields, key, value)
     if not isinstance(fields["cell_options"], Mapping):
         raise UserError(f"cell_options = {fields['cell_options']!r} is wrong: write cell_options.FIELD=VALUE")

@@ -85,7 +85,7 @@ MISTAKES = {
     "array's key": Mistake(
         command=f"{MEASURE} --set task.n_steps=3",
         prepare=arrays(states=STATES),
-        says=r"'task.n_steps' cannot be set for arrays: only options, measures and cell_options can",
+        says=r"'task.n_steps' cannot be set for arrays: only options, measures, cell_options and fully_observed can",
     ),
     "array's cell": Mistake(
         command=f"{MEASURE} --cell tnah",

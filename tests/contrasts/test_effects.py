@@ -157,7 +157,9 @@ def test_only_the_factors_that_are_named_have_primary_cells() -> None:
 
 def test_combinations_that_lack_a_level_are_left_out_with_the_reason() -> None:
     results = list(factorial(np.random.default_rng(2)))
-    results[5] = replace(results[5], measured={}, missing={"linear_flow": "needs 2 converged members, 1 of 8 converged"})
+    results[5] = replace(
+        results[5], measured={}, missing={"linear_flow": "needs 2 converged members, 1 of 8 converged"}
+    )
     row = dg.effects(StudyResult(name="s", results=tuple(results))).iloc[0]
     assert row.factor == "task.channels"
     x = [r.measured["linear_flow"].arrays["driven"] for r in results if r.factors["network.cell"] == "tanh"]

@@ -73,7 +73,10 @@ def test_another_primary_measure_and_variant() -> None:
     assert table[table.primary].variant.unique().tolist() == ["autonomous"]
     assert dg.effects(StudyResult(name="s", results=results)).query("primary").variant.unique() == ["driven"]
     none = dg.effects(StudyResult(name="s", results=results, claims=Claims(dynamics={"variant": "gone"})))
-    assert none.query("primary").note.iloc[0] == "linear_flow has no variant 'gone' in a=1; linear_flow has no variant 'gone' in a=2"
+    assert (
+        none.query("primary").note.iloc[0]
+        == "linear_flow has no variant 'gone' in a=1; linear_flow has no variant 'gone' in a=2"
+    )
 
 
 def test_the_variant_of_a_measure_is_chosen_by_name_alone() -> None:
@@ -91,7 +94,8 @@ def test_the_variant_of_a_measure_is_chosen_by_name_alone() -> None:
 
 def at_losses(losses: dict, values: dict) -> StudyResult:
     results = tuple(
-        condition({"a": k}, {"linear_flow": mean_of(values[k])}, range(len(values[k])), losses=losses[k]) for k in values
+        condition({"a": k}, {"linear_flow": mean_of(values[k])}, range(len(values[k])), losses=losses[k])
+        for k in values
     )
     return StudyResult(name="s", results=results)
 
@@ -139,7 +143,9 @@ def test_what_cannot_be_matched_says_why() -> None:
         replace(r, members=tuple(replace(m, epoch_loss=np.zeros(0)) for m in r.members)) for r in study.results
     )
     assert dg.effects(replace(study, results=given)).note.iloc[2] == "final training losses are not known"
-    bare = tuple(replace(r, measured={"linear_flow": replace(r.measured["linear_flow"], arrays={})}) for r in study.results)
+    bare = tuple(
+        replace(r, measured={"linear_flow": replace(r.measured["linear_flow"], arrays={})}) for r in study.results
+    )
     assert "keeps nothing" in dg.effects(replace(study, results=bare)).note.iloc[2]
 
 

@@ -125,7 +125,6 @@ class TestStep:
             ({"inputs": np.ones((N_TRIALS, N_STEPS, 3))}, "weights for 2 inputs; got shape"),
             ({"inputs": np.ones((N_TRIALS, N_STEPS))}, r"finite values \(trial, time, in\) are needed"),
             ({"inputs": np.full((N_TRIALS, N_STEPS, N_INPUTS), np.nan)}, "finite values"),
-            ({"input_weights": None}, "inputs: input_weights are needed with them"),
             ({"states": None}, "inputs: states are needed with them"),
         ],
     )

@@ -119,10 +119,13 @@ def test_what_hinders_calibration_is_said_once() -> None:
 def test_what_has_no_effect_says_why() -> None:
     shown = shifted(0.0)
     lost = tuple(
-        replace(r, measured={}, missing={"linear_flow": "needs 2 converged members, 1 of 8 converged"}) for r in shown.results
+        replace(r, measured={}, missing={"linear_flow": "needs 2 converged members, 1 of 8 converged"})
+        for r in shown.results
     )
     (said,) = effects.sentences(dg.effects(replace(shown, results=lost)), "dynamics")
-    assert said == "Linear flow: nothing can be said from channels = 2 to 3 (needs 2 converged members, 1 of 8 converged)."
+    assert (
+        said == "Linear flow: nothing can be said from channels = 2 to 3 (needs 2 converged members, 1 of 8 converged)."
+    )
 
 
 def test_the_page_holds_every_effect_with_its_numbers() -> None:

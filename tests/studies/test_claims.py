@@ -51,7 +51,7 @@ def test_a_variant_that_is_seen_only_when_measured_is_taken_as_written() -> None
 
 def test_no_claims_name_the_measures_of_the_levels() -> None:
     judged = {level: claim.measure for level, claim in Claims().by_level.items()}
-    assert judged == {"behavior": "ood_log_error_sd", "dynamics": "dsa", "weights": "signed_pif"}
+    assert judged == {"behavior": "ood_log_error_sd", "dynamics": "linear_flow", "weights": "signed_pif"}
     assert judged == {level: primary_measures(level)[0].name for level in JUDGED}
     assert Claims().stated() == {}
     # A study that does not take them is none the worse for it.

@@ -1,6 +1,6 @@
 """The measure linear flow: how the states' deviations are carried one step on, compared across networks."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from degeneracy.analysis.measure import SCALE, Finding, fit_diagnostics
 from degeneracy.analysis.operator_alignment import pairs as alignment
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.analysis.statistics import by_name
+from degeneracy.core.errors import UserError
 
 # Above this share of the next step unexplained, a linear model says little of the dynamics.
 LARGEST_ERROR = 0.3
@@ -38,6 +39,11 @@ class OfLinearModels(OfHalves):
     def n_lags(self) -> int:
         """As many as delays."""
         return self.n_delays
+
+    def check(self, *, n_units: int, n_steps: int, n_trials: int, held_inputs: Collection[str]) -> None:  # noqa: ARG002
+        """Refuse more delays than steps."""
+        if self.n_lags >= n_steps:
+            raise UserError(f"{self.name}: n_delays = {self.n_delays} is wrong: trials have {n_steps} steps")
 
     def form(self, halves: Halves, recording: Recording) -> Form:
         """What is fitted: rank and delays as asked for, or by held-out error where only some units are recorded."""

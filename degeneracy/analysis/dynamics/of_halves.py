@@ -30,7 +30,7 @@ from degeneracy.core.errors import UserError
 
 Halves = tuple[Sequence[LagGrams], Sequence[LagGrams]]
 Fitted = Sequence[Any]  # one per member
-NOT_SAID = "whether the states are of all units is not said (fully_observed)"
+NOT_SAID = "give fully_observed: whether the states are of all units of a network"
 
 
 @dataclass(frozen=True, kw_only=True)

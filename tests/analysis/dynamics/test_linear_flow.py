@@ -100,7 +100,7 @@ def test_states_that_are_not_finite_are_named():
 
 def test_whether_all_units_were_recorded_has_to_be_said():
     recorded = dataclasses.replace(recording([system(1), system(2)], 20, 0), fully_observed=None)
-    assert "not said" in driven(recorded).findings[0].note
+    assert "give fully_observed" in driven(recorded).findings[0].note
 
 
 def test_untrained_networks_are_the_reference():
