@@ -27,6 +27,8 @@ PERMUTATION, SIGNS = "permutation of units", "sign flips of units"
 IN_DISTRIBUTION = "in_distribution"  # the variant of measures of behavior on the trained trials
 HELD = "/"  # parts the name of a variant from that of the constant input that it is of
 UNTRAINED = "/untrained"  # ends the name of a variant that sets the value of another against untrained members
+# End the names of variants that say the distances of another over again, over the number of weights or their norm.
+PER_PARAMETER, RELATIVE = RESTATED = ("/per_parameter", "/relative")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +129,8 @@ class Measure(Spec):
     cost: ClassVar[float] = 0
     # The variants that do not depend on the task, with their titles, the one that stands for the measure first.
     variant_titles: ClassVar[Mapping[str, str]] = {}
+    # By variant, what a number does with the number of units by itself: said of effects between sizes of networks.
+    across_sizes: ClassVar[Mapping[str, str]] = {}
     # Of variants that are the task's, those that stand for the measure, in order of preference.
     preferred: ClassVar[tuple[str, ...]] = ("length_2x", "delay_2x")
     averages: ClassVar[tuple[str, ...]] = ("mean",)  # variants that do not say how members differ

@@ -32,6 +32,7 @@ from degeneracy.studies.claims import Claim, Claims
 from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.factors import factor_name
+from degeneracy.wording.names import card
 
 VALUE, CALIBRATED, MATCHED = SCALES = ("value", "calibrated", "value, matched loss")
 
@@ -326,12 +327,23 @@ def _notes(cell: Cell, said: str, p: float) -> Iterator[str]:
         yield f"no interval: {_why_none(cell.taken)}"
     if any(_coupled(cell.grid.conditions[place]) for place in cell.taken.estimates):
         yield "coupled networks are not independent, so the interval is too narrow"
+    across = card(cell.measure).across_sizes.get(cell.variant, "")
+    if across and cell.scale != CALIBRATED and _sizes_differ(cell):
+        yield across
     if cell.primary and said in ("unclear", "flat") and cell.p_bend < ALPHA:
         yield f"the levels do not lie on a line (p = {cell.p_bend:.2g}): the figure says more than the trend"
     if said == "flat" and p < ALPHA:
         yield "differs from 0, but by less than the margin"
     if said == "unclear" and effect.p < ALPHA <= p:
         yield "its own interval excludes 0, but not after Holm's correction"
+
+
+def _sizes_differ(cell: Cell) -> bool:
+    """Whether the networks at one level of the factor have another number of units than those at another."""
+    sizes: dict[int, set[Any]] = {}
+    for (_, level), result in cell.grid.conditions.items():
+        sizes.setdefault(level, set()).add((result.spec.get("network") or {}).get("hidden_size"))
+    return any(each != next(iter(sizes.values())) for each in sizes.values())
 
 
 def _coupled(result: Result) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from degeneracy.analysis.measure import UNTRAINED
+from degeneracy.analysis.measure import RESTATED, UNTRAINED
 from degeneracy.wording.names import card
 
 
@@ -11,7 +11,9 @@ def rows_of_spread(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table with level, measure and variant that say how networks differ, each thing once."""
     says = [card(measure).shown and not card(measure).is_average(variant) for measure, variant in finding_names(table)]
     return table[
-        np.array(says, dtype=bool) & ~table["variant"].str.endswith(UNTRAINED) & (table["level"] != "learning")
+        np.array(says, dtype=bool)
+        & ~table["variant"].str.endswith((UNTRAINED, *RESTATED))
+        & (table["level"] != "learning")
     ]
 
 

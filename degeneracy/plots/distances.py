@@ -9,6 +9,7 @@ from matplotlib.image import AxesImage
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from degeneracy.analysis.measure import RESTATED
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.families import mds, solution_families
 from degeneracy.analysis.statistics.jackknife import interval
@@ -171,7 +172,7 @@ def weight_distances(source: StudyResult | Result) -> Figure:
 
 
 def _known(results: Sequence[Result], names: Sequence[str]) -> list[str]:
-    """The distances asked for, or all; each of a kind once."""
+    """The distances asked for, or all, each said once."""
     known = {name: None for result in results for name in result.distances}
     if not names:
         names = [
@@ -180,6 +181,7 @@ def _known(results: Sequence[Result], names: Sequence[str]) -> list[str]:
             for variant in dict.fromkeys(
                 v for result in results if measure in result.measured for v in result.measured[measure].distances
             )
+            if not variant.endswith(RESTATED)
         ]
     for name in names:
         if name not in known:
@@ -217,8 +219,8 @@ def _panel_title(results: Sequence[Result], result: Result, name: str, columns: 
 
 
 def _unit_in(results: Sequence[Result], name: str) -> str:
-    measure = split(name)[0]
-    return next((distance_unit(r.measured[measure]) for r in results if measure in r.measured), "")
+    measure, variant = split(name)
+    return next((distance_unit(r.measured[measure], variant) for r in results if measure in r.measured), "")
 
 
 def _matrix(result: Result, name: str) -> Array | None:

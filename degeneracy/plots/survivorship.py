@@ -65,7 +65,7 @@ def distance_against_updates(study: StudyResult | Result) -> Figure:
                 updates, mean, marker(k), color=colour, ms=4, alpha=0.75, mew=0, label=condition_title(result),
                 rasterized=True,
             )  # fmt: skip
-        unit = next((distance_unit(r.measured[measure]) for r in results if measure in r.measured), "")
+        unit = next((distance_unit(r.measured[measure], drawn) for r in results if measure in r.measured), "")
         ax.set_xlabel("updates")
         ax.set_ylabel(with_unit("mean distance", unit))
         ax.set_title(full_name(measure, drawn))

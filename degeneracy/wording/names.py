@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from degeneracy.analysis import MEASURES, Measure, Measured
-from degeneracy.analysis.measure import Finding, in_words
+from degeneracy.analysis.measure import RESTATED, Finding, in_words
 from degeneracy.core.errors import one_line
 from degeneracy.measuring.results import Result, finding_of
 
@@ -71,26 +71,29 @@ def named_finding(result: Result, name: str) -> Finding | None:
     return finding
 
 
-def distance_unit(found: Measured) -> str:
-    """The unit of a measure's distances: that of its findings."""
-    return next((finding.unit for finding in found.findings if finding.unit), "")
+def distance_unit(found: Measured, variant: str = "") -> str:
+    """The unit of a measure's distances: that of the findings which are of them, by default of the first."""
+    of = variant or next(iter(found.distances), "")
+    return next((finding.unit for finding in found.findings if of in (finding.of, finding.variant)), "")
 
 
 def findings_of_level(results: Sequence[Result], level: str) -> list[tuple[str, str]]:
-    """(measure, variant) of all findings of a level, in the order of the first condition that has them."""
+    """(measure, variant) of a level's findings, each said once, in the order of the first condition that has them."""
     seen: dict[tuple[str, str], None] = {}
     for result in results:
         for measure, found in result.measured.items():
             if result.levels.get(measure) == level:
-                seen.update(dict.fromkeys((measure, finding.variant) for finding in found.findings))
+                variants = [finding.variant for finding in found.findings if not finding.variant.endswith(RESTATED)]
+                seen.update(dict.fromkeys((measure, variant) for variant in variants))
     return list(seen)
 
 
 def distances_of_level(results: Sequence[Result], level: str) -> list[str]:
-    """Names ('measure/variant') of all pairwise distances of a level."""
+    """Names ('measure/variant') of a level's pairwise distances, each said once."""
     seen: dict[str, None] = {}
     for result in results:
         for measure, found in result.measured.items():
             if result.levels.get(measure) == level:
-                seen.update(dict.fromkeys(joined(measure, variant) for variant in found.distances))
+                variants = [variant for variant in found.distances if not variant.endswith(RESTATED)]
+                seen.update(dict.fromkeys(joined(measure, variant) for variant in variants))
     return list(seen)

@@ -136,11 +136,12 @@ def without(recording: Recording, k: int) -> Recording:
 
 # What is searched for from random starts, drawn for all members at once, and scales set by the whole ensemble, need
 # not come out the same without a member: what is compared then, and how closely.
+RECURRENT = ("recurrent", "recurrent/untrained", "recurrent/per_parameter", "recurrent/relative")
 SEARCHED: dict[str, tuple[tuple[str, ...], float]] = {
     "dsa": (("driven", "autonomous"), 1e-3),
-    "pif": (("recurrent", "recurrent/untrained"), 1e-3),
-    "signed_pif": (("recurrent", "recurrent/untrained"), 1e-3),
-    "orthogonal": (("recurrent", "recurrent/untrained"), 1e-9),
+    "pif": (RECURRENT, 1e-3),
+    "signed_pif": (RECURRENT, 1e-3),
+    "orthogonal": (RECURRENT, 1e-9),
     "fixed_points": (
         ("n_stable", "n_total", "n_stable_sd", "n_total_sd", "n_cycles", "census_distance"),
         1e-9,

@@ -22,13 +22,14 @@ QUICK: dict[str, dict[str, Any]] = {"dsa": {"rank": 4, "n_delays": 3, "n_starts"
 # The power of a common factor of all weights, states, outputs (squared in errors) or gradients that goes into each
 # variant, of measures that do not say that they ignore it. Fixed points are searched with tolerances in the unit of the
 # states.
+OVER_WEIGHTS = {"recurrent": 1, "recurrent/untrained": 1, "recurrent/per_parameter": 1, "recurrent/relative": 0}
 DEGREES: dict[str, dict[str, int]] = {
     "participation_ratio": {"mean": 0, "sd": 0},
     "representation_alignment": {"mean": 0, "sd": 0},
     "kernel_alignment": {"mean": 0, "sd": 0},
-    "pif": {"recurrent": 1, "joint": 0, "recurrent/untrained": 1, "joint/untrained": 0},
-    "signed_pif": {"recurrent": 1, "joint": 0, "recurrent/untrained": 1, "joint/untrained": 0},
-    "orthogonal": {"recurrent": 1, "recurrent/untrained": 1},
+    "pif": {**OVER_WEIGHTS, "joint": 0, "joint/untrained": 0},
+    "signed_pif": {**OVER_WEIGHTS, "joint": 0, "joint/untrained": 0},
+    "orthogonal": OVER_WEIGHTS,
     "effective_rank": {"mean": 0, "sd": 0},
     "weight_change": {"absolute": 1, "relative": 0},
     "output_distance": {"in_distribution": 1},

@@ -8,7 +8,10 @@ import numpy as np
 import pydantic
 
 from degeneracy.analysis.measure import (
+    PER_PARAMETER,
     PERMUTATION,
+    RELATIVE,
+    RESTATED,
     ROTATION,
     SIGNS,
     UNTRAINED,
@@ -24,6 +27,8 @@ from degeneracy.analysis.operator_alignment.pairs import ConjugationFit
 from degeneracy.analysis.recording import Array, Recording, Weights
 from degeneracy.analysis.statistics import by_name, jackknife
 from degeneracy.analysis.weights import orthogonal, pif
+from degeneracy.analysis.weights.dead_units import ComparedWeights, compared_weights
+from degeneracy.analysis.weights.restated import ACROSS_SIZES, NOTES, TITLES, UNITS, PairDistances, all_pairs
 from degeneracy.analysis.weights.symmetry import random_copy, transform
 
 NO_RECURRENT = "the networks have no weights between units"
@@ -38,29 +43,35 @@ class PIF(Measure):
     reference: ClassVar[str] = "the trained weights, entries shuffled"
     methods: ClassVar[str] = (
         "The distance of two networks' weights is their Frobenius distance after the best permutation of units, the "
-        "best of {n_restarts} starts."
+        "best of {n_restarts} starts; units that never move on the probe trials, or that nothing reads, are left out."
     )
     primary: ClassVar[bool] = True
     cost: ClassVar[float] = 4.5
     variant_titles: ClassVar[Mapping[str, str]] = {
-        "recurrent": "recurrent",
+        **TITLES,
         "joint": "joint",
-        f"recurrent{UNTRAINED}": "recurrent, against untrained",
         f"joint{UNTRAINED}": "joint, against untrained",
     }
+    across_sizes: ClassVar[Mapping[str, str]] = ACROSS_SIZES
     checks: ClassVar[tuple[Check, ...]] = (
-        Check(name="as published", asks="permutations without signs", differs_in="publication"),
+        Check(
+            name="as published",
+            asks="permutations without signs, over the number of weights",
+            differs_in="publication",
+            variant=f"recurrent{PER_PARAMETER}",
+        ),
     )
     level: ClassVar[Level] = "weights"
     needs: ClassVar[tuple[str, ...]] = ("weights",)
     pairwise: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (PERMUTATION,)
     signed: ClassVar[bool] = False
-    revision: ClassVar[int] = 1  # biases that act through their sum alone are summed
+    revision: ClassVar[int] = 2  # units that do nothing are left out; distances per parameter and relative
     meaning: ClassVar[str] = (
         "how differently units are wired: Frobenius distance of weights after the best permutation of units; "
         "'recurrent' weights alone, 'joint' with input, bias and readout weights and all else that the cell has, each "
-        "block over its mean norm"
+        "block over its mean norm; 'per parameter' over the number of weights, as published, which falls with the "
+        "number of units for shuffled weights too; 'relative' over the norm of the weights"
     )
     zero: ClassVar[str] = "the same wiring up to the order of the units"
     source: ClassVar[str] = (
@@ -77,66 +88,96 @@ class PIF(Measure):
 
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances, floor from random copies, references shuffled and untrained."""
-        weights = list(recording.weights or ())
-        reason = self._cannot(weights)
+        compared = compared_weights(recording)
+        reason = _incomparable(compared, signed=self.signed)
         if reason:
-            return Measured(findings=(nan_finding("recurrent", len(weights), reason),))
+            return Measured(findings=(nan_finding("recurrent", len(recording), reason),))
         findings: list[Finding] = []
         distances: dict[str, Array] = {}
         diagnostics: dict[str, float] = {}
         for variant in self.variants:
             if variant == "recurrent" and not recording.recurrent_weights:
-                findings.append(nan_finding(variant, len(weights), NO_RECURRENT))
+                findings.append(nan_finding(variant, len(recording), NO_RECURRENT))
                 continue
-            rows, matrix, fit = self._variant(variant, weights, recording.untrained)
+            scales = pif.block_scales(compared.weights, variant)
+            if not scales:
+                findings.append(nan_finding(variant, len(recording), "all weights are 0"))
+                continue
+            rows, matrices, fit = self._variant(variant, scales, compared, recording.untrained)
             findings += rows
-            distances[variant] = matrix
+            distances |= matrices
             diagnostics |= {f"{variant}/{key}": number for key, number in fit.items()}
         return Measured(findings=tuple(findings), distances=distances, diagnostics=diagnostics)
 
-    def _cannot(self, weights: Sequence[Weights]) -> str:
-        """Why members cannot be aligned, "" where they can."""
-        return _incomparable(weights, signed=self.signed)
-
     def _variant(
-        self, variant: Literal["recurrent", "joint"], weights: list[Weights], untrained: Recording | None
-    ) -> tuple[list[Finding], Array, dict[str, float]]:
-        scales = pif.block_scales(weights, variant)
+        self, variant: str, scales: Mapping[str, float], compared: ComparedWeights, untrained: Recording | None
+    ) -> tuple[list[Finding], dict[str, Array], dict[str, float]]:
+        weights, n = compared.weights, len(compared.weights)
         rng = np.random.default_rng(self.seed)
-        matrix, fit = self._pairs(weights, scales)
+        pairs = self._pairs(weights, scales)
         copies = [(w, random_copy(w, rng) if self.signed else permuted_copy(w, rng)) for w in weights]
-        floor = jackknife.member_mean(np.array([found.distance for found in self._align(copies, scales)]))
-        shuffled, note = self._reference("shuffled", [pif.shuffled(w, rng) for w in weights], scales)
-        of_pairs = partial(by_name.finding, statistic="pair_mean", x=matrix, of=variant, floor=floor)
-        findings = [of_pairs(variant, reference=shuffled, note=note)]
-        if untrained is not None and untrained.weights is not None:
-            before, note = self._reference("untrained", list(untrained.weights), scales)
-            note = note or "reference: untrained members"
-            findings.append(of_pairs(f"{variant}{UNTRAINED}", reference=before, note=note))
-        return findings, matrix, fit
+        floors = _distances_of(self._align(copies, scales))
+        shuffled, reason = self._reference("shuffled", [pif.shuffled(w, rng) for w in weights], scales)
+        rows, matrices = [], {}
+        for ending in ("", *RESTATED) if variant == "recurrent" else ("",):
+            name = f"{variant}{ending}"
+            matrices[name] = all_pairs(n, _distances_of(pairs).over(ending))
+            reference = None if shuffled is None else jackknife.pair_mean(all_pairs(n, shuffled.over(ending)))
+            floor, note = jackknife.member_mean(floors.over(ending)), _notes(NOTES[ending], reason, compared.note)
+            of_pairs = partial(by_name.finding, statistic="pair_mean", x=matrices[name], of=name, floor=floor)
+            rows.append(of_pairs(name, reference=reference, note=note, unit=UNITS[ending]))
+            if not ending and untrained is not None and untrained.weights is not None:
+                before, note = self._untrained(untrained, scales)
+                note = _notes(note, compared.note)
+                rows.append(of_pairs(f"{variant}{UNTRAINED}", reference=before, note=note))
+        spread, converged = np.array([f.spread for f in pairs]), np.array([f.converged for f in pairs])
+        return rows, matrices, fit_diagnostics(spread, converged)
+
+    def _untrained(self, untrained: Recording, scales: Mapping[str, float]) -> tuple[jackknife.Estimate | None, str]:
+        """The mean distance of untrained members, with what is to be said of it."""
+        compared = compared_weights(untrained)
+        if compared.obstacle:
+            return None, f"untrained {compared.obstacle}"
+        before, reason = self._reference("untrained", compared.weights, scales)
+        if before is None:
+            return None, reason
+        note = _notes("reference: untrained members", _of_untrained(compared))
+        return jackknife.pair_mean(all_pairs(len(untrained), before.distance)), note
 
     def _reference(
-        self, kind: str, weights: list[Weights], scales: dict[str, float]
-    ) -> tuple[jackknife.Estimate | None, str]:
+        self, kind: str, weights: Sequence[Weights], scales: Mapping[str, float]
+    ) -> tuple[PairDistances | None, str]:
         """The same over other members; none, and why, where they lack a block that counts or cannot be aligned."""
         lacking = [block for block in scales if any(block not in w.blocks for w in weights)]
         if lacking:
             return None, f"{kind} members without their {', '.join(lacking)} weights"
-        reason = self._cannot(weights)
+        reason = _unlike(weights, signed=self.signed)
         if reason:
             return None, f"{kind} members: {reason}"
-        return jackknife.pair_mean(self._pairs(weights, scales)[0]), ""
+        return _distances_of(self._pairs(weights, scales)), ""
 
-    def _align(self, pairs: list[tuple[Weights, Weights]], scales: dict[str, float]) -> list[pif.Alignment]:
+    def _align(self, pairs: list[tuple[Weights, Weights]], scales: Mapping[str, float]) -> list[pif.Alignment]:
         return pif.pif_pairs(pairs, signed=self.signed, block_scales=scales, n_restarts=self.n_restarts, seed=self.seed)
 
-    def _pairs(self, weights: list[Weights], scales: dict[str, float]) -> tuple[Array, dict[str, float]]:
+    def _pairs(self, weights: Sequence[Weights], scales: Mapping[str, float]) -> list[pif.Alignment]:
         first, second = np.triu_indices(len(weights), k=1)
-        found = self._align([(weights[i], weights[j]) for i, j in zip(first, second, strict=True)], scales)
-        matrix = np.zeros((len(weights), len(weights)))
-        matrix[first, second] = matrix[second, first] = [one.distance for one in found]
-        spread, converged = np.array([f.spread for f in found]), np.array([f.converged for f in found])
-        return matrix, fit_diagnostics(spread, converged)
+        return self._align([(weights[int(i)], weights[int(j)]) for i, j in zip(first, second, strict=True)], scales)
+
+
+def _distances_of(aligned: Sequence[pif.Alignment]) -> PairDistances:
+    return PairDistances(
+        distance=np.array([each.distance for each in aligned]),
+        norm=np.array([each.norm for each in aligned]),
+        n_parameters=np.array([each.n_parameters for each in aligned]),
+    )
+
+
+def _notes(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
+
+
+def _of_untrained(compared: ComparedWeights) -> str:
+    return f"untrained: {compared.note}" if compared.note else ""
 
 
 def permuted_copy(weights: Weights, rng: np.random.Generator) -> Weights:
@@ -152,10 +193,18 @@ class SignedPIF(PIF):
     floor: ClassVar[str] = "what the alignment leaves of a copy with its units reordered and flipped"
     methods: ClassVar[str] = (
         "The distance of two networks' weights is their Frobenius distance after the best permutation and signs of "
-        "units, the best of {n_restarts} starts."
+        "units, the best of {n_restarts} starts; units that never move on the probe trials, or that nothing reads, are "
+        "left out."
     )
     cost: ClassVar[float] = 6.4
-    checks: ClassVar[tuple[Check, ...]] = ()
+    checks: ClassVar[tuple[Check, ...]] = (
+        Check(
+            name="relative weights",
+            asks="weights over their norm, which training changes too",
+            differs_in="quantity",
+            variant=f"recurrent{RELATIVE}",
+        ),
+    )
     needs: ClassVar[tuple[str, ...]] = ("weights", "symmetry")
     ignores: ClassVar[tuple[str, ...]] = (PERMUTATION, SIGNS)
     signed: ClassVar[bool] = True
@@ -175,13 +224,12 @@ class Orthogonal(Measure):
     reference: ClassVar[str] = "the trained weights, entries shuffled"
     methods: ClassVar[str] = (
         "Recurrent weights were compared as linear maps by their Frobenius distance after the best orthogonal change "
-        "of basis, the best of {n_starts} starts."
+        "of basis, the best of {n_starts} starts; units that never move on the probe trials, or that nothing reads, "
+        "are left out."
     )
     cost: ClassVar[float] = 1.9
-    variant_titles: ClassVar[Mapping[str, str]] = {
-        "recurrent": "recurrent",
-        f"recurrent{UNTRAINED}": "recurrent, against untrained",
-    }
+    variant_titles: ClassVar[Mapping[str, str]] = TITLES
+    across_sizes: ClassVar[Mapping[str, str]] = ACROSS_SIZES
     checks: ClassVar[tuple[Check, ...]] = (
         Check(name="orthogonal", asks="weights up to any rotation of the units' space", differs_in="symmetry"),
     )
@@ -189,9 +237,10 @@ class Orthogonal(Measure):
     needs: ClassVar[tuple[str, ...]] = ("weights", "recurrent_weights", "symmetry")
     pairwise: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
+    revision: ClassVar[int] = 1  # units that do nothing are left out; distances per parameter and relative
     meaning: ClassVar[str] = (
         "how differently recurrent weights act as linear maps: Frobenius distance after the best orthogonal change of "
-        "basis, at most that of pif; of gated cells the candidate's weights"
+        "basis, at most that of pif; of gated cells the candidate's weights; 'per parameter' and 'relative' as for pif"
     )
     zero: ClassVar[str] = "the same map in another basis, which need not be the same network"
     source: ClassVar[str] = "after Ostrow, Eisen, Kozachkov & Fiete (2023), NeurIPS, arXiv 2306.10168, on weights; ours"
@@ -205,39 +254,56 @@ class Orthogonal(Measure):
 
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances, floor from rotated copies, references shuffled and untrained (neighbours on a ring)."""
-        weights = list(recording.weights or ())
-        reason = _incomparable(weights)
+        compared = compared_weights(recording)
+        reason = _incomparable(compared)
         if reason:
-            return Measured(findings=(nan_finding("recurrent", len(weights), reason),))
-        matrices = [orthogonal.compared_matrix(w) for w in weights]
-        first, second = np.triu_indices(len(matrices), k=1)
-        fit = self._fit([matrices[i] for i in first], [matrices[j] for j in second])
-        distances = np.zeros((len(matrices), len(matrices)))
-        distances[first, second] = distances[second, first] = fit.distance
+            return Measured(findings=(nan_finding("recurrent", len(recording), reason),))
+        matrices, n = [orthogonal.compared_matrix(w) for w in compared.weights], len(recording)
+        first, second = np.triu_indices(n, k=1)
+        pairs, fit = self._fit([matrices[i] for i in first], [matrices[j] for j in second])
         rng = np.random.default_rng(self.seed)
-        floor = jackknife.member_mean(self._fit(matrices, [orthogonal.rotated_copy(m, rng) for m in matrices]).distance)
-        mixed = [pif.shuffled_entries(m, w.classes, rng) for m, w in zip(matrices, weights, strict=True)]
+        copies, _ = self._fit(matrices, [orthogonal.rotated_copy(m, rng) for m in matrices])
+        mixed = [orthogonal.shuffled_matrix(m, w.classes, rng) for m, w in zip(matrices, compared.weights, strict=True)]
         shuffled = self._ring(mixed)
-        of_pairs = partial(by_name.finding, statistic="pair_mean", x=distances, of="recurrent", floor=floor)
-        findings = [of_pairs("recurrent", reference=shuffled)]
-        before = None if recording.untrained is None else recording.untrained.weights
-        if before is not None:
-            reason = _incomparable(before)
-            untrained = None if reason else self._ring([orthogonal.compared_matrix(w) for w in before])
-            note = f"untrained members: {reason}" if reason else "reference: untrained members"
-            findings.append(of_pairs(f"recurrent{UNTRAINED}", reference=untrained, note=note))
+        findings, distances = [], {}
+        for ending in ("", *RESTATED):
+            name = f"recurrent{ending}"
+            distances[name] = all_pairs(n, pairs.over(ending))
+            floor, note = jackknife.member_mean(copies.over(ending)), _notes(NOTES[ending], compared.note)
+            of_pairs = partial(by_name.finding, statistic="pair_mean", x=distances[name], of=name, floor=floor)
+            reference = orthogonal.ring_mean(shuffled.over(ending))
+            findings.append(of_pairs(name, reference=reference, note=note, unit=UNITS[ending]))
+            if not ending and recording.untrained is not None and recording.untrained.weights is not None:
+                before, note = self._untrained(recording.untrained)
+                note = _notes(note, compared.note)
+                findings.append(of_pairs(f"recurrent{UNTRAINED}", reference=before, note=note))
         diagnostics = fit_diagnostics(fit.spread, fit.converged)
-        return Measured(findings=tuple(findings), distances={"recurrent": distances}, diagnostics=diagnostics)
+        return Measured(findings=tuple(findings), distances=distances, diagnostics=diagnostics)
 
-    def _fit(self, first: Sequence[Array], second: Sequence[Array]) -> ConjugationFit:
-        return orthogonal.orthogonal_fit(first, second, n_starts=self.n_starts, seed=self.seed)
+    def _untrained(self, untrained: Recording) -> tuple[jackknife.Estimate | None, str]:
+        """The mean distance of untrained members, with what is to be said of it."""
+        compared = compared_weights(untrained)
+        reason = _incomparable(compared)
+        if reason:
+            return None, f"untrained members: {reason}"
+        ring = self._ring([orthogonal.compared_matrix(w) for w in compared.weights])
+        return orthogonal.ring_mean(ring.distance), _notes("reference: untrained members", _of_untrained(compared))
 
-    def _ring(self, matrices: Sequence[Array]) -> jackknife.Estimate:
-        """The mean distance of members, from that of each and the next: a reference need not know all pairs."""
-        return orthogonal.ring_mean(self._fit(matrices, [*matrices[1:], matrices[0]]).distance)
+    def _fit(self, first: Sequence[Array], second: Sequence[Array]) -> tuple[PairDistances, ConjugationFit]:
+        fit = orthogonal.orthogonal_fit(first, second, n_starts=self.n_starts, seed=self.seed)
+        return orthogonal.pair_distances(first, second, fit.distance), fit
+
+    def _ring(self, matrices: Sequence[Array]) -> PairDistances:
+        """The distances of each member and the next: a reference need not know all pairs."""
+        return self._fit(matrices, [*matrices[1:], matrices[0]])[0]
 
 
-def _incomparable(weights: Sequence[Weights], *, signed: bool = False) -> str:
+def _incomparable(compared: ComparedWeights, *, signed: bool = False) -> str:
+    """Why members cannot be compared, "" where they can."""
+    return compared.obstacle or _unlike(compared.weights, signed=signed)
+
+
+def _unlike(weights: Sequence[Weights], *, signed: bool = False) -> str:
     """Why members cannot be aligned, "" where they can."""
     for other in weights[1:]:
         reason = pif.comparable(weights[0], other, signed=signed)

@@ -16,6 +16,8 @@ from degeneracy.analysis.measure import Estimate
 from degeneracy.analysis.operator_alignment.pairs import ConjugationFit, fit_among
 from degeneracy.analysis.recording import Array, Weights
 from degeneracy.analysis.scaling import norm
+from degeneracy.analysis.weights.pif import root_mean_square, shuffled_entries
+from degeneracy.analysis.weights.restated import PairDistances
 from degeneracy.analysis.weights.symmetry import normalise_scaling, symmetry_of
 from degeneracy.core.numeric import real_array
 
@@ -35,6 +37,14 @@ def compared_matrix(weights: Weights) -> Array:
     if symmetry_of(weights).scaling:
         weights = normalise_scaling(weights)
     return weights.recurrent[weights.candidate]
+
+
+def shuffled_matrix(matrix: Array, classes: Sequence[str], rng: np.random.Generator) -> Array:
+    """The entries (post, pre) in random order, within classes of `pre`; units without any stay so."""
+    units = np.flatnonzero(matrix.any(axis=0) | matrix.any(axis=1))
+    among, mixed = np.ix_(units, units), np.zeros_like(matrix)
+    mixed[among] = shuffled_entries(matrix[among], [classes[int(k)] for k in units] if classes else (), rng)
+    return mixed
 
 
 def rotated_copy(matrix: Array, rng: np.random.Generator) -> Array:
@@ -80,6 +90,20 @@ def _fit(
     return fit_among(
         x, y, k, k, score="frobenius", n_starts=n_starts, max_iter=max_iter, tolerance=tolerance, seed=seed
     )
+
+
+def pair_distances(first: Sequence[Array], second: Sequence[Array], distance: Array) -> PairDistances:
+    """The distances of first[k] and second[k], with their norms and numbers of weights, units without any left out."""
+    pairs = list(zip(first, second, strict=True))
+    return PairDistances(
+        distance=distance,
+        norm=np.array([root_mean_square(norm(a), norm(b)) for a, b in pairs]),
+        n_parameters=np.array([max(_n_weights(a), _n_weights(b)) for a, b in pairs]),
+    )
+
+
+def _n_weights(matrix: Array) -> int:
+    return int((matrix.any(axis=0) | matrix.any(axis=1)).sum()) ** 2
 
 
 def ring_mean(distances: Array) -> Estimate:

@@ -33,6 +33,8 @@ class Alignment:
     """The best matching found of network y to network x."""
 
     distance: float  # >= 0; an upper bound on the distance over all matchings
+    norm: float  # of what is compared: root mean square of the two networks' norms
+    n_parameters: int  # weights that are compared, units without any left out; of the network that has more
     permutation: Permutation  # x's unit i is matched to y's unit permutation[i] ...
     signs: Array  # ... times signs[i]
     spread: float  # worst less best distance of the starts that were not dropped; 0: they agree
@@ -184,15 +186,35 @@ def shuffled(weights: Weights, rng: np.random.Generator) -> Weights:
     """Weights with the entries of each block of each gate in random order: same values, no structure left.
 
     Bias and input entries are shuffled within a gate (and within each of the gate's bias rows), weights between units
-    among those from one class of units, all of which may have one sign.
+    among those from one class of units, all of which may have one sign. Units without any weight stay so.
     """
+    units = units_with_weights(weights)
+    classes = tuple(weights.classes[k] for k in units) if weights.classes else ()
 
     def mixed(block: Block) -> Array:
         keep = sum(axis in ("gate", "bias") for axis in block.axes)
         between = block.role == "recurrent" and block.inner == ("unit", "pre")
-        return shuffled_entries(block.array, weights.classes if between else (), rng, keep)
+        inner, array = _among(block, units), np.zeros_like(block.array)
+        array[inner] = shuffled_entries(block.array[inner], classes if between else (), rng, keep)
+        return array
 
     return weights.replace(**{name: mixed(block) for name, block in weights.blocks.items()})
+
+
+def units_with_weights(weights: Weights) -> Permutation:
+    """Positions of the units that have any weight into, out of or of them that is not 0."""
+    there = np.zeros(weights.n_units, dtype=bool)
+    for block in weights.blocks.values():
+        for place, axis in enumerate(block.axes):
+            if axis in ("unit", "pre"):
+                there |= np.moveaxis(block.array != 0, place, 0).reshape(len(there), -1).any(axis=1)
+    return np.flatnonzero(there)
+
+
+def _among(block: Block, units: Permutation) -> tuple[NDArray[np.int64], ...]:
+    """The index of a block's entries that are of some units, or of none in particular."""
+    sizes = zip(block.axes, block.array.shape, strict=True)
+    return np.ix_(*(units if axis in ("unit", "pre") else np.arange(size) for axis, size in sizes))
 
 
 def shuffled_entries(array: Array, classes: Sequence[str], rng: np.random.Generator, keep: int = 0) -> Array:
@@ -232,6 +254,8 @@ class _Network:
 
     weights: Weights  # at canonical scales, with the blocks that count, each divided by its scale
     side: Side
+    norm: float  # of these blocks together
+    n_parameters: int  # in them, units without any weight left out
     key: list[bytes]  # puts two networks in an order that does not depend on how they were given
 
 
@@ -239,6 +263,7 @@ def _prepared(weights: Weights, signed: bool, scales: Mapping[str, float]) -> _N
     """Weights at canonical scales, with the blocks that count, each divided by its scale."""
     if symmetry_of(weights).scaling:
         weights = normalise_scaling(weights)
+    units = units_with_weights(weights)
     weights = weights.replace(
         **{name: weights[name] / scales[name] if name in scales else None for name in weights.blocks}
     )
@@ -255,6 +280,8 @@ def _prepared(weights: Weights, signed: bool, scales: Mapping[str, float]) -> _N
     return _Network(
         weights=weights,
         side=side(own, other, outside, signed=signed, classes=weights.classes),
+        norm=norm([norm(array) for array in _arrays(weights)]),
+        n_parameters=sum(block.array[_among(block, units)].size for block in weights.blocks.values()),
         key=[a.tobytes() for a in _arrays(weights)],
     )
 
@@ -307,12 +334,19 @@ def _align_canonical(x: _Network, y: _Network, signed: bool, n_restarts: int, ma
         signs = signs[permutation]
     return Alignment(
         distance=found[best],
+        norm=root_mean_square(x.norm, y.norm),
+        n_parameters=max(x.n_parameters, y.n_parameters),
         permutation=permutation,
         signs=signs,
         spread=max(found) - found[best],
         converged=converged,
         n_restarts=n_restarts,
     )
+
+
+def root_mean_square(a: float, b: float) -> float:
+    """Of two norms, of any size; the order of the two does not matter."""
+    return float(np.hypot(a, b) / np.sqrt(2))
 
 
 def _distance(x: Weights, y: Weights) -> float:

@@ -146,7 +146,7 @@ def normalise_scaling(weights: Weights, *, tolerance: float = 1e-13, max_iter: i
     the norm of its outgoing ones (recurrent column, readout), self-connection aside. The result is unique where every
     unit lies on a directed cycle of the graph of weights joined to one outside node. Without readout, or with neither
     input nor bias, only W is balanced, which leaves one common factor: it is set so that the blocks outside W have norm
-    1 (W does not see it).
+    1 (W does not see it). A unit that has no weights to or from anything else has no scale: its own is 1.
 
     Args:
         weights: a network whose units may be rescaled.
@@ -171,7 +171,9 @@ def normalise_scaling(weights: Weights, *, tolerance: float = 1e-13, max_iter: i
         # Outside weights of one kind alone have norm 1, whatever the size of the others.
         between = [name for name in scaled if weights.blocks[name].role == "recurrent"]
         return _resized(canonical, exponent, scaled if _anchored(weights) else between)
-    squares, incoming, outgoing = _squares(weights)
+    squares, incoming, outgoing, units = _connected(*_squares(weights))
+    if not len(units):
+        return weights
     anchored = _anchored(weights)
     if anchored:
         log_scales = _balance(squares, incoming, outgoing, tolerance, max_iter)
@@ -180,18 +182,22 @@ def normalise_scaling(weights: Weights, *, tolerance: float = 1e-13, max_iter: i
         log_scales = _balance(squares, nothing, nothing, tolerance, max_iter)
         outside = (incoming * np.exp(2 * log_scales)).sum(), (outgoing * np.exp(-2 * log_scales)).sum()
         log_scales += 0.5 * (np.log(outside[1] or 1.0) - np.log(outside[0] or 1.0))
-    return transform(weights, np.arange(len(squares)), None, np.exp(log_scales))
+    scales = np.ones(weights.n_units)
+    scales[units] = np.exp(log_scales)
+    return transform(weights, np.arange(len(scales)), None, scales)
 
 
 def scaling_obstacle(weights: Weights) -> str:
     """Why a network's scales cannot be normalised out, in one line; "" where they can.
 
-    A unit that no cycle of non-zero weights runs through (nothing reaches it, or it reaches nothing) could be scaled
-    without end, so there is no smallest network.
+    A unit that no cycle of non-zero weights runs through (nothing reaches it, or it reaches nothing, but not both)
+    could be scaled without end, so there is no smallest network.
     """
     scaled = _scaled(weights)
     exponent = common_exponent([weights[name] for name in scaled])
-    squares, incoming, outgoing = _squares(_resized(weights, -exponent, scaled))
+    squares, incoming, outgoing, _ = _connected(*_squares(_resized(weights, -exponent, scaled)))
+    if not len(squares):
+        return ""
     graph = squares
     if incoming.any() and outgoing.any():
         graph = np.block([[squares, incoming[:, None]], [outgoing[None, :], np.zeros((1, 1))]])
@@ -244,6 +250,12 @@ def _squares(weights: Weights) -> tuple[Array, Array, Array]:
     for array in out:
         outgoing += (array**2).sum(axis=0)
     return squares, incoming, outgoing
+
+
+def _connected(squares: Array, incoming: Array, outgoing: Array) -> tuple[Array, Array, Array, Permutation]:
+    """The same of the units that have weights to or from anything else, and which these are."""
+    units = np.flatnonzero(squares.any(axis=0) | squares.any(axis=1) | (incoming > 0) | (outgoing > 0))
+    return squares[np.ix_(units, units)], incoming[units], outgoing[units], units
 
 
 def _balance(squares: Array, incoming: Array, outgoing: Array, tolerance: float, max_iter: int) -> Array:
