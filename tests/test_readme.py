@@ -114,6 +114,13 @@ def test_the_example_of_ones_own_networks() -> None:
     assert scope["result"].condition == "flip_flop"
 
 
+def test_the_kept_networks() -> None:
+    [source] = [block for block in blocks("python") if "load_zoo" in block]
+    scope = {"dg": dg}
+    exec(compile(source.replace('["procrustes"]', '["procrustes"], probe=dg.Probe(n_trials=4), jobs=1'), "R", "exec"), scope)
+    assert scope["result"].table["value"].notna().all()
+
+
 def test_every_link_to_a_file_is_there() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (Path(__file__).parent.parent / target).exists(), target
