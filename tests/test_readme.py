@@ -116,8 +116,8 @@ def test_the_example_of_ones_own_networks() -> None:
 
 def test_the_kept_networks() -> None:
     [source] = [block for block in blocks("python") if "load_zoo" in block]
-    scope = {"dg": dg}
-    exec(compile(source.replace('["procrustes"]', '["procrustes"], probe=dg.Probe(n_trials=4), jobs=1'), "R", "exec"), scope)
+    scope, few = {"dg": dg}, '["procrustes"], probe=dg.Probe(n_trials=8), jobs=1'
+    exec(compile(source.replace('["procrustes"]', few), "README", "exec"), scope)
     assert scope["result"].table["value"].notna().all()
 
 

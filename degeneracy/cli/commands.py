@@ -38,7 +38,8 @@ def _run(args: argparse.Namespace) -> None:
     args.kept = out
     jobs = resolve_jobs(parse_jobs(args.jobs))
     work = train_study if args.train_only else run_study
-    result = work(plan, out=out, device=args.device, jobs=jobs, progress=not args.quiet, repair=args.repair)
+    quiet, repair = args.quiet, args.repair
+    result = work(plan, out=out, device=args.device, jobs=jobs, progress=not quiet, repair=repair, zoo=args.zoo)
     if isinstance(result, dict):
         print("\n".join(counts(result)))
         return

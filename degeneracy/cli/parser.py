@@ -139,6 +139,9 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--train-only", action="store_true", help="measure nothing yet; the same command without it does so later"
     )
+    command.add_argument(
+        "--zoo", metavar="DIR", default="", help="take networks that 'degeneracy pack' kept there, and train the others"
+    )
 
 
 def _add_packed(command: argparse.ArgumentParser) -> None:

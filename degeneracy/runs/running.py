@@ -24,6 +24,7 @@ from degeneracy.runs.finished import finish
 from degeneracy.runs.measured_records import EXAMPLES, MEASURE, save_examples, save_measured
 from degeneracy.runs.progress import Progress
 from degeneracy.runs.run_directory import RunDirectory
+from degeneracy.runs.zoo import kept_members
 from degeneracy.studies.conditions import Condition
 from degeneracy.studies.keys import examples_key, measured_key
 from degeneracy.studies.study import Study, load_study
@@ -42,6 +43,7 @@ def run_study(
     jobs: int = -1,
     progress: bool = True,
     repair: bool = False,
+    zoo: str | Path = "",
 ) -> StudyResult:
     """Run a study, or go on with it: train and measure what is missing, write table and provenance.
 
@@ -57,6 +59,8 @@ def run_study(
             "degeneracy", level INFO.
         repair: set what is damaged or misplaced in the run directory aside under another name
             (NAME.damaged-1), keep all that is whole, and make the rest again.
+        zoo: a folder of kept networks (`load_zoo`), such as figures/zoo: those of this study with the same settings are
+            taken from there, not trained. They have no weights in the course of training (`Training.checkpoints`).
 
     Returns:
         What was measured; also in the run directory (`degeneracy.csv` and more, see README).
@@ -65,7 +69,7 @@ def run_study(
         UserError: a mistake in the study, a folder that holds something else, a damaged file (names it), or a worker
             process that was ended from outside twice (`workers.WorkerEnded`).
     """
-    with _at_work(study, out, device, jobs, progress, repair, measuring=True) as work:
+    with _at_work(study, out, device, jobs, progress, repair, zoo, measuring=True) as work:
         started = time.perf_counter()
         work.through()
         return finish(work.run, work.plan, seconds=time.perf_counter() - started, repair=repair)
@@ -80,6 +84,7 @@ def train_study(
     jobs: int = -1,
     progress: bool = True,
     repair: bool = False,
+    zoo: str | Path = "",
 ) -> dict[str, Ensemble]:
     """Train a study's networks, or go on with it, and measure nothing; `run_study` on the same folder measures them.
 
@@ -88,14 +93,22 @@ def train_study(
     Returns:
         The ensembles by condition, such as "channels=2", in the order of the study's levels.
     """
-    with _at_work(study, out, device, jobs, progress, repair, measuring=False) as work:
+    with _at_work(study, out, device, jobs, progress, repair, zoo, measuring=False) as work:
         work.through()
         return {one.label: work.run.load_ensemble(one, work.plan.seeds) for one in work.conditions}
 
 
 @contextmanager
 def _at_work(
-    study: Study | str | Path, out: str | Path, device: str, jobs: int, progress: bool, repair: bool, *, measuring: bool
+    study: Study | str | Path,
+    out: str | Path,
+    device: str,
+    jobs: int,
+    progress: bool,
+    repair: bool,
+    zoo: str | Path,
+    *,
+    measuring: bool,
 ) -> Iterator["_Work"]:
     """A run that is checked and open, to be worked on."""
     plan = study if isinstance(study, Study) else load_study(study)
@@ -118,6 +131,7 @@ def _at_work(
                 jobs=n_jobs,
                 shown=shown,
                 repair=repair,
+                zoo=user_path(zoo) if zoo else None,
                 measuring=measuring,
             )
 
@@ -133,6 +147,7 @@ class _Work:
     jobs: int
     shown: Progress
     repair: bool
+    zoo: Path | None
     measuring: bool
 
     def through(self) -> None:
@@ -154,9 +169,13 @@ class _Work:
                     pass
 
     def _train_missing(self, condition: Condition) -> None:
-        """Train the members whose files are not there, keeping each as it finishes."""
+        """Train the members whose files are not there, keeping each as it finishes; take those that the zoo has."""
         seeds, task, training = self.plan.seeds, condition.task, condition.training
         missing = self.run.missing_seeds(condition.place, seeds)
+        if missing and self.zoo is not None:
+            for member in kept_members(self.zoo, self.plan.name, condition, missing):
+                self.run.save_member(condition, member)
+            missing = self.run.missing_seeds(condition.place, seeds)
         there = len(seeds) - len(missing)
         self.shown.begin(f"{condition.label}: training", "networks", done=there, of=len(seeds))
         if not missing:

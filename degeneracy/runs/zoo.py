@@ -10,6 +10,7 @@ seed, and compared by their digest.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -105,18 +106,38 @@ def load_zoo(name: str, *, directory: str | Path = "") -> Zoo:
     there = sorted(path.name for path in place.iterdir() if exists(path / ZOO.name))
     if name not in there:
         raise unknown_name("study", name, there, where=f"load_zoo: {place}")
-    folder = place / name
+    with _whole(place / name) as index:
+        kept = [one for one in index["conditions"] if one["networks"]]
+        return Zoo(
+            name=index["name"],
+            study=index["study"],
+            version=index["version"],
+            ensembles=MappingProxyType({one["label"]: _read(place / name, one) for one in kept}),
+            factors=MappingProxyType({one["label"]: one["factors"] for one in kept}),
+        )
+
+
+def kept_members(directory: Path, study: str, condition: Condition, seeds: Sequence[int]) -> list[Member]:
+    """The kept networks of a condition that are of these seeds, and were trained as the condition says.
+
+    Raises:
+        UserError: no such directory, or a file that is missing, damaged or another one than was kept; names it.
+    """
+    if not directory.is_dir():
+        raise UserError(f"zoo: there is no folder {directory}")
+    if not exists(directory / study / ZOO.name):
+        return []
+    with _whole(directory / study) as index:
+        kept = [one for one in index["conditions"] if one["spec"] == condition.place.spec]
+        return [m for one in kept for m in _read(directory / study, one).members if m.seed in seeds]
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[dict[str, Any]]:
+    """What zoo.json of a study holds; says what to do about damage that is met."""
     with advising("the kept networks are damaged; take this folder from the source again, or pack the run again"):
-        index = ZOO.read(folder)
         try:
-            kept = [one for one in index["conditions"] if one["networks"]]
-            return Zoo(
-                name=index["name"],
-                study=index["study"],
-                version=index["version"],
-                ensembles=MappingProxyType({one["label"]: _read(folder, one) for one in kept}),
-                factors=MappingProxyType({one["label"]: one["factors"] for one in kept}),
-            )
+            yield ZOO.read(folder)
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFile(folder / ZOO.name, f"{LACKS} ({error})") from error
 

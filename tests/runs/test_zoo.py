@@ -25,15 +25,15 @@ SMALL = {"jobs": 1, "device": "cpu", "progress": False}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dg.Ensemble]]:
+def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dg.Ensemble]]:
     """A run that is trained and not measured, and its ensembles."""
     out = tmp_path_factory.mktemp("trained") / "run"
     return out, dg.train_study(tiny(), out=out, **SMALL)
 
 
 @pytest.fixture
-def kept(trained: tuple[Path, dict[str, dg.Ensemble]], tmp_path: Path) -> Path:
-    dg.pack_zoo(trained[0], tmp_path / "zoo")
+def kept(networks: tuple[Path, dict[str, dg.Ensemble]], tmp_path: Path) -> Path:
+    dg.pack_zoo(networks[0], tmp_path / "zoo")
     return tmp_path / "zoo"
 
 
@@ -42,11 +42,11 @@ def the_pack(zoo: Path, channels: int = 1) -> Path:
     return file
 
 
-def test_networks_come_back_to_the_last_bit(trained: tuple[Path, dict[str, dg.Ensemble]], kept: Path) -> None:
+def test_networks_come_back_to_the_last_bit(networks: tuple[Path, dict[str, dg.Ensemble]], kept: Path) -> None:
     zoo = dg.load_zoo("tiny", directory=kept)
-    assert list(zoo) == list(trained[1]) == ["channels=1", "channels=2"]
+    assert list(zoo) == list(networks[1]) == ["channels=1", "channels=2"]
     assert dict(zoo.factors) == {"channels=1": {"task.channels": 1}, "channels=2": {"task.channels": 2}}
-    for label, before in trained[1].items():
+    for label, before in networks[1].items():
         after = zoo[label]
         assert (after.task, after.network, after.training) == (before.task, before.network, before.training)
         assert after.seeds == before.seeds
@@ -61,15 +61,15 @@ def test_networks_come_back_to_the_last_bit(trained: tuple[Path, dict[str, dg.En
         ours, theirs = (member_summaries(each.members, 2) for each in (after, before))
         for one, other in zip(ours, theirs, strict=True):
             assert (one.n_updates, one.seconds, one.status) == (other.n_updates, other.seconds, other.status)
-            assert one.n_updates == len(trained[1][label].members[0].history.loss)
+            assert one.n_updates == len(networks[1][label].members[0].history.loss)
             assert np.array_equal(one.epoch_loss, other.epoch_loss)
 
 
 def test_measures_of_kept_networks_are_those_of_the_run(
-    trained: tuple[Path, dict[str, dg.Ensemble]], kept: Path
+    networks: tuple[Path, dict[str, dg.Ensemble]], kept: Path
 ) -> None:
     """`weight_change` compares with the start: with weights that are drawn again."""
-    ensemble, before = dg.load_zoo("tiny", directory=kept)["channels=2"], trained[1]["channels=2"]
+    ensemble, before = dg.load_zoo("tiny", directory=kept)["channels=2"], networks[1]["channels=2"]
     measures, probe = ["procrustes", "weight_change"], dg.Probe(n_trials=8)
     ours, theirs = (
         dg.measure(each, each.task, measures=measures, probe=probe, jobs=1).table for each in (ensemble, before)
@@ -102,7 +102,7 @@ def test_a_shared_initialisation_is_drawn_from_the_shared_seed(tmp_path: Path) -
 
 
 def test_training_alone_trains_what_running_measures_later(
-    trained: tuple[Path, dict[str, dg.Ensemble]], alone: Path, tmp_path: Path
+    networks: tuple[Path, dict[str, dg.Ensemble]], alone: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     dg.train_study(tiny(), out=out, **SMALL)
@@ -146,6 +146,33 @@ def test_a_partial_run_keeps_what_is_trained(tmp_path: Path, monkeypatch: pytest
     assert {label: each.seeds for label, each in zoo.items()} == {"channels=2": (0, 1, 2)}
     with pytest.raises(dg.UserError, match=r"^zoo 'tiny': unknown condition 'channels=1'.*known: channels=2"):
         zoo["channels=1"]
+
+
+def test_a_run_takes_what_is_kept_and_trains_the_rest(
+    kept: Path, alone: Path, trained: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    """As on another machine: the table is the one of a run that trained all of its networks."""
+    dg.run_study(tiny(seeds=[*SEEDS, 7]), out=tmp_path / "run", zoo=kept, **SMALL)
+    assert trained == [(1, 7), (2, 7)]
+    dg.run_study(tiny(), out=tmp_path / "same", zoo=kept, **SMALL)
+    assert (tmp_path / "same" / "degeneracy.csv").read_bytes() == (alone / "degeneracy.csv").read_bytes()
+    assert (tmp_path / "same" / "convergence.csv").read_bytes() == (alone / "convergence.csv").read_bytes()
+    assert len(trained) == 2
+
+
+def test_kept_networks_of_other_settings_are_not_taken(
+    kept: Path, trained: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    training = TINY["training"] | {"learning_rate": 0.5}
+    dg.train_study(tiny(training=training, vary={"task.channels": [1]}), out=tmp_path / "run", zoo=kept, **SMALL)
+    assert trained == [(1, seed) for seed in SEEDS]
+    dg.train_study(tiny(name="tinier", vary={"task.channels": [1]}), out=tmp_path / "other", zoo=kept, **SMALL)
+    assert len(trained) == 2 * len(SEEDS), "nothing is kept of a study of this name"
+    with pytest.raises(dg.UserError, match=r"^zoo: there is no folder .*/none$"):
+        dg.train_study(tiny(), out=tmp_path / "third", zoo=tmp_path / "none", **SMALL)
+    flipped(the_pack(kept))
+    with pytest.raises(DamagedFile, match="the kept networks are damaged"):
+        dg.train_study(tiny(), out=tmp_path / "fourth", zoo=kept, **SMALL)
 
 
 def test_a_level_says_how_many_of_its_networks_converged(tmp_path: Path) -> None:
@@ -261,7 +288,7 @@ def test_initial_weights_are_compared_with_those_of_the_seed(kept: Path, monkeyp
 
 
 def test_another_network_of_the_same_seed_is_not_exchanged(
-    trained: tuple[Path, dict[str, dg.Ensemble]], kept: Path, monkeypatch: pytest.MonkeyPatch
+    networks: tuple[Path, dict[str, dg.Ensemble]], kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = the_pack(kept).read_bytes()
     real = zoo_file.RunDirectory.load_members
@@ -273,16 +300,16 @@ def test_another_network_of_the_same_seed_is_not_exchanged(
 
     monkeypatch.setattr(zoo_file.RunDirectory, "load_members", moved)
     with pytest.raises(dg.UserError, match="keeps another network of seed 1; move it away"):
-        dg.pack_zoo(trained[0], kept)
+        dg.pack_zoo(networks[0], kept)
     assert the_pack(kept).read_bytes() == before
     assert len(dg.load_zoo("tiny", directory=kept)) == 2
 
 
-def test_folders_of_others_are_left_alone(trained: tuple[Path, dict[str, dg.Ensemble]], tmp_path: Path) -> None:
+def test_folders_of_others_are_left_alone(networks: tuple[Path, dict[str, dg.Ensemble]], tmp_path: Path) -> None:
     (tmp_path / "zoo" / "tiny").mkdir(parents=True)
     (tmp_path / "zoo" / "tiny" / "thesis.txt").write_text("mine")
     with pytest.raises(dg.UserError, match="holds something else"):
-        dg.pack_zoo(trained[0], tmp_path / "zoo")
+        dg.pack_zoo(networks[0], tmp_path / "zoo")
     assert os.listdir(tmp_path / "zoo" / "tiny") == ["thesis.txt"]
 
 
@@ -294,7 +321,7 @@ def test_other_settings_need_another_folder(kept: Path, tmp_path: Path) -> None:
 
 
 def test_a_kill_while_packing_leaves_what_can_be_packed_on(
-    trained: tuple[Path, dict[str, dg.Ensemble]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    networks: tuple[Path, dict[str, dg.Ensemble]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, n = Sealed.write, 0
 
@@ -308,9 +335,9 @@ def test_a_kill_while_packing_leaves_what_can_be_packed_on(
     with monkeypatch.context() as patch:
         patch.setattr(Sealed, "write", dying)
         with pytest.raises(KeyboardInterrupt):
-            dg.pack_zoo(trained[0], tmp_path)
+            dg.pack_zoo(networks[0], tmp_path)
     assert len(dg.load_zoo("tiny", directory=tmp_path)) == 0
-    dg.pack_zoo(trained[0], tmp_path)
+    dg.pack_zoo(networks[0], tmp_path)
     assert len(dg.load_zoo("tiny", directory=tmp_path)) == 2
 
 
