@@ -34,6 +34,10 @@ from degeneracy.runs.loading import load_runs as load_runs
 from degeneracy.runs.panels import dsa_sensitivity as dsa_sensitivity
 from degeneracy.runs.panels import during_training as during_training
 from degeneracy.runs.running import run_study as run_study
+from degeneracy.runs.running import train_study as train_study
+from degeneracy.runs.zoo import Zoo as Zoo
+from degeneracy.runs.zoo import load_zoo as load_zoo
+from degeneracy.runs.zoo import pack_zoo as pack_zoo
 from degeneracy.studies.claims import Claim as Claim
 from degeneracy.studies.claims import Claims as Claims
 from degeneracy.studies.study import STUDIES as STUDIES

@@ -114,6 +114,13 @@ def test_the_example_of_ones_own_networks() -> None:
     assert scope["result"].condition == "flip_flop"
 
 
+def test_the_kept_networks() -> None:
+    [source] = [block for block in blocks("python") if "load_zoo" in block]
+    scope, few = {"dg": dg}, '["procrustes"], probe=dg.Probe(n_trials=8), jobs=1'
+    exec(compile(source.replace('["procrustes"]', few), "README", "exec"), scope)
+    assert scope["result"].table["value"].notna().all()
+
+
 def test_every_link_to_a_file_is_there() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (Path(__file__).parent.parent / target).exists(), target

@@ -29,14 +29,20 @@ def _run(args: argparse.Namespace) -> None:
     from degeneracy.cli.text import table_text
     from degeneracy.core.workers import resolve_jobs
     from degeneracy.runs.run_directory import RunDirectory
-    from degeneracy.runs.running import run_study
+    from degeneracy.runs.running import run_study, train_study
+    from degeneracy.runs.zoo import counts
     from degeneracy.studies.study import load_study
 
     plan = load_study(args.study, settings_of(args), scale=args.scale)
     out = user_path(args.out) if args.out else plan.folder
     args.kept = out
     jobs = resolve_jobs(parse_jobs(args.jobs))
-    result = run_study(plan, out=out, device=args.device, jobs=jobs, progress=not args.quiet, repair=args.repair)
+    work = train_study if args.train_only else run_study
+    quiet, repair = args.quiet, args.repair
+    result = work(plan, out=out, device=args.device, jobs=jobs, progress=not quiet, repair=repair, zoo=args.zoo)
+    if isinstance(result, dict):
+        print("\n".join(counts(result)))
+        return
     print(table_text(result, out / "degeneracy.csv"))
     log.info("writing the report")
     report = RunDirectory.at(out).report(result, jobs=jobs)
@@ -132,6 +138,14 @@ def _report(args: argparse.Namespace) -> None:
     log.info("Report: %s", written)
 
 
+def _pack(args: argparse.Namespace) -> None:
+    from degeneracy.runs.zoo import counts, load_zoo, pack_zoo
+
+    folder = pack_zoo(args.run, args.out)
+    print("\n".join(counts(load_zoo(folder.name, directory=folder.parent))))
+    log.info("Networks: %s", folder)
+
+
 def _tasks(args: argparse.Namespace) -> None:  # noqa: ARG001
     from degeneracy.cli.text import tasks_text
 
@@ -155,6 +169,7 @@ COMMANDS = {
     "tune": _tune,
     "measure": _measure,
     "report": _report,
+    "pack": _pack,
     "tasks": _tasks,
     "cells": _cells,
     "measures": _measures,

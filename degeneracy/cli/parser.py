@@ -64,6 +64,17 @@ Measuring executes the code that a run's study or --measures names as module:Nam
 """
 
 
+PACK = """\
+examples:
+  degeneracy run my_study.toml --train-only
+  degeneracy pack runs/my_study --out zoo    -> zoo/my_study/, for dg.load_zoo("my_study", directory="zoo")
+
+Of each condition the networks of the first 20 seeds are kept (8 where they have more than 128 units): their final
+weights, not those they began with, which follow from the seed. The run need not be finished; packing it again adds
+the networks that are new.
+"""
+
+
 REPORT = """\
 A finished run is read as plain data: none of the code that its study names (module:Name) is imported.
 """
@@ -99,10 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
 
     run = add("run", "train and measure a study, or go on with it", RUN)
-    _add_study(run)
-    run.add_argument(
-        "--out", metavar="DIR", default="", help="the run directory (default: runs/NAME, or runs/NAME-SCALE)"
-    )
+    _add_run(run)
     tune = add("tune", "find the strength of a knob that brings a measure to a chosen value", TUNE)
     _add_study(tune)
     add_question(tune)
@@ -114,10 +122,32 @@ def build_parser() -> argparse.ArgumentParser:
     report = add("report", "write the report of a finished run again", REPORT)
     report.add_argument("run", metavar="RUN_DIR", help="a run directory")
     report.add_argument("--out", metavar="PATH", default="", help="(default: RUN_DIR/report.html)")
+    pack = add("pack", "keep the final weights of a run's networks in a small form", PACK)
+    _add_packed(pack)
     add("tasks", "list the tasks with their fields")
     add("cells", "list the cells and the recurrent maps with their fields")
     add("measures", "list the measures with their options")
     return parser
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    """What is trained and measured, and where it is kept."""
+    _add_study(command)
+    command.add_argument(
+        "--out", metavar="DIR", default="", help="the run directory (default: runs/NAME, or runs/NAME-SCALE)"
+    )
+    command.add_argument(
+        "--train-only", action="store_true", help="measure nothing yet; the same command without it does so later"
+    )
+    command.add_argument(
+        "--zoo", metavar="DIR", default="", help="take networks that 'degeneracy pack' kept there, and train the others"
+    )
+
+
+def _add_packed(command: argparse.ArgumentParser) -> None:
+    """Whose networks are kept, and where."""
+    command.add_argument("run", metavar="RUN_DIR", help="a run directory, finished or not")
+    command.add_argument("--out", metavar="DIR", default="zoo", help="where the study's folder is made (default: zoo)")
 
 
 def _add_measured(command: argparse.ArgumentParser) -> None:

@@ -2,16 +2,20 @@
 
 Weights of a cell with several gates are stored as (gate, post, pre). Seed, status and provenance stand in the
 record's header.
+
+A member's record in small holds its final parameters and the means of its epochs alone: what it began with is drawn
+again from its seed, and compared by its digest.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
-from degeneracy.core.files import DamagedFile
+from degeneracy.core.files import DamagedFile, sha256
 from degeneracy.core.packs import Pack
 from degeneracy.core.records import Record
 from degeneracy.networks.cell import Cell, Params
@@ -20,6 +24,8 @@ from degeneracy.training import History, Member
 CHECKPOINT = "checkpoint "  # before the fraction, in the name of a part of a member's record
 MAP_PARTS = "map parts"  # the part of a member's record that holds what a recurrent map was trained by
 STEM, KIND = "members", "member"
+SMALL_STEM, SMALL_KIND = "networks", "network"
+OF_EPOCHS = ("learning_rate", "epoch_loss", "epoch_wrong")  # of a history, what a small record keeps
 
 
 def member_pack(folder: Path, *, condition: str, spec: str) -> Pack:
@@ -31,6 +37,11 @@ def member_pack(folder: Path, *, condition: str, spec: str) -> Pack:
         spec: the digest of what they were made by.
     """
     return Pack(folder=folder, stem=STEM, condition=condition, spec=spec, kinds=(KIND,))
+
+
+def small_pack(folder: Path, *, condition: str, spec: str) -> Pack:
+    """The small records of members that lie in a folder; arguments as of `member_pack`."""
+    return Pack(folder=folder, stem=SMALL_STEM, condition=condition, spec=spec, kinds=(SMALL_KIND,))
 
 
 def public_params(cell: Cell, params: Params) -> dict[str, NDArray[Any]]:
@@ -74,9 +85,9 @@ def save_member(pack: Pack, member: Member, cell: Cell) -> Record:
 
 
 def member_records(pack: Pack, seeds: Sequence[int]) -> dict[int, Record]:
-    """The records of those members that are there, in the order of `seeds`."""
-    records = pack.records()
-    there = {seed: records.get((KIND, str(seed), "", "")) for seed in seeds}
+    """The records of those members that are there, in the order of `seeds`; `pack` is of either form."""
+    records, [kind] = pack.records(), pack.kinds
+    there = {seed: records.get((kind, str(seed), "", "")) for seed in seeds}
     return {seed: record for seed, record in there.items() if record is not None}
 
 
@@ -111,3 +122,60 @@ def load_member(pack: Pack, record: Record) -> Member:
         )
     except (KeyError, AttributeError, TypeError) as error:
         raise DamagedFile(record.path, f"its {record.title} lacks what a member has ({error})") from error
+
+
+def save_small(pack: Pack, member: Member, cell: Cell) -> Record:
+    """Append a member's small record; one of the seed that is there already is left as it is."""
+    parts = {"final": member.final, **({MAP_PARTS: member.map_parts} if member.map_parts else {})}
+    arrays = {
+        f"{part}/{name}": value for part, params in parts.items() for name, value in public_params(cell, params).items()
+    }
+    arrays |= {f"history/{name}": getattr(member.history, name) for name in OF_EPOCHS}
+    about = {
+        "seed": member.seed,
+        "status": member.status,
+        "names": {part: list(params) for part, params in parts.items()},
+        "gated": sorted(_gates_apart(cell)),
+        "initial": _digest(member.initial),
+    }
+    return pack.append(SMALL_KIND, str(member.seed), arrays, about | {"provenance": dict(member.provenance)})
+
+
+def load_small(pack: Pack, record: Record, initial: Params) -> Member:
+    """A member from its small record.
+
+    Args:
+        pack: that the record is of.
+        record: of the member.
+        initial: its parameters before training, drawn again.
+
+    Raises:
+        DamagedFile: it is not what was written, or the member did not begin with these parameters.
+    """
+    arrays, about = pack.read(record), record.about
+    try:
+        if about["initial"] != _digest(initial):
+            reason = f"its {record.title} did not begin with the weights that its seed draws here"
+            raise DamagedFile(record.path, reason)
+        parts = {
+            part: _own_params({name: arrays[f"{part}/{name}"] for name in names}, about["gated"])
+            for part, names in about["names"].items()
+        }
+        history = {name: arrays[f"history/{name}"] for name in OF_EPOCHS}
+        return Member(
+            seed=about["seed"],
+            status=about["status"],
+            initial=initial,
+            final=parts["final"],
+            history=replace(History.empty(), **history),
+            map_parts=parts.get(MAP_PARTS, {}),
+            provenance=about["provenance"],
+        )
+    except (KeyError, AttributeError, TypeError) as error:
+        raise DamagedFile(record.path, f"its {record.title} lacks what a network has ({error})") from error
+
+
+def _digest(params: Params) -> str:
+    """The SHA-256 of parameters: of their names, types, shapes and numbers."""
+    arrays = {name: value.numpy() for name, value in params.items()}
+    return sha256(b"".join(f"{name} {a.dtype.str} {a.shape} ".encode() + a.tobytes() for name, a in arrays.items()))

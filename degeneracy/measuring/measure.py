@@ -300,7 +300,7 @@ def member_summaries(members: Iterable[Member], steps_per_epoch: int) -> tuple[M
         MemberSummary(
             label=str(member.seed),
             status=member.status,
-            n_updates=len(member.history.loss),
+            n_updates=len(member.history.epoch_loss) * steps_per_epoch,  # a kept network has no loss per update
             seconds=float(member.provenance.get("seconds", 0.0)),
             epoch_loss=member.history.epoch_loss,
             learning_rate=member.history.learning_rate,

@@ -5,7 +5,7 @@ kept as it is done, so a run that was stopped anyhow goes on where it was and en
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,14 @@ from degeneracy.core.files import advising
 from degeneracy.core.records import combined_digest
 from degeneracy.core.user_files import user_path
 from degeneracy.core.workers import WorkerEnded, resolve_jobs
+from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.measure import example_trials, lags_needed, measure_recording, measures_of
 from degeneracy.measuring.record import record
 from degeneracy.runs.finished import finish
 from degeneracy.runs.measured_records import EXAMPLES, MEASURE, save_examples, save_measured
 from degeneracy.runs.progress import Progress
 from degeneracy.runs.run_directory import RunDirectory
+from degeneracy.runs.zoo import kept_members
 from degeneracy.studies.conditions import Condition
 from degeneracy.studies.keys import examples_key, measured_key
 from degeneracy.studies.study import Study, load_study
@@ -41,6 +43,7 @@ def run_study(
     jobs: int = -1,
     progress: bool = True,
     repair: bool = False,
+    zoo: str | Path = "",
 ) -> StudyResult:
     """Run a study, or go on with it: train and measure what is missing, write table and provenance.
 
@@ -56,6 +59,8 @@ def run_study(
             "degeneracy", level INFO.
         repair: set what is damaged or misplaced in the run directory aside under another name
             (NAME.damaged-1), keep all that is whole, and make the rest again.
+        zoo: a folder of kept networks (`load_zoo`), such as figures/zoo: those of this study with the same settings are
+            taken from there, not trained. They have no weights in the course of training (`Training.checkpoints`).
 
     Returns:
         What was measured; also in the run directory (`degeneracy.csv` and more, see README).
@@ -64,6 +69,48 @@ def run_study(
         UserError: a mistake in the study, a folder that holds something else, a damaged file (names it), or a worker
             process that was ended from outside twice (`workers.WorkerEnded`).
     """
+    with _at_work(study, out, device, jobs, progress, repair, zoo, measuring=True) as work:
+        started = time.perf_counter()
+        work.through()
+        return finish(work.run, work.plan, seconds=time.perf_counter() - started, repair=repair)
+
+
+@ordinary_state()
+def train_study(
+    study: Study | str | Path,
+    *,
+    out: str | Path = "",
+    device: str = "auto",
+    jobs: int = -1,
+    progress: bool = True,
+    repair: bool = False,
+    zoo: str | Path = "",
+) -> dict[str, Ensemble]:
+    """Train a study's networks, or go on with it, and measure nothing; `run_study` on the same folder measures them.
+
+    Args and Raises as of `run_study`.
+
+    Returns:
+        The ensembles by condition, such as "channels=2", in the order of the study's levels.
+    """
+    with _at_work(study, out, device, jobs, progress, repair, zoo, measuring=False) as work:
+        work.through()
+        return {one.label: work.run.load_ensemble(one, work.plan.seeds) for one in work.conditions}
+
+
+@contextmanager
+def _at_work(
+    study: Study | str | Path,
+    out: str | Path,
+    device: str,
+    jobs: int,
+    progress: bool,
+    repair: bool,
+    zoo: str | Path,
+    *,
+    measuring: bool,
+) -> Iterator["_Work"]:
+    """A run that is checked and open, to be worked on."""
     plan = study if isinstance(study, Study) else load_study(study)
     place, n_jobs = resolve_device(device), resolve_jobs(jobs)
     conditions, measures = plan.conditions(), plan.build_measures()
@@ -74,12 +121,19 @@ def run_study(
     with advising(REPAIR):
         run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions, repair=repair)
         run.owned.check_tables(repair=repair)
-        started = time.perf_counter()
-        n_steps = sum(len(plan.seeds) + len(measures_of(condition.task, measures)) for condition in conditions)
-        with Progress(n_steps, show=progress) as shown:
-            work = _Work(run=run, plan=plan, device=place, jobs=n_jobs, shown=shown, repair=repair)
-            work.through(list(conditions))
-        return finish(run, plan, seconds=time.perf_counter() - started, repair=repair)
+        n_measures = sum(len(measures_of(condition.task, measures)) for condition in conditions) if measuring else 0
+        with Progress(len(conditions) * len(plan.seeds) + n_measures, show=progress) as shown:
+            yield _Work(
+                run=run,
+                plan=plan,
+                conditions=conditions,
+                device=place,
+                jobs=n_jobs,
+                shown=shown,
+                repair=repair,
+                zoo=user_path(zoo) if zoo else None,
+                measuring=measuring,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +142,17 @@ class _Work:
 
     run: RunDirectory
     plan: Study
+    conditions: Sequence[Condition]
     device: str
     jobs: int
     shown: Progress
     repair: bool
+    zoo: Path | None
+    measuring: bool
 
-    def through(self, waiting: list[Condition]) -> None:
+    def through(self) -> None:
         """Take whichever condition no other process holds; wait for another only when nothing else is left."""
+        waiting = list(self.conditions)
         while waiting:
             left = list(waiting)
             for condition in left:
@@ -102,7 +160,8 @@ class _Work:
                     if is_ours:
                         with _said_of(condition, self.run.root):
                             self._train_missing(condition)
-                            self._measure_missing(condition)
+                            if self.measuring:
+                                self._measure_missing(condition)
                         waiting.remove(condition)
             if waiting == left:
                 self.shown.wait(f"{waiting[0].label}: waiting for the process that works on it")
@@ -110,9 +169,13 @@ class _Work:
                     pass
 
     def _train_missing(self, condition: Condition) -> None:
-        """Train the members whose files are not there, keeping each as it finishes."""
+        """Train the members whose files are not there, keeping each as it finishes; take those that the zoo has."""
         seeds, task, training = self.plan.seeds, condition.task, condition.training
         missing = self.run.missing_seeds(condition.place, seeds)
+        if missing and self.zoo is not None:
+            for member in kept_members(self.zoo, self.plan.name, condition, missing):
+                self.run.save_member(condition, member)
+            missing = self.run.missing_seeds(condition.place, seeds)
         there = len(seeds) - len(missing)
         self.shown.begin(f"{condition.label}: training", "networks", done=there, of=len(seeds))
         if not missing:

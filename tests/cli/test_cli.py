@@ -92,6 +92,22 @@ def test_more_training_is_advised_where_no_network_converged(statuses: tuple[str
     assert ("No network converged in condition_2:" in table_text(found, Path("table.csv"))) == said
 
 
+def test_training_alone_and_keeping_networks(
+    here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "tiny.toml", "--jobs", "1", "--quiet", "--train-only"]) == 0
+    said = capsys.readouterr().out
+    assert said == "channels=1: 3 networks, all converged\nchannels=2: 3 networks, all converged\n"
+    assert not no_figures
+    assert not list(here.rglob("measured-*.pack"))
+    assert main(["pack", "runs/tiny"]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == (said, "Networks: zoo/tiny\n")
+    assert len(degeneracy.load_zoo("tiny", directory="zoo")["channels=2"]) == 3
+    assert main(["pack", "runs/none", "--out", "zoo"]) == 2
+    assert capsys.readouterr().err == "degeneracy: runs/none is no run directory (it has no study.json)\n"
+
+
 def test_report_again(here: Path, no_figures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     main(["run", "tiny.toml", "--jobs", "1", "--quiet"])
     (here / "runs/tiny/report.html").unlink()

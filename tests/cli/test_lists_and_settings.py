@@ -52,7 +52,7 @@ def test_every_public_name_is_there_and_is_written_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["tune"], ["measure"], ["report"], ["tasks"], ["cells"], ["measures"]]
+    "command", [[], ["run"], ["tune"], ["measure"], ["report"], ["pack"], ["tasks"], ["cells"], ["measures"]]
 )
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
