@@ -38,7 +38,7 @@ def test_with_inputs_a_copy_is_at_0():
 
 
 def test_without_inputs_the_row_says_what_that_costs():
-    states, inputs = given(correlation=0.8)
+    states, _ = given(correlation=0.8)
     result = measured(states, fully_observed=True)
     assert "what they do counts as dynamics" in row(result).note
     assert row(result, "one_step_error").value > 0.02
