@@ -42,18 +42,21 @@ def run(a, b, n_trials, seed, *, n_steps=50, correlation=0.0, noise=0.0):
     return states, inputs
 
 
-def grams(states, inputs, n_lags=1, centre=None):
+def grams(states, inputs, n_lags=1, centre=None, n_input_lags=0):
     """The sums of these trials."""
     centre = np.zeros(states.shape[-1] + inputs.shape[-1]) if centre is None else centre
-    summed = LagGrams(centre=centre, n_units=states.shape[-1], n_lags=n_lags)
+    summed = LagGrams(centre=centre, n_units=states.shape[-1], n_lags=n_lags, n_input_lags=n_input_lags)
     summed.add(states, inputs)
     return summed
 
 
-def recording(systems, n_trials, seed, *, n_lags=1, **how):
+def recording(systems, n_trials, seed, *, n_lags=1, n_input_lags=0, **how):
     """Of one member per system, each on trials of its own in either half."""
     halves = tuple(
-        [grams(*run(a, b, n_trials, (seed, k, half), **how), n_lags) for k, (a, b) in enumerate(systems)]
+        [
+            grams(*run(a, b, n_trials, (seed, k, half), **how), n_lags, None, n_input_lags)
+            for k, (a, b) in enumerate(systems)
+        ]
         for half in (0, 1)
     )
     return Recording(members=tuple(map(str, range(len(systems)))), lag_grams=halves)

@@ -17,6 +17,8 @@ from degeneracy.analysis.behavior.measures import (
     ValidPredictionTime,
 )
 from degeneracy.analysis.dynamics.dsa_measure import DSA
+from degeneracy.analysis.dynamics.impulse_response import ImpulseResponse
+from degeneracy.analysis.dynamics.koopman_spectrum import KoopmanSpectrum
 from degeneracy.analysis.dynamics.linear_flow import LinearFlow
 from degeneracy.analysis.dynamics.measures import CKA, SVCCA, FixedPointCensus, Procrustes
 from degeneracy.analysis.learning.measures import (
@@ -43,6 +45,8 @@ MEASURES: dict[str, type[Measure]] = {
         DecisionDisagreement,
         ValidPredictionTime,
         LinearFlow,
+        KoopmanSpectrum,
+        ImpulseResponse,
         DSA,
         Procrustes,
         SVCCA,

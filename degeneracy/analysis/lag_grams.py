@@ -23,17 +23,20 @@ class LagGrams:
     `centre` holds m and m_u, the same for all sums that are compared; any centre near the mean keeps the digits.
 
     Of all trials and steps t >= l, C_l = sum z_t z_{t-l}^T for l = 0 to `n_lags`, and the products of the first and of
-    the last `n_lags` + 1 steps of each trial with one another, from which `gram` leaves out the steps at either end.
+    the last `n_lags` + 1 steps of each trial with one another, from which `gram` leaves out the steps at either end. Of
+    steps t >= `n_input_lags`, the products of z_t with u_t, ..., u_{t-n_input_lags}, which cost much less.
     """
 
-    def __init__(self, *, centre: Array, n_units: int, n_lags: int) -> None:
+    def __init__(self, *, centre: Array, n_units: int, n_lags: int, n_input_lags: int = 0) -> None:
         self.centre = np.asarray(centre, dtype=np.float64)
-        self.n_units, self.n_lags = n_units, n_lags
+        self.n_units, self.n_lags, self.n_input_lags = n_units, n_lags, n_input_lags
         self.n_trials = 0
         size, blocks = len(self.centre) + 1, n_lags + 1
         self._lags = np.zeros((blocks, size, size))
         self._first = np.zeros((blocks, size, blocks, size))
         self._last = np.zeros((blocks, size, blocks, size))
+        past = (n_input_lags + 1) * self.n_inputs + 1
+        self._answers, self._given = np.zeros((n_units, past)), np.zeros((past, past))
 
     @property
     def n_inputs(self) -> int:
@@ -51,8 +54,9 @@ class LagGrams:
             UserError: trials with no more steps than lags, or other sizes than those of the centre.
         """
         n_trials, n_steps, n_units = states.shape
-        if n_steps <= self.n_lags:
-            raise UserError(f"states: more than {self.n_lags} steps of a trial are needed, got {n_steps}")
+        if n_steps <= max(self.n_lags, self.n_input_lags):
+            needed = max(self.n_lags, self.n_input_lags)
+            raise UserError(f"states: more than {needed} steps of a trial are needed, got {n_steps}")
         if n_units != self.n_units or inputs.shape != (n_trials, n_steps, self.n_inputs):
             raise UserError(
                 f"states and inputs: (trial, time, {self.n_units}) and (trial, time, {self.n_inputs}) are needed, got"
@@ -68,7 +72,28 @@ class LagGrams:
             # Of a trial's first steps in the order of time; of its last ones the other way round.
             self._first += _products(z[: self.n_lags + 1])
             self._last += _products(z[n_steps - self.n_lags - 1 :][::-1])
+            past = self._past(z)
+            self._answers += z[self.n_input_lags :, :, :n_units].reshape(-1, n_units).T @ past
+            self._given += past.T @ past
         self.n_trials += n_trials
+
+    def _past(self, z: Array) -> Array:
+        """The inputs of steps t, ..., t-n_input_lags and the constant 1, for all t that have so many before them."""
+        n_steps, lags = len(z), self.n_input_lags
+        blocks = [z[lags - lag : n_steps - lag, :, self.n_units : -1] for lag in range(lags + 1)]
+        past = np.concatenate([*blocks, z[lags:, :, -1:]], axis=2)
+        return past.reshape(-1, past.shape[-1])
+
+    def answers(self) -> tuple[Array, Array]:
+        """The covariance of h_t with the inputs of steps t, ..., t-n_input_lags, and that of these inputs.
+
+        Returns:
+            (unit, number) and (number, number), a number being an input of one of the steps, the latest step first.
+        """
+        n = self._given[-1, -1]
+        mean, given_mean = self._answers[:, -1] / n, self._given[:-1, -1] / n
+        covariance = self._answers[:, :-1] / n - np.outer(mean, given_mean)
+        return covariance, self._given[:-1, :-1] / n - np.outer(given_mean, given_mean)
 
     def gram(self, n_lags: int) -> Array:
         """Sum over trials and steps t >= n_lags of the products of z_t, z_{t-1}, ..., z_{t-n_lags}.
@@ -114,7 +139,8 @@ class LagGrams:
         wide[: self.n_units, : self.n_units] = matrix
         centre = self.centre.copy()
         centre[: self.n_units] = matrix @ centre[: self.n_units] + shift
-        other = LagGrams(centre=centre, n_units=self.n_units, n_lags=self.n_lags)
+        other = LagGrams(centre=centre, n_units=self.n_units, n_lags=self.n_lags, n_input_lags=self.n_input_lags)
+        other._answers, other._given = matrix @ self._answers, self._given
         other.n_trials = self.n_trials
         other._lags = wide @ self._lags @ wide.T
         for name in ("_first", "_last"):
@@ -134,6 +160,13 @@ class LagGrams:
         mean = self.total[: self.n_units, -1] / self.total[-1, -1]
         spread = np.sqrt(max(np.trace(total) / self.total[-1, -1] - mean @ mean, 0.0))
         return not spread <= LEAST_SPREAD * np.linalg.norm(self.centre[: self.n_units] + mean)
+
+    @property
+    def inputs_vary(self) -> bool:
+        """Whether any input varies by more than rounding."""
+        total, n = np.diag(self.total)[self.n_units : -1], self.total[-1, -1]
+        sums = self.total[self.n_units : -1, -1]
+        return bool((total / n - (sums / n) ** 2 > LEAST_SPREAD).any())
 
     @property
     def finite(self) -> bool:

@@ -193,6 +193,11 @@ class Measure(Spec):
         """How many steps apart the states and inputs are whose products it needs (`lag_grams`); 0: it needs none."""
         return 0
 
+    @property
+    def n_input_lags(self) -> int:
+        """How many steps before a state the inputs go back whose products with it are needed (`lag_grams`)."""
+        return 0
+
     @abstractmethod
     def __call__(self, recording: Recording) -> Measured:
         """Measure one ensemble (2 members or more)."""

@@ -14,6 +14,7 @@ from degeneracy.checks.cells import relabelled
 from degeneracy.checks.claim import CheckFailed, require
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.measuring.measure import lags_needed
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.record import record
 from degeneracy.networks import Network, initial_params
@@ -26,14 +27,14 @@ N_UNITS, N_CHANNELS = 6, 2
 
 @ordinary_state()
 def example_recording(
-    *, n_members: int = 4, twin: Callable[[Params], Params] | None = None, n_lags: int = 1
+    *, n_members: int = 4, twin: Callable[[Params], Params] | None = None, measure: Measure | None = None
 ) -> Recording:
     """A recording of small random tanh networks on flip-flop trials, to try a measure on.
 
     Args:
         n_members: members with seeds 0, 1, ...
         twin: makes the last member from the parameters of the first (no member axis).
-        n_lags: of the sums over the dynamics trials.
+        measure: sums over dynamics trials go back as far as it needs; there are none without it.
     """
     network, task = Network(hidden_size=N_UNITS, init_gain=2.0), FlipFlop(channels=N_CHANNELS, n_steps=20)
     params = initial_params(network, task.input_size, task.output_size, range(n_members))
@@ -44,7 +45,8 @@ def example_recording(
         final = twin(first) if twin is not None and k == n_members - 1 else own
         members.append(_untrained_member(k, own, final))
     probe = Probe(n_trials=16, n_dynamics_trials=32)
-    recording = record(Ensemble(network=network, members=tuple(members)), task, probe, n_lags=n_lags)
+    lags = lags_needed({} if measure is None else {measure.name: measure})
+    recording = record(Ensemble(network=network, members=tuple(members)), task, probe, **lags)
     # What networks on a task with a closed loop would have; copies of a network stay as long as it does.
     times = np.array([5.0 + np.arange(16) % 3 + k for k in range(n_members)])
     return replace(recording, prediction_times=times, behavior=as_decisions(recording.behavior))
@@ -81,7 +83,7 @@ def relabelled_twin(*, signs: bool) -> Callable[[Params], Params]:
 def measure_form(measure: Measure) -> None:
     """Every finding has one leave-one-out value per member, distances are symmetric with a zero diagonal."""
     require(measure.name and measure.meaning and measure.zero and measure.source, "says what it is")
-    recording = example_recording(n_lags=measure.n_lags)
+    recording = example_recording(measure=measure)
     found = measure(recording)
     require(found.findings, "finds something")
     require(len({f.variant for f in found.findings}) == len(found.findings), "each variant has one row")
@@ -121,7 +123,7 @@ def _require_origin(measured: Measured, finding: Finding) -> None:
 
 def measure_repeats(measure: Measure) -> None:
     """The same recording gives the same numbers."""
-    recording = example_recording(n_lags=measure.n_lags)
+    recording = example_recording(measure=measure)
     first, second = measure(recording), measure(recording)
     for a, b in zip(first.findings, second.findings, strict=True):
         same = np.array_equal([a.value.value], [b.value.value], equal_nan=True)
@@ -151,11 +153,11 @@ def measure_ignores(measure: Measure) -> None:
         return  # DSA compares halves of the trials by default, without taking noise away: a copy is at the floor
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(N_UNITS, N_UNITS)))[0]
     copies: dict[str, Recording] = {
-        PERMUTATION: example_recording(twin=relabelled_twin(signs=False), n_lags=measure.n_lags),
-        SIGNS: example_recording(twin=relabelled_twin(signs=True), n_lags=measure.n_lags),
+        PERMUTATION: example_recording(twin=relabelled_twin(signs=False), measure=measure),
+        SIGNS: example_recording(twin=relabelled_twin(signs=True), measure=measure),
     }
     if {"states", "lag_grams"} & set(measure.needs):
-        plain = example_recording(n_lags=measure.n_lags)
+        plain = example_recording(measure=measure)
         copies[ROTATION] = _transformed(plain, lambda x: x @ rotation)
         copies[TRANSLATION] = _transformed(plain, lambda x: x + np.arange(N_UNITS))
         copies[SCALE] = _transformed(plain, lambda x: 3 * x)

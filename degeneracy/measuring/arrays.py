@@ -128,8 +128,8 @@ def measure_arrays(
     driven = None if inputs is None else _inputs(inputs, arrays)
     observed = checked_observed(fully_observed)
     recording = _recording(arrays, driven, errors, variants, known, n)
-    n_lags = lags_for(observed, lags_needed(built), arrays.get("states"))
-    recording = with_lag_grams(recording, driven, n_lags, observed)
+    lags = lags_for(observed, lags_needed(built), arrays.get("states"))
+    recording = with_lag_grams(recording, driven, lags, observed)
     asked = [name for name in built if not lacking(built[name], recording)]
     refused = {name: reason for name in asked if (reason := _unfit(name, built[name], recording))}
     fitting = {name: measure for name, measure in built.items() if name not in refused}

@@ -97,9 +97,12 @@ def measures_of(task: Task | None, built: Mapping[str, Measure]) -> dict[str, Me
     return {name: one for name, one in built.items() if not lacking & set(one.needs)}
 
 
-def lags_needed(measures: Mapping[str, Measure]) -> int:
-    """The largest number of lags that any of some measures needs (`record`)."""
-    return max((measure.n_lags for measure in measures.values()), default=0)
+def lags_needed(measures: Mapping[str, Measure]) -> dict[str, int]:
+    """The largest numbers of lags that any of some measures needs, as `record` takes them."""
+    return {
+        name: max((getattr(measure, name) for measure in measures.values()), default=0)
+        for name in ("n_lags", "n_input_lags")
+    }
 
 
 def lacking(measure: Measure, recording: Recording) -> str:
@@ -261,7 +264,7 @@ def measure(
     else:
         check_measures(built, task, kept.network.hidden_size, used)  # before the work, as a study does
         check_measuring_memory(task, kept.network, used, built, len(kept))
-        recording = record(kept, task, used, n_lags=lags_needed(built))
+        recording = record(kept, task, used, **lags_needed(built))
         examples = example_trials(kept, task, used)
         outcome = dict(measure_recording(recording, built, jobs=n_jobs))
         found, missing = split_outcome({name: outcome[name] for name in built})

@@ -40,14 +40,14 @@ TRIALS_AT_ONCE = 128  # dynamics trials whose states are held; the sums do not h
 
 
 @ordinary_state()
-def record(ensemble: Ensemble, task: Task, probe: Probe, *, n_lags: int = 1) -> Recording:
+def record(ensemble: Ensemble, task: Task, probe: Probe, *, n_lags: int = 1, n_input_lags: int = 0) -> Recording:
     """Record the members of an ensemble, and the same members before training where they are known.
 
     Args:
         ensemble: the members to measure (converged ones: see `Ensemble.converged`).
         task: draws the probe trials; need not be the one trained on.
         probe: how many trials and how strong the network probes are.
-        n_lags: of the sums over the dynamics trials (`lag_grams`); with 0 there are none.
+        n_lags, n_input_lags: of the sums over the dynamics trials (`lag_grams`); with 0 and 0 there are none.
 
     Returns:
         All that measures can ask for; what cannot be had is listed in `missing`.
@@ -57,7 +57,7 @@ def record(ensemble: Ensemble, task: Task, probe: Probe, *, n_lags: int = 1) -> 
     """
     _check_sizes(ensemble, task)
     with torch.no_grad(), one_thread():
-        recorder = _Recorder(ensemble, task, probe, n_lags)
+        recorder = _Recorder(ensemble, task, probe, {"n_lags": n_lags, "n_input_lags": n_input_lags})
         if any(not member.initial for member in ensemble.members):
             reason = "the members before training were not given"
             missing = dict.fromkeys(("untrained", "initial_weights"), reason)
@@ -83,8 +83,8 @@ def _check_sizes(ensemble: Ensemble, task: Task) -> None:
 class _Recorder:
     """Runs one ensemble on one set of probe trials."""
 
-    def __init__(self, ensemble: Ensemble, task: Task, probe: Probe, n_lags: int) -> None:
-        self.ensemble, self.task, self.probe, self.n_lags = ensemble, task, probe, n_lags
+    def __init__(self, ensemble: Ensemble, task: Task, probe: Probe, lags: Mapping[str, int]) -> None:
+        self.ensemble, self.task, self.probe, self.lags = ensemble, task, probe, lags
         self.cell = ensemble.cell
         trials = self._trials(task.probe, probe.n_trials)
         if not trials.valid.all():
@@ -117,7 +117,7 @@ class _Recorder:
             states=_per_member(self.cell.hidden(states)),
             autonomous_states=self._autonomous(params, states),
             noisy_states=None if noisy is None else (noisy[0][0], noisy[1][0]),
-            lag_grams=self._lag_grams(params) if self.n_lags else None,
+            lag_grams=self._lag_grams(params) if any(self.lags.values()) else None,
             noisy_outputs=None if noisy is None else (noisy[0][1], noisy[1][1]),
             noisy_decisions=None if noisy is None else self._decided(*(outputs for _, outputs in noisy)),
             weights=self._weights(params),
@@ -143,8 +143,8 @@ class _Recorder:
                 states, inputs = self._dynamics_states(params, trials.inputs)
                 centres = centres or [pilot_centre(x, inputs) for x in states]  # of the first trials, for all others
                 if not grams:
-                    size = {"n_units": states.shape[-1], "n_lags": self.n_lags}
-                    grams += [LagGrams(centre=centre, **size) for centre in centres]
+                    n_units = states.shape[-1]
+                    grams += [LagGrams(centre=centre, n_units=n_units, **self.lags) for centre in centres]
                 for gram, x in zip(grams, states, strict=True):
                     gram.add(x, inputs)
                 left -= len(inputs)

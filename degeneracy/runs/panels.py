@@ -173,7 +173,7 @@ def _outcome(
     todo = {name: way.measures[name] for name, found in there.items() if found is None}
     if todo:
         moved = way.moved(ensemble) if way.moved else ensemble
-        recording = record(moved, condition.task, plan.probe, n_lags=lags_needed(todo))
+        recording = record(moved, condition.task, plan.probe, **lags_needed(todo))
         for name, found in measure_recording(recording, todo, jobs=jobs):
             save_measured(pack, name, found, keys[name], made_from)
     records = {name: pack.find(MEASURE, name, key, made_from) for name, key in keys.items()}

@@ -206,7 +206,7 @@ class _Work:
             reason = f"needs 2 converged members, {len(converged)} of {len(ensemble)} converged"
             outcomes: Iterable[tuple[str, Measured | str]] = [(name, reason) for name in todo]
         else:
-            outcomes = measure_recording(record(converged, task, probe, n_lags=lags_needed(todo)), todo, jobs=self.jobs)
+            outcomes = measure_recording(record(converged, task, probe, **lags_needed(todo)), todo, jobs=self.jobs)
         for name, outcome in outcomes:
             save_measured(pack, name, outcome, keys[name], made_from)
             self.shown.step()

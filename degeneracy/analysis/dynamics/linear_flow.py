@@ -61,11 +61,6 @@ class OfLinearModels(OfHalves):
         pairs = zip(zip(*halves, strict=True), zip(*fits, strict=True), strict=True)
         return np.array([mean_held_out_error(grams, steps) for grams, steps in pairs])
 
-    def beside(self, halves: Halves, fits: tuple[Fitted, Fitted]) -> list[tuple[Finding, Array]]:
-        """The held-out error of one step, mean over members."""
-        errors = self.errors(halves, fits)
-        return [(by_name.finding(ONE_STEP_ERROR, "mean", errors, of=ONE_STEP_ERROR), errors)]
-
     def note(self, halves: Halves, fits: tuple[Fitted, Fitted], recording: Recording) -> str:
         """How much of a step the model leaves out where that is much, and what was not recorded."""
         texts, error = [], float(self.errors(halves, fits).mean())
@@ -92,6 +87,7 @@ class LinearFlow(OfLinearModels):
     primary: ClassVar[bool] = True
     cost: ClassVar[float] = 3.0
     variant_titles: ClassVar[Mapping[str, str]] = {"driven": "driven", ONE_STEP_ERROR: "one-step error"}
+    averages: ClassVar[tuple[str, ...]] = (ONE_STEP_ERROR,)
     ignores: ClassVar[tuple[str, ...]] = (*OfHalves.ignores, SCALE)
     unit: ClassVar[str] = "squared distance"
     meaning: ClassVar[str] = (
@@ -123,6 +119,11 @@ class LinearFlow(OfLinearModels):
             f"n_delays = {self.n_delays} of {n_units} units": 24 * ((self.n_delays + 1) * n_units) ** 2,
             f"n_starts = {self.n_starts} of rank = {self.rank}": 8 * self.n_starts * self.rank**2,
         }
+
+    def beside(self, halves: Halves, fits: tuple[Fitted, Fitted]) -> list[tuple[Finding, Array]]:
+        """The held-out error of one step, mean over members."""
+        errors = self.errors(halves, fits)
+        return [(by_name.finding(ONE_STEP_ERROR, "mean", errors, of=ONE_STEP_ERROR), errors)]
 
     def _operator(self, step: Step) -> Array:
         operator = {"variance": step.flow, "none": step.a, "whitened": step.whitened}[self.weighting]

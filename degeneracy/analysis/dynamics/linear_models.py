@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from degeneracy.analysis.lag_grams import Array, LagGrams
@@ -209,26 +208,17 @@ def choose_form(halves: tuple[Sequence[LagGrams], Sequence[LagGrams]], form: For
     return replace(form, rank=rank, n_delays=n_delays)
 
 
-def input_responses(grams: LagGrams, n_steps: int) -> NDArray[np.float64]:
+def input_responses(grams: LagGrams) -> Array:
     """How the state answers inputs of the last steps: by regression, in units of the inputs' spread.
 
-    The coefficients of h_t on U_t = [u_t, u_{t-1}, ..., u_{t-n_steps+1}] and a constant, times Cov(U_t)^(1/2): those of
-    independent inputs of one variance are its root times the impulse response. Combinations of inputs that hardly vary
-    weigh as little as they vary, so that inputs that follow one another smoothly do no harm.
+    The coefficients of h_t on U_t = [u_t, u_{t-1}, ..., u_{t-n_input_lags}] and a constant, times Cov(U_t)^(1/2): those
+    of independent inputs of one variance are its root times the impulse response. Combinations of inputs that hardly
+    vary weigh as little as they vary, so that inputs that follow one another smoothly do no harm.
 
     Returns:
-        (unit, n_steps * in).
+        (unit, number), a number being an input of one of the steps, the latest step first.
     """
-    gram = grams.gram(n_steps - 1)
-    n_units = grams.n_units
-    chosen = gram[:, n_units:-1].reshape(n_steps * grams.n_inputs, n_steps, -1)
-    products = chosen[:, :, n_units:-1].reshape(len(chosen), -1)
-    sums = gram[:, n_units:-1, 0, -1].reshape(-1)
-    n = gram[0, -1, 0, -1]
-    covariance = products / n - np.outer(sums, sums) / n**2
-    with_state = gram[0, :n_units][:, :, n_units:-1].reshape(n_units, -1) / n
-    with_state = with_state - np.outer(gram[0, :n_units, 0, -1], sums) / n**2
+    with_state, covariance = grams.answers()
     values, vectors = eigh(covariance)
     there = values > LEAST_VARIANCE * max(values[-1], 0.0)
-    root = vectors[:, there] / np.sqrt(values[there])
-    return np.asarray(with_state @ root @ vectors[:, there].T)
+    return np.asarray(with_state @ (vectors[:, there] / np.sqrt(values[there])) @ vectors[:, there].T)

@@ -58,7 +58,6 @@ class OfHalves(Measure):
         "has been taken away"
     )
     reference: ClassVar[str] = "the same networks before training"
-    averages: ClassVar[tuple[str, ...]] = ("one_step_error",)
 
     @abstractmethod
     def fitted(self, halves: Halves, recording: Recording) -> tuple[Fitted, Fitted]:
