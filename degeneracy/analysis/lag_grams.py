@@ -84,16 +84,23 @@ class LagGrams:
         past = np.concatenate([*blocks, z[lags:, :, -1:]], axis=2)
         return past.reshape(-1, past.shape[-1])
 
-    def answers(self) -> tuple[Array, Array]:
+    def answers(self, n_input_lags: int) -> tuple[Array, Array]:
         """The covariance of h_t with the inputs of steps t, ..., t-n_input_lags, and that of these inputs.
 
         Returns:
             (unit, number) and (number, number), a number being an input of one of the steps, the latest step first.
+
+        Raises:
+            UserError: more lags than were summed.
         """
+        if not 0 <= n_input_lags <= self.n_input_lags:
+            raise UserError(f"lags of inputs: 0 to {self.n_input_lags} were summed, {n_input_lags} are asked for")
+        there = slice((n_input_lags + 1) * self.n_inputs)
         n = self._given[-1, -1]
         mean, given_mean = self._answers[:, -1] / n, self._given[:-1, -1] / n
         covariance = self._answers[:, :-1] / n - np.outer(mean, given_mean)
-        return covariance, self._given[:-1, :-1] / n - np.outer(given_mean, given_mean)
+        of_inputs = self._given[:-1, :-1] / n - np.outer(given_mean, given_mean)
+        return covariance[:, there], of_inputs[there, there]
 
     def gram(self, n_lags: int) -> Array:
         """Sum over trials and steps t >= n_lags of the products of z_t, z_{t-1}, ..., z_{t-n_lags}.

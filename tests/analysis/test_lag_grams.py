@@ -70,6 +70,8 @@ def test_what_cannot_be_summed_is_refused(trials):
         summed(states, inputs).add(states[:, :, :3], inputs)
     with pytest.raises(UserError, match=r"0 to 4 were summed"):
         summed(states, inputs).gram(5)
+    with pytest.raises(UserError, match=r"0 to 0 were summed, 3 are asked for"):
+        summed(states, inputs).answers(3)
 
 
 @pytest.mark.parametrize(("mean", "spread", "varies"), [(0.0, 0.0, False), (3.7, 0.0, False), (1e3, 1e-6, True)])

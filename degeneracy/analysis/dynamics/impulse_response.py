@@ -63,7 +63,8 @@ class ImpulseResponse(OfHalves):
 
     def fitted(self, halves: Halves, recording: Recording) -> tuple[Fitted, Fitted]:  # noqa: ARG002
         """The answers of each member, in as many coordinates as there are inputs and steps, at norm 1."""
-        first, second = ([_in_few_coordinates(input_responses(grams)) for grams in half] for half in halves)
+        lags = self.n_input_lags
+        first, second = ([_in_few_coordinates(input_responses(grams, lags)) for grams in half] for half in halves)
         return first, second
 
     def squares(self, first: Fitted, second: Fitted, pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Squares:

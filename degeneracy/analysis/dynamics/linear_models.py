@@ -208,7 +208,7 @@ def choose_form(halves: tuple[Sequence[LagGrams], Sequence[LagGrams]], form: For
     return replace(form, rank=rank, n_delays=n_delays)
 
 
-def input_responses(grams: LagGrams) -> Array:
+def input_responses(grams: LagGrams, n_input_lags: int) -> Array:
     """How the state answers inputs of the last steps: by regression, in units of the inputs' spread.
 
     The coefficients of h_t on U_t = [u_t, u_{t-1}, ..., u_{t-n_input_lags}] and a constant, times Cov(U_t)^(1/2): those
@@ -218,7 +218,7 @@ def input_responses(grams: LagGrams) -> Array:
     Returns:
         (unit, number), a number being an input of one of the steps, the latest step first.
     """
-    with_state, covariance = grams.answers()
+    with_state, covariance = grams.answers(n_input_lags)
     values, vectors = eigh(covariance)
     there = values > LEAST_VARIANCE * max(values[-1], 0.0)
     return np.asarray(with_state @ (vectors[:, there] / np.sqrt(values[there])) @ vectors[:, there].T)

@@ -105,7 +105,7 @@ def test_where_a_few_units_are_recorded_delays_are_chosen():
 
 def test_responses_to_independent_inputs_are_the_impulse_response():
     a, b = system(1)
-    found = input_responses(grams(*run(a, b, 2000, 1), n_input_lags=2))
+    found = input_responses(grams(*run(a, b, 2000, 1), n_input_lags=3), 2)
     exact = np.hstack([b, a @ b, a @ a @ b]) * P**0.5
     # 2,000 x 48 samples: a standard error of .004 of the states' spread, up to 4.
     assert np.abs(found - exact).max() < 0.1
