@@ -17,6 +17,7 @@ from degeneracy.analysis.behavior.measures import (
     ValidPredictionTime,
 )
 from degeneracy.analysis.dynamics.dsa_measure import DSA
+from degeneracy.analysis.dynamics.graph_measure import FixedPointGraph
 from degeneracy.analysis.dynamics.linear_flow import LinearFlow
 from degeneracy.analysis.dynamics.measures import CKA, SVCCA, FixedPointCensus, Procrustes
 from degeneracy.analysis.learning.measures import (
@@ -48,6 +49,7 @@ MEASURES: dict[str, type[Measure]] = {
         SVCCA,
         CKA,
         FixedPointCensus,
+        FixedPointGraph,
         ParticipationRatio,
         SignedPIF,
         PIF,
