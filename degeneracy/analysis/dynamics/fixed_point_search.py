@@ -113,8 +113,8 @@ def affine_part(step: StepFunction, states: Tensor, x: Tensor) -> Tensor | None:
     """The matrices A where the step is h -> tanh(A h + b), (member, i, j); None where it is anything else.
 
     Such a step has the Jacobian diag(1 - step(h)^2) A, for which nothing has to be differentiated. Whether it is one
-    is seen from its values: atanh(step(h)) must be affine in h at all of the states and half way to 0. That decides how a search gets
-    on, not what it finds: a point counts as found by the speed of the step itself.
+    is seen from its values: atanh(step(h)) must be affine in h at all of the states and half way to 0. That decides
+    how a search gets on, not what it finds: a point counts as found by the speed of the step itself.
 
     Args:
         step: any differentiable step.
