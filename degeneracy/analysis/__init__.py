@@ -17,6 +17,7 @@ from degeneracy.analysis.behavior.measures import (
     ValidPredictionTime,
 )
 from degeneracy.analysis.dynamics.dsa_measure import DSA
+from degeneracy.analysis.dynamics.graph_measure import FixedPointGraph
 from degeneracy.analysis.dynamics.impulse_response import ImpulseResponse
 from degeneracy.analysis.dynamics.koopman_spectrum import KoopmanSpectrum
 from degeneracy.analysis.dynamics.linear_flow import LinearFlow
@@ -52,6 +53,7 @@ MEASURES: dict[str, type[Measure]] = {
         SVCCA,
         CKA,
         FixedPointCensus,
+        FixedPointGraph,
         ParticipationRatio,
         SignedPIF,
         PIF,

@@ -142,7 +142,9 @@ class StepFunction:
     shape (member, point, state); differentiable torch, any float dtype. `hidden(h)` gives the part of the state
     that the readout sees, (member, point, unit) (the state itself except for LSTM, whose state is [h, c]).
     `select(members)` is the step of some members, by position. `faults` says of each member why its step is not to be
-    searched, "" where it is; none are known where it is empty.
+    searched, "" where it is; none are known where it is empty. `read_out(h)` gives the outputs, (member, point, out),
+    and `decide(outputs)` the decisions, 0 or 1, where outputs are such. Each of the `pulses` is an input that for
+    `pulse_steps` steps stands in place of a constant one, and may lead from one attractor to another.
     """
 
     step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -151,6 +153,10 @@ class StepFunction:
     visited: torch.Tensor  # (member, point, state): states seen on probe trials, the starts of a search
     inputs: Mapping[str, torch.Tensor]  # by name, (in,) each: the constant inputs to search under
     faults: tuple[str, ...] = ()
+    read_out: Callable[[torch.Tensor], torch.Tensor] | None = None
+    decide: Callable[[torch.Tensor], torch.Tensor] | None = None
+    pulses: tuple[torch.Tensor, ...] = ()  # (in,) each
+    pulse_steps: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +217,11 @@ class Recording:
         """The members' weights; none of them where a member has no weights between units."""
         without = any(isinstance(each, Weights) and not len(each.recurrent) for each in self.weights or ())
         return () if without else self.weights or ()
+
+    @property
+    def readout(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """The outputs that states of the step are read out to; None where they are not known."""
+        return None if self.step is None else self.step.read_out
 
     @property
     def decisions(self) -> Mapping[str, Array]:

@@ -196,7 +196,7 @@ def task_variants(task: Task) -> None:
 
 
 def task_probing(task: Task) -> None:
-    """Probe trials are of one length, and each constant input has a name and a number per channel."""
+    """Probe trials are of one length; each constant input has a name and, as each pulse, a number per channel."""
     trials = task.probe(_data(0), 5)
     require(trials.valid.all(), "probe trials are of one length: every step is part of the trial")
     require(trials.inputs.shape[-1] == task.input_size, "probe trials have the task's inputs")
@@ -206,6 +206,10 @@ def task_probing(task: Task) -> None:
         require(len(values) == task.input_size, f"input '{name}' has a number per channel")
         require(np.isfinite(values).all(), f"input '{name}' is finite")
         require(name not in ("", MEAN_INPUT) and "/" not in name, f"input '{name}' has a name of its own, without '/'")
+    for values in task.pulses():
+        require(len(values) == task.input_size, "each pulse has a number per channel")
+        require(np.isfinite(values).all(), "each pulse is finite")
+    require(task.pulse_steps >= 1, "a pulse lasts a step or more")
     if NO_INPUT in held:
         require(rest is not None and tuple(rest) == tuple(held[NO_INPUT]), f"input '{NO_INPUT}' is the rest input")
 

@@ -158,6 +158,9 @@ def step_of_arrays(
     params[names["input_weights"]] = torch.from_numpy(into)
     for k, name in enumerate(cell.biases):
         params[name] = torch.from_numpy(biases[:, :, k].reshape(n_members, -1))
+    if "readout" in arrays:  # its bias is not among the arrays
+        params["W_out"] = torch.from_numpy(np.stack(arrays["readout"]))
+        params["b_out"] = params["W_out"].new_zeros(params["W_out"].shape[:2])
     visited = torch.from_numpy(np.stack(arrays["states"])).flatten(1, 2)
     held = {name: torch.from_numpy(values) for name, values in constant.items()}
     return step_function(cell, params, visited, held), ""

@@ -54,6 +54,7 @@ GIVE = {
     "tangent_kernel": "gradients are of the networks themselves",
     "untrained": "not given (untrained_states)",
     "lag_grams": "not given (states)",
+    "readout": "not given (readout)",
 }
 KEYS = (*NUMERIC, "inputs", "fully_observed", "ood_errors", "ood_variants", "cell")
 

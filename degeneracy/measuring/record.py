@@ -124,7 +124,15 @@ class _Recorder:
             initial_weights=None if untrained is None else untrained.weights,
             behavior=self.behaving.variants(params, kick),
             error_unit=self.task.loss.unit,
-            step=step_function(self.cell, params, _visited(states), self._held_inputs(inputs)),
+            step=step_function(
+                self.cell,
+                params,
+                _visited(states),
+                self._held_inputs(inputs),
+                decide=self.task.loss.decide,
+                pulses=tuple(inputs.new_tensor(values) for values in self.task.pulses()),
+                pulse_steps=self.task.pulse_steps,
+            ),
             tangent_kernel=tangent_kernel(self.cell, params, inputs[0]),
             prediction_times=None if initial else self._prediction_times(params),
             untrained=untrained,
@@ -240,8 +248,13 @@ def _visited(states: Tensor) -> Tensor:
     return states.flatten(1, 2)
 
 
-def step_function(cell: Cell, params: Params, visited: Tensor, inputs: Mapping[str, Tensor]) -> StepFunction:
-    """The noise-free step of all members as a function of their state, in the dtype it is called with."""
+def step_function(
+    cell: Cell, params: Params, visited: Tensor, inputs: Mapping[str, Tensor], **about: Any
+) -> StepFunction:
+    """The noise-free step of all members as a function of their state, in the dtype it is called with.
+
+    It has a readout where the parameters do; `about` holds further fields of it, the same for all members.
+    """
 
     def step(h: Tensor, x: Tensor) -> Tensor:
         own = {name: value.to(h.dtype) for name, value in params.items()}
@@ -251,7 +264,10 @@ def step_function(cell: Cell, params: Params, visited: Tensor, inputs: Mapping[s
     def select(members: Sequence[int]) -> StepFunction:
         index = torch.tensor(list(members), dtype=torch.long)
         chosen = {name: value[index] for name, value in params.items()}
-        return step_function(cell, chosen, visited[index], inputs)
+        return step_function(cell, chosen, visited[index], inputs, **about)
+
+    def outputs(h: Tensor) -> Tensor:
+        return cell.hidden(h) @ params["W_out"].to(h).mT + params["b_out"].to(h)[:, None]
 
     return StepFunction(
         step=step,
@@ -260,6 +276,8 @@ def step_function(cell: Cell, params: Params, visited: Tensor, inputs: Mapping[s
         visited=visited,
         inputs=inputs,
         faults=tuple(_fault(params, k) for k in range(len(visited))),
+        read_out=outputs if "W_out" in params else None,
+        **about,
     )
 
 

@@ -9,7 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from degeneracy.analysis import MEASURES
-from degeneracy.analysis.dynamics.measures import FixedPointCensus, searched_inputs
+from degeneracy.analysis.dynamics.graph_measure import FixedPointGraph, transition_rows
+from degeneracy.analysis.dynamics.measures import FixedPointCensus
+from degeneracy.analysis.dynamics.under_inputs import inputs_of
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.contrasts import linear_contrast
@@ -143,9 +145,30 @@ class Result:
             UserError: fixed points were not searched, or members of different sizes have no common array.
         """
         name = FixedPointCensus.name
-        if name not in self.measured or not searched_inputs(self.measured[name].arrays):
+        if name not in self.measured or not inputs_of(self.measured[name].arrays):
             raise UserError(f"fixed points were not exported: measure '{name}' on members of one size")
         return self.measured[name].arrays
+
+    @property
+    @ordinary_state()
+    def transitions(self) -> pd.DataFrame:
+        """Which pulse leads each network from which attractor to which, with attractors labelled by the readout.
+
+        Returns:
+            One row per transition: `member`, the constant `input`, the `pulse` in its place, `from` and `to` (the sign
+            of each output, such as "+-"; "(+ -)" of a cycle; "elsewhere" where nothing that was found is reached), and
+            the `share` of a cycle's phases from which it leads there, 1 of a point.
+
+        Raises:
+            UserError: the graph was not measured, or members of different sizes have no common array.
+        """
+        name = FixedPointGraph.name
+        if name not in self.measured or not inputs_of(self.measured[name].arrays, "node_readout"):
+            raise UserError(f"transitions were not exported: measure '{name}' on members of one size")
+        table = pd.DataFrame(
+            transition_rows(self.measured[name].arrays), columns=["member", "input", "pulse", "from", "to", "share"]
+        )
+        return table.assign(member=[self.measured_members[k] for k in table["member"]])
 
     @property
     @ordinary_state()

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from degeneracy.analysis.dynamics.measures import FixedPointCensus, arrays_under, searched_inputs
+from degeneracy.analysis.dynamics.measures import FixedPointCensus
+from degeneracy.analysis.dynamics.under_inputs import arrays_under, inputs_of
 from degeneracy.analysis.recording import Array
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.measuring.results import Result
@@ -33,7 +34,7 @@ def fixed_points(result: Result, members: Sequence[int] = (0, 1, 2), held_input:
     """
     if result.examples is None or FixedPointCensus.name not in result.measured:
         raise UserError(f"fixed points: condition '{result.condition}' has no fixed points or no example states")
-    under = searched_inputs(result.measured[FixedPointCensus.name].arrays)
+    under = inputs_of(result.measured[FixedPointCensus.name].arrays)
     if held_input and held_input not in under:
         raise unknown_name("held input", held_input, under, where=f"fixed points: condition '{result.condition}'")
     arrays = arrays_under(result.measured[FixedPointCensus.name].arrays, held_input or next(iter(under), ""))

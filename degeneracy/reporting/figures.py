@@ -8,7 +8,8 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from degeneracy import plots
-from degeneracy.analysis.dynamics.measures import FixedPointCensus, searched_inputs
+from degeneracy.analysis.dynamics.measures import FixedPointCensus
+from degeneracy.analysis.dynamics.under_inputs import inputs_of
 from degeneracy.analysis.measure import LEVELS, UNTRAINED, in_words
 from degeneracy.analysis.recording import NO_INPUT
 from degeneracy.contrasts.effects import CALIBRATED, VALUE
@@ -281,7 +282,7 @@ def _of_fixed_points(study: StudyResult) -> Iterator[_Wanted]:
     for result in _shown(study):
         if FixedPointCensus.name not in result.measured:
             continue
-        under = searched_inputs(result.measured[FixedPointCensus.name].arrays) or [NO_INPUT]
+        under = inputs_of(result.measured[FixedPointCensus.name].arrays) or [NO_INPUT]
         for held_input in under:
             plain = under == [NO_INPUT]
             yield _Wanted(

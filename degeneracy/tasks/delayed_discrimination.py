@@ -1,6 +1,6 @@
 """Delayed discrimination: compare two stimuli that are a variable delay apart."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import pydantic
@@ -142,6 +142,17 @@ class DelayedDiscrimination(Task):
             return share
         n = self.stimulus_max - self.stimulus_min + 1
         return share * (1 + n * (n + 1) / 6 / (n - 1) ** 2) / 2
+
+    def pulses(self) -> Sequence[Sequence[float]]:
+        """The smallest and the largest stimulus on each channel alone."""
+        stimuli = [self.input_scale * value for value in (self.stimulus_min, self.stimulus_max)]
+        channels = range(self.channels)
+        return [[value * (k == channel) for k in channels] for channel in channels for value in stimuli]
+
+    @property
+    def pulse_steps(self) -> int:
+        """As long as a stimulus is shown."""
+        return self.stimulus_steps
 
     def variants(self) -> Mapping[str, Variant]:
         """Delays over the trained ones, noisy inputs, and stimuli of one and a half times the strength."""

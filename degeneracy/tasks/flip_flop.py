@@ -1,6 +1,6 @@
 """N-bit flip-flop: every channel holds the sign of its last pulse."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,6 +83,14 @@ class FlipFlop(Task):
         """The target's variance: the mean over steps of the chance that a pulse has come, 1 - (1 - p)^t."""
         q = 1 - self.switch_probability
         return 1 - sum(q**t for t in range(1, self.n_steps + 1)) / self.n_steps
+
+    def pulses(self) -> Sequence[Sequence[float]]:
+        """The pulses of one bit: +1 and -1 on each channel alone."""
+        return [
+            [sign * (k == channel) for k in range(self.channels)]
+            for channel in range(self.channels)
+            for sign in (1.0, -1.0)
+        ]
 
     def variants(self) -> Mapping[str, Variant]:
         """Twice as long, noisy inputs, and pulses of half the trained height."""

@@ -145,6 +145,19 @@ class Task(Spec):
         rest = self.rest_input()
         return {} if rest is None else {"none": rest}
 
+    def pulses(self) -> Sequence[Sequence[float]]:
+        """The brief inputs, a number per channel, which may lead a network from one attractor to another.
+
+        Each stands for `pulse_steps` steps in place of a constant input of `held_inputs`. Unless said otherwise, these
+        are the other constant inputs: with one per token, each token leads from where another one is repeated.
+        """
+        return list(self.held_inputs().values())
+
+    @property
+    def pulse_steps(self) -> int:
+        """How many steps a pulse lasts."""
+        return 1
+
     @abstractmethod
     def variants(self) -> Mapping[str, Variant]:
         """The out-of-distribution variants, by name."""

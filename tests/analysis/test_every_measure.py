@@ -25,7 +25,10 @@ QUICK: dict[str, dict[str, Any]] = {
     "pif": {"n_restarts": 8},
     "signed_pif": {"n_restarts": 8},
     "fixed_points": {"n_starts": 32},
+    "fixed_point_graph": {"n_starts": 32},
 }
+# Untrained networks have too few stable points in common for these.
+FEW_POINTS: dict[str, tuple[str, ...]] = {"fixed_point_graph": ("skeleton", "spectra")}
 PAIRWISE = [name for name, kind in MEASURES.items() if kind.pairwise]
 ON_STATES = [name for name in PAIRWISE if "states" in MEASURES[name].needs]
 ROTATED = np.linalg.qr(np.random.default_rng(0).normal(size=(N_UNITS, N_UNITS)))[0]
@@ -77,7 +80,8 @@ def test_dsa_of_all_trials_at_once_keeps_the_claims_of_a_distance() -> None:
 def test_every_measure_works_on_noisy_networks(name: str, noisy: Recording) -> None:
     found = quick(name)(noisy)
     for finding in found.findings:
-        assert np.isfinite(finding.value.value), finding.variant
+        if finding.variant not in FEW_POINTS.get(name, ()):
+            assert np.isfinite(finding.value.value), finding.variant
     if name in ("procrustes", "svcca", "cka", "output_distance", "decision_disagreement"):
         floor = found.findings[0].floor
         assert floor is not None
@@ -146,6 +150,7 @@ SEARCHED: dict[str, tuple[tuple[str, ...], float]] = {
         ("n_stable", "n_total", "n_stable_sd", "n_total_sd", "n_cycles", "census_distance"),
         1e-9,
     ),
+    "fixed_point_graph": (("graph", "n_attractors", "n_cycles"), 1e-9),
 }
 
 

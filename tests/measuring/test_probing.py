@@ -81,6 +81,24 @@ def test_under_token_0_two_states_of_rest_and_under_token_1_a_cycle_of_two_steps
     assert note.startswith("100% of forward runs (3 of 3 networks) end in cycles of period 2")
 
 
+def test_tokens_lead_from_one_parity_to_the_other(built: dg.Ensemble) -> None:
+    options = {"fixed_point_graph": {"n_starts": 32}}
+    result = dg.measure(built, PARITY, measures=["fixed_point_graph"], options=options, probe=PROBE)
+    values = {f.variant: f.value.value for f in result.measured["fixed_point_graph"].findings}
+    assert (values["graph/token_0"], values["graph/token_1"]) == (0, 0), "three gains, one graph"
+    assert (values["n_cycles/token_0"], values["n_cycles_2/token_1"]) == (0, 1)
+    table = result.transitions
+    assert list(table.columns) == ["member", "input", "pulse", "from", "to", "share"]
+    rows = table[table["member"] == result.measured_members[1]].drop(columns="member").to_numpy().tolist()
+    assert rows == [
+        ["token_0", "(0, 1)", "+", "-", 1.0],
+        ["token_0", "(0, 1)", "-", "+", 1.0],
+        ["token_1", "(1, 0)", "(+ -)", "(+ -)", 1.0],
+    ]
+    with pytest.raises(UserError, match="transitions were not exported"):
+        _ = dg.measure(built, PARITY, measures=["cka"], probe=PROBE).transitions
+
+
 def test_without_a_rest_input_autonomous_rows_say_why(built: dg.Ensemble) -> None:
     recording = record(built, PARITY, PROBE)
     reason = "task 'streaming_parity' has no input that means rest"

@@ -232,7 +232,16 @@ def short_input(kind: type[Task]) -> type[Task]:
     return Broken
 
 
+def short_pulse(kind: type[Task]) -> type[Task]:
+    class Broken(kind):  # type: ignore[misc, valid-type]
+        def pulses(self) -> list[tuple[float, ...]]:
+            return [(1.0,) * (self.input_size + 1)]
+
+    return Broken
+
+
 MISTAKES = [
+    (short_pulse, "probing"),
     (ragged_probe, "probing"),
     (another_rest, "probing"),
     (short_input, "probing"),

@@ -113,8 +113,8 @@ def affine_part(step: StepFunction, states: Tensor, x: Tensor) -> Tensor | None:
     """The matrices A where the step is h -> tanh(A h + b), (member, i, j); None where it is anything else.
 
     Such a step has the Jacobian diag(1 - step(h)^2) A, for which nothing has to be differentiated. Whether it is one
-    is seen from its values: atanh(step(h)) must be affine in h at all of the states. That decides how a search gets
-    on, not what it finds: a point counts as found by the speed of the step itself.
+    is seen from its values: atanh(step(h)) must be affine in h at all of the states and half way to 0. That decides
+    how a search gets on, not what it finds: a point counts as found by the speed of the step itself.
 
     Args:
         step: any differentiable step.
@@ -129,9 +129,12 @@ def affine_part(step: StepFunction, states: Tensor, x: Tensor) -> Tensor | None:
         return None
     one, image = _least_saturated(h, after)
     inner = jacobians(step, one, x)[:, 0] / (1 - image.square()).mT
-    predicted = torch.tanh(torch.atanh(image) + (h - one) @ inner.mT)
-    # 1e-9: rounding of sums of some hundred terms, through the derivative of atanh at the least saturated state.
-    return inner if torch.allclose(predicted, after, rtol=0, atol=1e-9) else None
+    for states, images in ((h, after), (h / 2, step.step(h / 2, _held(x, h)).detach())):
+        predicted = torch.tanh(torch.atanh(image) + (states - one) @ inner.mT)
+        # 1e-9: rounding of sums of some hundred terms, through the derivative of atanh at the least saturated state.
+        if not torch.allclose(predicted, images, rtol=0, atol=1e-9):
+            return None
+    return inner
 
 
 def _least_saturated(h: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:

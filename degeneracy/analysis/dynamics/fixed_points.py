@@ -284,7 +284,7 @@ def _add_rests(search: _Search, found: _Found, rests: Sequence[Array]) -> None:
     polished = search.polish(close)
     for k, (h, speed) in enumerate(polished):
         states = torch.from_numpy(h).to(search.step.visited.device)[None]
-        isolated = ~_marginal(_eigenvalues(search.step.select([k]), search.x, states, None))
+        isolated = ~marginal(point_spectra(search.step.select([k]), search.x, states))
         polished[k] = h[isolated], speed[isolated]
     found.add(polished)
 
@@ -304,12 +304,12 @@ def _describe(
     step, x, limits = search.step.select([member]), search.x, search.limits
     capped = len(points) > limits.max_points
     h = torch.from_numpy(points[: limits.max_points]).to(step.visited.device)[None]
-    eigenvalues = _eigenvalues(step, x, h, before)
+    eigenvalues = point_spectra(step, x, h, before)
     if not np.isfinite(eigenvalues).all():
         return _unsearched(h.shape[-1], "the step has no finite derivative at a fixed point")
     index = (abs(eigenvalues) > 1 + MARGINAL).sum(axis=1)
     ended = outcomes(step, x, runs, host(h)[0], index == 0, search.near[member], limits.tolerance)
-    n_marginal = int(_marginal(eigenvalues).sum())
+    n_marginal = int(marginal(eigenvalues).sum())
     speed = host(move(step, h, x).norm(dim=-1))[0]
     slow = move(step, torch.from_numpy(rejected).to(h)[None], x).norm(dim=-1) < SLOW_SPEED
     rank = np.lexsort((points[: len(index), 0], index))
@@ -342,12 +342,12 @@ def _unsearched(n_units: int, reason: str) -> FixedPoints:
     )
 
 
-def _marginal(eigenvalues: Spectra) -> NDArray[np.bool_]:
+def marginal(eigenvalues: Spectra) -> NDArray[np.bool_]:
     """Which points (point,) have an eigenvalue of 1, to within `MARGINAL`: those on a continuum."""
     return np.asarray((abs(eigenvalues - 1) < MARGINAL).any(axis=1))
 
 
-def _eigenvalues(step: StepFunction, x: Tensor, h: Tensor, before: FixedPoints | None) -> Spectra:
+def point_spectra(step: StepFunction, x: Tensor, h: Tensor, before: FixedPoints | None = None) -> Spectra:
     """Eigenvalues of the Jacobians at the points h (1, point, state), (point, state), sorted as `FixedPoints` has them.
 
     Those at a point found before are taken from there; NaN where the Jacobian is not finite.

@@ -154,15 +154,15 @@ def outcomes(
     """
     bounded = np.asarray(np.isfinite(runs[0]).all(axis=1))
     ends, gap = (each[bounded] for each in runs)
-    close = _distances(ends, points) <= SAME_END * near
+    close = state_distances(ends, points) <= SAME_END * near
     rests = (gap[:, 0] <= SETTLED) & close.any(axis=1)
     rests |= (gap[:, 0] <= APPROACHING) & close[:, stable].any(axis=1)
     cycles: list[Cycle] = []
     left = ~rests
     for share in (SETTLED, APPROACHING):
-        period = _periods(gap, share) * left
+        period = periods(gap, share) * left
         for p in sorted(set(period[period > 1].tolist())):
-            cycles += _new_cycles(step, x, ends[period == p], p, near, tolerance, cycles, share == SETTLED)
+            cycles += new_cycles(step, x, ends[period == p], p, near, tolerance, cycles, share == SETTLED)
         which = np.where(period > 1, _cycles_of(ends, cycles, near, share == SETTLED), -1)
         cycles = [replace(c, n_runs=c.n_runs + int((which == k).sum())) for k, c in enumerate(cycles)]
         left &= which < 0
@@ -174,13 +174,13 @@ def outcomes(
     )
 
 
-def _periods(gap: Array, share: float) -> NDArray[np.int64]:
+def periods(gap: Array, share: float) -> NDArray[np.int64]:
     """After how many steps each run is back to within a share of `near`, (run,); 0 where never."""
     back = gap <= share
     return np.where(back.any(axis=1), back.argmax(axis=1) + 1, 0)
 
 
-def _distances(a: Array, b: Array) -> Array:
+def state_distances(a: Array, b: Array) -> Array:
     """Root-mean-square differences per unit of the states a (i, state) and b (j, state), (i, j)."""
     gap = torch.cdist(torch.from_numpy(a), torch.from_numpy(b), compute_mode="donot_use_mm_for_euclid_dist")
     apart: Array = gap.numpy() / a.shape[1] ** 0.5
@@ -192,11 +192,11 @@ def _cycles_of(ends: Array, cycles: Sequence[Cycle], near: float, settled: bool)
     distance = np.full((len(ends), len(cycles) + 1), np.inf)
     for k, cycle in enumerate(cycles):
         if settled or cycle.is_stable:
-            distance[:, k] = _distances(ends, cycle.position).min(axis=1)
+            distance[:, k] = state_distances(ends, cycle.position).min(axis=1)
     return np.where(distance.min(axis=1) <= SAME_END * near, distance.argmin(axis=1), -1)
 
 
-def _new_cycles(
+def new_cycles(
     step: StepFunction,
     x: Tensor,
     ends: Array,
@@ -217,7 +217,7 @@ def _new_cycles(
         cycle = Cycle(position=orbit, eigenvalues=multipliers(step, x, orbit), n_runs=0)
         # On a continuum of cycles they are kept at the spacing of neighbourhoods, as points are.
         apart = near if cycle.is_marginal else ALIKE * near
-        if all((_distances(orbit[:1], other.position) > apart).all() for other in (*known, *cycles)):
+        if all((state_distances(orbit[:1], other.position) > apart).all() for other in (*known, *cycles)):
             cycles.append(cycle)
     return cycles
 
@@ -268,10 +268,10 @@ def outcome_notes(members: Sequence[Outcomes]) -> list[str]:
     Returns:
         One phrase for each kind of ending; none where all runs end at rest.
     """
-    periods = sorted({len(cycle.position) for each in members for cycle in each.cycles})
+    lengths = sorted({len(cycle.position) for each in members for cycle in each.cycles})
     endings = (
         (
-            f"end in cycles of period{'s' * (len(periods) > 1)} {', '.join(map(str, periods))}",
+            f"end in cycles of period{'s' * (len(lengths) > 1)} {', '.join(map(str, lengths))}",
             [sum(cycle.n_runs for cycle in each.cycles) for each in members],
         ),
         (

@@ -1,6 +1,6 @@
 """Measures of dynamics: how states are laid out (shape), where they rest (fixed points); for DSA see `dsa_measure`."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from degeneracy.analysis.activity import of_active_members
 from degeneracy.analysis.dynamics import fixed_point_distances, fixed_points, shape_by_trials
+from degeneracy.analysis.dynamics.under_inputs import UnderInputs, of_input
 from degeneracy.analysis.measure import (
-    HELD,
     PERMUTATION,
     ROTATION,
     SCALE,
@@ -23,12 +23,10 @@ from degeneracy.analysis.measure import (
     Level,
     Measure,
     Measured,
-    MeasureInParts,
-    in_words,
 )
-from degeneracy.analysis.recording import MEAN_INPUT, NO_INPUT, Array, Recording, StepFunction
+from degeneracy.analysis.recording import Array, Recording, StepFunction
 from degeneracy.analysis.statistics import by_name, jackknife
-from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.errors import UserError
 
 
 class _Shape(Measure):
@@ -169,12 +167,11 @@ class CKA(_Shape):
 _Searched = tuple[str, list[fixed_points.FixedPoints], list[fixed_points.FixedPoints], Sequence[str]]
 
 
-class FixedPointCensus(MeasureInParts):
+class FixedPointCensus(UnderInputs):
     """How many fixed points members have, of which kinds, and with which spectra."""
 
     name: ClassVar[str] = "fixed_points"
     title: ClassVar[str] = "Fixed points"
-    floor: ClassVar[str] = "a second search of the same network"
     methods: ClassVar[str] = (
         "Fixed points under {inputs} were searched from {n_starts} visited states per network (Sussillo & Barak 2013); "
         "their Jacobians were compared by {n_eigenvalues} eigenvalues each."
@@ -190,11 +187,7 @@ class FixedPointCensus(MeasureInParts):
         "spectrum_distance": "spectrum",
     }
     averages: ClassVar[tuple[str, ...]] = ("n_stable", "n_total", "n_cycles")
-    level: ClassVar[Level] = "dynamics"
-    needs: ClassVar[tuple[str, ...]] = ("step",)
-    pairwise: ClassVar[bool] = True
     is_metric: ClassVar[bool] = True
-    ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
     meaning: ClassVar[str] = (
         "fixed points under constant input: how many (stable, in all), how many cycles of a period from 2 to 12 "
         "forward runs end in instead, share of pairs of members whose counts of points by number of unstable "
@@ -204,55 +197,11 @@ class FixedPointCensus(MeasureInParts):
     source: ClassVar[str] = "Sussillo & Barak (2013), Neural Computation 25:626; distances ours"
     revision: ClassVar[int] = 1  # what forward runs end in is searched and counted
 
-    input: str = pydantic.Field(
-        "",
-        description="the constant input searched under, by the name that the task gives it, or 'mean' of the probe "
-        "trials; empty for each one that the task names, which is 'none' of most tasks",
-    )
     n_starts: int = pydantic.Field(
         256, ge=1, description="starts per member, from visited states; half are also run forward"
     )
     n_eigenvalues: int = pydantic.Field(8, ge=1, description="eigenvalues per point that are compared")
     seed: int = pydantic.Field(0, ge=0, description="of the starts; the repeat search takes the next")
-
-    @classmethod
-    def variant_title(cls, variant: str) -> str:
-        """The title of what is counted, and the constant input that it is counted under."""
-        base, _, held_input = variant.partition(HELD)
-        return ", ".join(filter(None, (super().variant_title(base), in_words(held_input))))
-
-    @classmethod
-    def is_average(cls, variant: str) -> bool:
-        """Whether it is a mean number of points or cycles."""
-        return super().is_average(variant.partition(HELD)[0])
-
-    @classmethod
-    def known_variants(cls, of_task: Iterable[str], held_inputs: Iterable[str]) -> tuple[str, ...]:  # noqa: ARG003
-        """What is counted, under each of the constant inputs."""
-        return tuple(_of_input(name, held_input) for held_input in held_inputs for name in cls.variant_titles)
-
-    def methods_sentence(self) -> str:
-        """The card's sentence with the measure's options."""
-        inputs = f"the constant input '{self.input}'" if self.input else "each constant input that the task names"
-        return self.methods.format(inputs=inputs, **self.model_dump(mode="json"))
-
-    def check(self, *, n_units: int, n_steps: int, n_trials: int, held_inputs: Collection[str]) -> None:  # noqa: ARG002
-        """Refuse an input that the task does not name."""
-        self._searched_inputs(held_inputs)
-
-    def _searched_inputs(self, there: Iterable[str]) -> list[str]:
-        """The names of the inputs to search under, of those that there are."""
-        names = list(there)
-        if not self.input:
-            return [name for name in names if name != MEAN_INPUT]
-        if self.input == MEAN_INPUT and MEAN_INPUT not in names:
-            raise UserError(
-                f"{self.name}: input = '{MEAN_INPUT}' needs recorded inputs, of a task with times of no input"
-                f" (known here: {', '.join(names)})"
-            )
-        if self.input not in names:
-            raise unknown_name("input", self.input, names, where=self.name)
-        return [self.input]
 
     def parts(self, recording: Recording) -> list[Callable[[], _Searched]]:
         """The search of every member, and its repetition from other starts; on an accelerator all members at once."""
@@ -263,7 +212,7 @@ class FixedPointCensus(MeasureInParts):
         batches = [range(k, k + together) for k in range(0, n_members, together)]
         return [
             partial(self._search_twice, step.select(some), held_input, [recording.members[k] for k in some])
-            for held_input in self._searched_inputs(step.inputs)
+            for held_input in self.searched_inputs(step.inputs)
             for some in batches
         ]
 
@@ -297,7 +246,7 @@ class FixedPointCensus(MeasureInParts):
         note = fixed_points.notes(points, [name for part in done for name in part[3]])
         if np.isnan(searched).any():
             note = f"no number, as not every network has one; {note}"
-        name = partial(_of_input, held_input=held_input)
+        name = partial(of_input, held_input=held_input)
 
         def finding(variant: str, statistic: str, x: Array, of: str, floor: Array | None = None) -> Finding:
             estimate = None if floor is None else jackknife.member_mean(floor)
@@ -323,23 +272,6 @@ class FixedPointCensus(MeasureInParts):
         search = partial(fixed_points.find_fixed_points, step, held_input=held_input, n_starts=self.n_starts)
         points = search(seed=self.seed)
         return held_input, points, search(seed=self.seed + 1, found_before=points), members
-
-
-def _of_input(name: str, held_input: str) -> str:
-    """The name of a variant, or an array, under a constant input."""
-    return name if held_input == NO_INPUT else f"{name}{HELD}{held_input}"
-
-
-def searched_inputs(arrays: Iterable[str]) -> list[str]:
-    """The constant inputs under which the positions among the arrays of the measure were found, by name."""
-    found = (name.partition(HELD) for name in arrays)
-    return [held_input or NO_INPUT for name, _, held_input in found if name == "position"]
-
-
-def arrays_under(arrays: Mapping[str, NDArray[Any]], held_input: str) -> dict[str, NDArray[Any]]:
-    """The arrays of one constant input, by their plain names."""
-    parted = {name: name.partition(HELD) for name in arrays}
-    return {base: arrays[name] for name, (base, _, under) in parted.items() if (under or NO_INPUT) == held_input}
 
 
 def _point_arrays(points: Sequence[fixed_points.FixedPoints]) -> dict[str, NDArray[Any]]:

@@ -67,6 +67,12 @@ def test_blocks_of_jacobians_do_not_change_the_points(monkeypatch):
 # --- The short cut for tanh of an affine map -------------------------------------------------------------------
 
 
+def test_one_state_does_not_make_a_step_affine():
+    """Of any step atanh is affine at a single state."""
+    step = step_of(lambda h, _: 0.5 * h + 0.1 * h**2, torch.full((1, 1, 2), 0.5))
+    assert affine_part(step, step.visited, torch.zeros(1)) is None
+
+
 def test_the_affine_part_is_the_recurrent_matrix_of_a_tanh_network_and_of_nothing_else():
     step, x = tanh_step([trained()]), torch.zeros(3)
     inner = affine_part(step, step.visited[:, :256], x)
