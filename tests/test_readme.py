@@ -87,7 +87,6 @@ def test_the_example_of_ones_own_networks() -> None:
     inputs = torch.randn(24, 15, 2, generator=torch.Generator().manual_seed(0))
     for large, small in (
         ("[(rnn, readout), ...]", "modules"),
-        ('"signed_pif"]', '"signed_pif"], options={"dsa": {"rank": 4, "n_delays": 2, "n_starts": 2}}'),
         (
             "dg.measure(ensemble, task",
             'dg.measure(ensemble, task, measures=["cka"], probe=dg.Probe(n_trials=4)',
@@ -99,6 +98,7 @@ def test_the_example_of_ones_own_networks() -> None:
         "dg": dg,
         "modules": modules,
         "task": dg.tasks.FlipFlop(channels=2, n_steps=10),
+        "inputs": inputs,
         "states": torch.stack([rnn(inputs)[0] for rnn, _ in modules]),
         "weights": [rnn.weight_hh_l0 for rnn, _ in modules],
     }
@@ -107,7 +107,8 @@ def test_the_example_of_ones_own_networks() -> None:
     exec(compile("\n".join(lines[: k + 1]), "README", "exec"), scope)
     result = scope["result"]
     assert not result.missing
-    assert set(result.table["measure"]) == {"dsa", "signed_pif"}
+    assert set(result.table["measure"]) == {"linear_flow", "signed_pif"}
+    assert result.table["value"].notna().all()
     assert result.table["value"].notna().all()
     assert result.spec["cell"] == {"name": "tanh"}
     exec(compile("\n".join(lines), "README", "exec"), scope)

@@ -222,7 +222,7 @@ def test_rectified_networks_of_any_size_have_canonical_scales(size: float) -> No
             MEASURES["pif"]()(Recording(members=("0", "1", "2"), weights=each)).findings for each in (given, larger)
         )
         for first, second in zip(before, after, strict=True):
-            unit = size if first.variant == "recurrent" else 1.0
+            unit = size ** DEGREES["pif"][first.variant]
             assert second.value.value / unit == pytest.approx(first.value.value, rel=CLOSE), first.variant
 
 

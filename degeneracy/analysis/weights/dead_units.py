@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from degeneracy.analysis.activity import NO_ACTIVITY, named
+from degeneracy.analysis.activity import among_all, silent_note
+from degeneracy.analysis.measure import Measured, nan_finding
 from degeneracy.analysis.recording import Array, Recording, Weights
 
 # What a unit that stays within a thousandth of its largest state adds to another unit's input is a constant to three
@@ -33,7 +34,24 @@ class ComparedWeights:
 
     weights: tuple[Weights, ...]
     note: str  # how many units are dead in which members; "" where none is
-    obstacle: str  # the members without a living unit, which leave nothing to compare; "" where there are none
+    silent: tuple[int, ...]  # positions of the members of which no unit moves
+    silent_note: str  # one line that names these; "" where there are none
+
+    def found(self, measured: Measured) -> Measured:
+        """What was measured; where members are silent, rows that name them, and the distances of the others alone.
+
+        A silent member's distance to another would be the size of the other.
+        """
+        if not self.silent:
+            return measured
+        active = [k for k in range(len(self.weights)) if k not in self.silent]
+        return Measured(
+            findings=tuple(nan_finding(f.variant, len(self.weights), self.silent_note) for f in measured.findings),
+            distances={
+                name: among_all(matrix[np.ix_(active, active)], active, len(self.weights))
+                for name, matrix in measured.distances.items()
+            },
+        )
 
 
 def compared_weights(recording: Recording) -> ComparedWeights:
@@ -46,11 +64,12 @@ def compared_weights(recording: Recording) -> ComparedWeights:
     given = list(recording.weights or ())
     states = recording.states if recording.states is not None else [None] * len(given)
     dead = [dead_units(w, x) for w, x in zip(given, states, strict=True)]
-    empty = [k for k, units in enumerate(dead) if units.all()]
+    silent = [] if recording.states is None else [k for k, x in enumerate(recording.states) if still_units(x).all()]
     return ComparedWeights(
         weights=tuple(without_units(w, units) for w, units in zip(given, dead, strict=True)),
         note=_note([int(units.sum()) for units in dead], recording.members),
-        obstacle=f"{named(empty, recording.members)}: {NO_ACTIVITY}" if empty else "",
+        silent=tuple(silent),
+        silent_note=silent_note(silent, recording.members),
     )
 
 

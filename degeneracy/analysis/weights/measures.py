@@ -89,7 +89,7 @@ class PIF(Measure):
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances, floor from random copies, references shuffled and untrained."""
         compared = compared_weights(recording)
-        reason = _incomparable(compared, signed=self.signed)
+        reason = _incomparable(compared.weights, signed=self.signed)
         if reason:
             return Measured(findings=(nan_finding("recurrent", len(recording), reason),))
         findings: list[Finding] = []
@@ -107,7 +107,8 @@ class PIF(Measure):
             findings += rows
             distances |= matrices
             diagnostics |= {f"{variant}/{key}": number for key, number in fit.items()}
-        return Measured(findings=tuple(findings), distances=distances, diagnostics=diagnostics)
+        found = Measured(findings=tuple(findings), distances=distances, diagnostics=diagnostics)
+        return compared.found(found)
 
     def _variant(
         self, variant: str, scales: Mapping[str, float], compared: ComparedWeights, untrained: Recording | None
@@ -136,8 +137,8 @@ class PIF(Measure):
     def _untrained(self, untrained: Recording, scales: Mapping[str, float]) -> tuple[jackknife.Estimate | None, str]:
         """The mean distance of untrained members, with what is to be said of it."""
         compared = compared_weights(untrained)
-        if compared.obstacle:
-            return None, f"untrained {compared.obstacle}"
+        if compared.silent:
+            return None, f"untrained members: {compared.silent_note}"
         before, reason = self._reference("untrained", compared.weights, scales)
         if before is None:
             return None, reason
@@ -151,7 +152,7 @@ class PIF(Measure):
         lacking = [block for block in scales if any(block not in w.blocks for w in weights)]
         if lacking:
             return None, f"{kind} members without their {', '.join(lacking)} weights"
-        reason = _unlike(weights, signed=self.signed)
+        reason = _incomparable(weights, signed=self.signed)
         if reason:
             return None, f"{kind} members: {reason}"
         return _distances_of(self._pairs(weights, scales)), ""
@@ -255,7 +256,7 @@ class Orthogonal(Measure):
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances, floor from rotated copies, references shuffled and untrained (neighbours on a ring)."""
         compared = compared_weights(recording)
-        reason = _incomparable(compared)
+        reason = _incomparable(compared.weights)
         if reason:
             return Measured(findings=(nan_finding("recurrent", len(recording), reason),))
         matrices, n = [orthogonal.compared_matrix(w) for w in compared.weights], len(recording)
@@ -278,12 +279,12 @@ class Orthogonal(Measure):
                 note = _notes(note, compared.note)
                 findings.append(of_pairs(f"recurrent{UNTRAINED}", reference=before, note=note))
         diagnostics = fit_diagnostics(fit.spread, fit.converged)
-        return Measured(findings=tuple(findings), distances=distances, diagnostics=diagnostics)
+        return compared.found(Measured(findings=tuple(findings), distances=distances, diagnostics=diagnostics))
 
     def _untrained(self, untrained: Recording) -> tuple[jackknife.Estimate | None, str]:
         """The mean distance of untrained members, with what is to be said of it."""
         compared = compared_weights(untrained)
-        reason = _incomparable(compared)
+        reason = compared.silent_note or _incomparable(compared.weights)
         if reason:
             return None, f"untrained members: {reason}"
         ring = self._ring([orthogonal.compared_matrix(w) for w in compared.weights])
@@ -298,12 +299,7 @@ class Orthogonal(Measure):
         return self._fit(matrices, [*matrices[1:], matrices[0]])[0]
 
 
-def _incomparable(compared: ComparedWeights, *, signed: bool = False) -> str:
-    """Why members cannot be compared, "" where they can."""
-    return compared.obstacle or _unlike(compared.weights, signed=signed)
-
-
-def _unlike(weights: Sequence[Weights], *, signed: bool = False) -> str:
+def _incomparable(weights: Sequence[Weights], *, signed: bool = False) -> str:
     """Why members cannot be aligned, "" where they can."""
     for other in weights[1:]:
         reason = pif.comparable(weights[0], other, signed=signed)

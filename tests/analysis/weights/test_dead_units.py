@@ -206,9 +206,16 @@ def test_a_rectified_unit_that_reaches_nothing_no_longer_forbids_a_number() -> N
 def test_a_member_without_a_living_unit_has_no_number(name: str) -> None:
     states = [moving(5, seed) for seed in range(3)]
     states[1] = np.zeros_like(states[1])
-    [found] = measured(name, [network(5, seed) for seed in range(3)], states).findings
-    assert np.isnan(found.value.value)
-    assert found.note == "member m1: no activity, the states do not vary"
+    weights = [network(5, seed) for seed in range(3)]
+    found, whole = measured(name, weights, states), measured(name, weights)
+    assert [finding.variant for finding in found.findings] == [finding.variant for finding in whole.findings]
+    for finding in found.findings:
+        assert np.isnan(finding.value.value)
+        assert finding.note == "member m1: no activity, the states do not vary"
+    for variant, matrix in found.distances.items():
+        if variant != "joint":  # whose blocks are over the mean norms of other members
+            assert matrix[0, 2] == whole.distances[variant][0, 2]
+        assert np.isnan(matrix[1, [0, 2]]).all()
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -223,7 +230,7 @@ def test_dead_untrained_members_are_named_as_such(name: str) -> None:
     silent = replace(untrained, states=[0 * x for x in states])
     found = row(measured(name, weights, states, untrained=silent), "recurrent/untrained")
     assert found.reference is None
-    assert "untrained members m0, m1 and m2: no activity" in found.note.replace("members: members", "members")
+    assert found.note == "untrained members: members m0, m1 and m2: no activity, the states do not vary"
 
 
 def test_many_members_are_counted() -> None:
