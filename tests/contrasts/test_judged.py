@@ -11,6 +11,7 @@ from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.statistics import jackknife
 from degeneracy.analysis.statistics.contrasts import linear_contrast
 from degeneracy.contrasts.effects import CONVERGENCE_COLUMNS
+from degeneracy.reporting.effects import sentences
 from degeneracy.studies.claims import Claim, Claims
 from degeneracy.studies.study_result import StudyResult
 
@@ -173,3 +174,43 @@ def test_convergence_stands_beside_the_primary_values() -> None:
     assert table[["level", "measure"]].drop_duplicates().to_numpy().tolist() == [["dynamics", "linear_flow"]]
     low, high = jackknife.interval(jackknife.member_mean(X[4]))
     assert table.iloc[1][["value", "ci_low", "ci_high"]].tolist() == pytest.approx([X[4].mean(), low, high])
+
+
+# --- networks of several sizes ---
+
+
+def of_weights(variant: str, x) -> Measured:
+    finding = Finding(variant=variant, value=jackknife.member_mean(x), statistic="mean", of=variant)
+    return Measured(findings=(finding,), arrays={variant: np.array(x)})
+
+
+def of_sizes(factor: str, sizes: dict, variant: str, **spec) -> StudyResult:
+    results = tuple(
+        replace(
+            condition({factor: level}, {"signed_pif": of_weights(variant, X[2 * k + 2] / size**2)}, range(6)),
+            spec={"network": {"hidden_size": size, **spec}},
+        )
+        for k, (level, size) in enumerate(sizes.items())
+    )
+    claims = Claims(weights={"measure": "signed_pif", "variant": variant, "expected": {factor: "down"}})
+    return StudyResult(name="s", results=results, claims=claims)
+
+
+def test_what_a_number_does_with_the_size_of_networks_by_itself_is_said_where_sizes_differ() -> None:
+    says = "falls with the number of units for shuffled weights too: sizes are compared by the calibrated value"
+    study = of_sizes("network.hidden_size", {32: 32, 64: 64}, "recurrent/per_parameter")
+    rows = dg.effects(study).set_index("scale")
+    row = rows.loc["value"]
+    assert (row.verdict, row.agreement) == ("down", "agrees")
+    assert row.note == f"it {says}"
+    assert "shuffled weights" not in rows.loc["calibrated"].note
+    [sentence] = sentences(rows.reset_index(), "weights")
+    assert f"It {says}. Expected was down: this agrees." in sentence
+    assert "Signed PIF (recurrent, per parameter) falls" in sentence
+    grows = dg.effects(of_sizes("network.hidden_size", {32: 32, 64: 64}, "recurrent")).note.iloc[0]
+    assert grows.startswith("it grows with the number of units for shuffled weights too")
+    # The size changes along with the factor: it is said of that factor, too.
+    along = dg.effects(of_sizes("task.channels", {2: 32, 3: 64}, "recurrent/per_parameter"))
+    assert says in along.note.iloc[0]
+    same = dg.effects(of_sizes("task.channels", {2: 32, 3: 32}, "recurrent/per_parameter"))
+    assert "shuffled weights" not in same.note.iloc[0]
