@@ -10,6 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from degeneracy.analysis import MEASURES, primary_measures
 from degeneracy.analysis.measure import LEVELS
+from degeneracy.analysis.statistics.resolution import MAX_FLOOR_SHARE
 from degeneracy.core.errors import one_line
 from degeneracy.core.specs import Spec, choices_of
 from degeneracy.networks import CELLS, RECURRENT_MAPS
@@ -37,7 +38,7 @@ def table_text(study: StudyResult, csv: Path) -> str:
     parts = [*columns([HEADINGS, *rows])] if rows else []
     notes = reasons.lines(len(study.results))
     if notes:
-        parts += ["", "Without a number, or not calibrated:", *notes]
+        parts += ["", "Without a number, not calibrated or not resolved:", *notes]
     stuck = [r.condition for r in study.results if _stuck({m.status for m in r.members})]
     if stuck:
         said = (
@@ -91,6 +92,9 @@ def _row(row: Mapping[Any, Any], reasons: _Reasons) -> tuple[str, ...]:
     calibrates = not (math.isnan(row["floor"]) or math.isnan(row["reference"]))
     if row["note"] and (math.isnan(row["value"]) or (calibrates and math.isnan(row["calibrated"]))):
         reasons.add(f"{name}: {row['note']}", row["condition"])
+    elif row["floor_share"] > MAX_FLOOR_SHARE:
+        said = f"{name}: not resolved, the floor is over {MAX_FLOOR_SHARE:.0%} of the value"
+        reasons.add(f"{said} (degeneracy.csv has how large it can be without it)", row["condition"])
     return (
         row["condition"],
         row["measure"],

@@ -7,34 +7,21 @@ exploratory and stands by itself.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from degeneracy.analysis.statistics.contrasts import Effect, bends, joint_p, linear_contrast, trend_weights
-from degeneracy.analysis.statistics.jackknife import Scale, transformed, untransformed
-from degeneracy.analysis.statistics.verdicts import ALPHA, equivalent, holm, verdict
-from degeneracy.contrasts.factor_grid import (
-    ConditionEstimates,
-    FactorGrid,
-    calibrated_of,
-    final_losses,
-    matched,
-    take,
-    value_of,
-)
+from degeneracy.analysis.statistics.resolution import floor_share, resolved
+from degeneracy.analysis.statistics.verdicts import ALPHA, DECIDED, holm, verdict
+from degeneracy.contrasts.cells import CALIBRATED, SCALES, Cell, of_factor
+from degeneracy.contrasts.factor_grid import ConditionEstimates
 from degeneracy.core.ambient import ordinary_state
-from degeneracy.measuring.results import Result, finding_of
-from degeneracy.studies.claims import Claim, Claims
-from degeneracy.studies.primary import primaries
+from degeneracy.measuring.results import Result
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.factors import factor_name
 from degeneracy.wording.names import card
-
-VALUE, CALIBRATED, MATCHED = SCALES = ("value", "calibrated", "value, matched loss")
+from degeneracy.wording.resolution import not_resolved
 
 COLUMNS = (
     "factor",
@@ -48,11 +35,13 @@ COLUMNS = (
     "ci_low",
     "ci_high",
     "unit",
+    "corrected",
     "at_lowest",
     "p",
     "p_holm",
     "p_bend",
     "margin",
+    "floor_share",
     "verdict",
     "primary",
     "expected",
@@ -61,41 +50,6 @@ COLUMNS = (
     "n_members",
     "note",
 )
-
-CONVERGENCE_COLUMNS = (
-    "n_members",
-    "n_converged",
-    "converged_share",
-    "final_loss",
-    "final_loss_min",
-    "final_loss_max",
-    "level",
-    "measure",
-    "variant",
-    "value",
-    "ci_low",
-    "ci_high",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One row before its p value is corrected."""
-
-    grid: FactorGrid
-    level: str
-    measure: str
-    variant: str
-    scale: str
-    taken: ConditionEstimates
-    effect: Effect
-    at_lowest: float
-    unit: str
-    margin: float
-    p_bend: float  # of "the levels lie on a line"
-    flat: bool  # whether two one-sided tests exclude a change as large as the margin
-    primary: bool
-    expected: str
 
 
 @ordinary_state()
@@ -113,162 +67,21 @@ def effects(study: StudyResult) -> pd.DataFrame:
     "share of floor to reference". `ci_low` and `ci_high` are the 95% interval, `p` that of no change, seeds
     counted jointly over all conditions (`linear_contrast` in `analysis.statistics.contrasts`). `at_lowest` is the
     value at the lowest level, `p_bend` that of the levels lying on a line (NaN for two levels or such without an
-    order), `margin` the smallest change that matters, in the unit of the effect (0: none was written),
-    `n_members` the members of the smallest condition.
+    order), `margin` the smallest change upwards that matters, in the unit of the effect (0: none was written),
+    `n_members` the members of the smallest condition. Where `corrected`, effect, value and margin are squared distances
+    without their floor, and the margin a share of the distance.
 
-    `verdict` is up, down, flat or unclear (see `analysis.statistics.verdicts`), "" where there is no effect to
-    judge. Where `primary`, it goes by `p_holm`, Holm's correction over the primary cells of that scale, and
-    `agreement` says whether it is what the claims expected.
+    `verdict` is up, down, flat, unclear or not resolved (see `analysis.statistics.verdicts`), "" where there is no
+    effect to judge. It is not resolved where `floor_share`, the largest share that the floor has of the value in a
+    condition, is over 0.6. Where `primary`, it goes by `p_holm`, Holm's correction over the primary cells of that
+    scale, and `agreement` says whether it is what the claims expected.
     """
-    cells = [cell for factor in study.factors for cell in _of_factor(study, factor)]
+    cells = [cell for factor in study.factors for cell in of_factor(study, factor)]
     corrected = np.full(len(cells), np.nan)
     for scale in SCALES:
         family = [k for k, cell in enumerate(cells) if cell.primary and cell.scale == scale]
         corrected[family] = holm([cells[k].effect.p for k in family])
     return pd.DataFrame([_row(*one) for one in zip(cells, corrected, strict=True)], columns=list(COLUMNS))
-
-
-def judged(study: StudyResult) -> dict[str, tuple[str, str]]:
-    """The primary measure and variant of the levels that are judged: those whose claimed measure was asked for."""
-    claims = study.claims.by_level
-    return {
-        level: name for level, name in primaries(study).items() if level in claims and name[0] == claims[level].measure
-    }
-
-
-@ordinary_state()
-def convergence(study: StudyResult) -> pd.DataFrame:
-    """Each level's primary value beside how many networks converged, one row per condition and level.
-
-    Columns: the condition and its factors, `n_members`, `n_converged`, `converged_share`, `final_loss` (mean over
-    measured members of the last epoch's mean training loss, with `final_loss_min` and `_max`), then level,
-    measure, variant, value, ci_low and ci_high (`convergence.csv`).
-
-    A condition in which few networks converge is one of survivors: a value that follows the share may be theirs
-    rather than the factor's.
-    """
-    rows = []
-    for result in study.results:
-        table, losses = result.table, np.array(list(final_losses(result).values()))
-        known = losses if len(losses) else np.array([np.nan])
-        for level, (measure, variant) in judged(study).items():
-            found = table[(table["measure"] == measure) & (table["variant"] == variant)].head(1)
-            value = found[["value", "ci_low", "ci_high"]].to_numpy().ravel()
-            rows.append(
-                {
-                    "condition": result.condition,
-                    **result.factors,
-                    "n_members": result.n_members,
-                    "n_converged": result.n_converged,
-                    "converged_share": result.n_converged / result.n_members,
-                    "final_loss": known.mean(),
-                    "final_loss_min": known.min(),
-                    "final_loss_max": known.max(),
-                    "level": level,
-                    "measure": measure,
-                    "variant": variant,
-                    **dict(zip(CONVERGENCE_COLUMNS[-3:], [*value, *[np.nan] * 3], strict=False)),
-                }
-            )
-    return pd.DataFrame(rows, columns=["condition", *study.factors, *CONVERGENCE_COLUMNS])
-
-
-# --- Cells ---------------------------------------------------------------------------------------------------------
-
-
-def _of_factor(study: StudyResult, factor: str) -> Iterator[Cell]:
-    """The cells of one factor; none where it has one level alone."""
-    grid = FactorGrid.of(study.results, factor)
-    if len(grid.levels) < 2:
-        return
-    chosen = judged(study)
-    names = {(level, *name): None for level, name in chosen.items()} | {
-        (result.levels[measure], measure, finding.variant): None
-        for result in study.results
-        for measure, found in result.measured.items()
-        for finding in found.findings
-    }
-    for level, measure, variant in names:
-        asked = factor in (study.claims.factors or study.factors)
-        primary = asked and chosen.get(level) == (measure, variant)
-        yield from _of_finding(grid, study.claims, (level, measure, variant), primary=primary)
-
-
-def _of_finding(grid: FactorGrid, claims: Claims, name: tuple[str, str, str], *, primary: bool) -> Iterator[Cell]:
-    """The cells of one finding: a scale each."""
-    level, measure, variant = name
-    claim = claims.by_level.get(level, Claim(measure=measure))
-    findings = [f for r in grid.conditions.values() if (f := finding_of(r, measure, variant)) is not None]
-    log: Scale = findings[0].scale if findings else "linear"
-    unit = findings[0].unit if findings else ""
-    value = take(grid, lambda result: value_of(result, measure, variant, log))
-    taken: dict[str, tuple[ConditionEstimates, Scale]] = {
-        VALUE: (value, log),
-        CALIBRATED: (take(grid, lambda result: calibrated_of(result, measure, variant)), "linear"),
-        MATCHED: (matched(grid, value, measure, variant, log), log),
-    }
-    for scale, (one, transform) in taken.items():
-        calibrated = scale == CALIBRATED
-        effect, at_lowest = _effect(one, transform), _at_lowest(one, transform)
-        if calibrated or transform == "log":
-            margin = claim.calibrated_margin if calibrated else float(np.log1p(claim.margin))
-            ends = effect.shifted(-margin), effect.shifted(margin)
-        else:
-            share = claim.margin * np.sign(at_lowest)
-            margin = claim.margin * abs(at_lowest)
-            ends = _effect(one, transform, -share), _effect(one, transform, share)
-        yield Cell(
-            grid=grid,
-            level=level,
-            measure=measure,
-            variant=variant,
-            scale=scale,
-            taken=one,
-            effect=effect,
-            at_lowest=at_lowest,
-            unit="share of floor to reference" if calibrated else "log ratio" if log == "log" else unit,
-            margin=margin,
-            p_bend=_p_bend(one, transform) if grid.ordered else float("nan"),
-            flat=equivalent(*ends),
-            primary=primary,
-            expected=claim.expected.get(grid.factor, "") if primary else "",
-        )
-
-
-def _effect(taken: ConditionEstimates, scale: Scale, share: float = 0.0) -> Effect:
-    """The contrast over the levels that are kept, averaged over the combinations of the other factors.
-
-    `share` of the value at the lowest level is added to it.
-    """
-    if not taken.estimates:
-        return Effect(change=float("nan"), standard_error=float("nan"), df=1, scale=scale)
-    # Levels keep their ranks where one between them is left out.
-    of_level = trend_weights(taken.levels)
-    of_level[0] += share
-    estimates, labels = list(taken.estimates.values()), list(taken.labels.values())
-    return linear_contrast(estimates, labels, _over_blocks(taken, of_level), scale)
-
-
-def _p_bend(taken: ConditionEstimates, scale: Scale) -> float:
-    """The p value of "the levels lie on a line", NaN for fewer than 3."""
-    if len(taken.levels) < 3:
-        return float("nan")
-    estimates, labels = list(taken.estimates.values()), list(taken.labels.values())
-    return joint_p(estimates, labels, _over_blocks(taken, bends(taken.levels)), scale)
-
-
-def _over_blocks(taken: ConditionEstimates, of_level: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights (..., condition) from those of the levels, (..., level): the same in every combination of the others."""
-    columns = [taken.levels.index(level) for _, level in taken.estimates]
-    return of_level[..., columns] * len(taken.levels) / len(columns)
-
-
-def _at_lowest(taken: ConditionEstimates, scale: Scale) -> float:
-    """The value at the lowest level that is kept: mean over the other factors, on the log scale the geometric."""
-    lowest = [e.value for (_, level), e in taken.estimates.items() if level == taken.levels[0]]
-    if not lowest:
-        return float("nan")
-    return float(untransformed(transformed(np.array(lowest), scale).mean(), scale))
 
 
 # --- Rows ----------------------------------------------------------------------------------------------------------
@@ -279,7 +92,8 @@ def _row(cell: Cell, p_holm: float) -> dict[str, Any]:
     shown = levels or [0, len(cell.grid.levels) - 1]
     low, high = effect.interval()
     p = p_holm if cell.primary else effect.p
-    said = verdict(effect, p, flat=cell.flat) if np.isfinite(effect.change) else ""
+    above = all(map(resolved, cell.findings.values()))
+    said = verdict(effect, p, flat=cell.flat, resolved=above) if np.isfinite(effect.change) else ""
     members = [len(labels) for labels in cell.taken.labels.values()]
     return {
         "factor": cell.grid.factor,
@@ -293,11 +107,13 @@ def _row(cell: Cell, p_holm: float) -> dict[str, Any]:
         "ci_low": low,
         "ci_high": high,
         "unit": cell.unit,
+        "corrected": cell.corrected,
         "at_lowest": cell.at_lowest,
         "p": effect.p,
         "p_holm": p_holm,
         "p_bend": cell.p_bend,
         "margin": cell.margin,
+        "floor_share": floor_share(cell.findings[cell.worst]) if cell.worst else float("nan"),
         "verdict": said,
         "primary": cell.primary,
         "expected": cell.expected,
@@ -309,10 +125,10 @@ def _row(cell: Cell, p_holm: float) -> dict[str, Any]:
 
 
 def agreement(expected: str, said: str) -> str:
-    """Whether a verdict is the one expected: agrees, disagrees or unclear; "" where either is missing."""
+    """Whether a verdict is the one expected: agrees or disagrees; what it is where no direction; "" without either."""
     if not expected or not said:
         return ""
-    return "unclear" if said == "unclear" else "agrees" if said == expected else "disagrees"
+    return said if said not in DECIDED else "agrees" if said == expected else "disagrees"
 
 
 def _notes(cell: Cell, said: str, p: float) -> Iterator[str]:
@@ -321,6 +137,8 @@ def _notes(cell: Cell, said: str, p: float) -> Iterator[str]:
     effect = cell.effect
     if not np.isfinite(effect.change):
         return
+    if said == "not resolved":
+        yield not_resolved(cell.findings)
     if not cell.grid.ordered:
         yield f"the levels of {factor_name(cell.grid.factor)} have no order but the study's"
     if not np.isfinite(effect.standard_error):

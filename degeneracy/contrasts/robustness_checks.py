@@ -13,7 +13,8 @@ import pandas as pd
 
 from degeneracy.analysis import MEASURES, Measure, primary_measures
 from degeneracy.analysis.measure import Difference
-from degeneracy.contrasts.effects import CALIBRATED, MATCHED, VALUE, agreement, effects, judged
+from degeneracy.contrasts.cells import CALIBRATED, MATCHED, VALUE, judged
+from degeneracy.contrasts.effects import agreement, effects
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.studies.claims import SHOWN_LEVELS
 from degeneracy.studies.study_result import StudyResult

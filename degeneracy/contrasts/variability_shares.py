@@ -13,7 +13,7 @@ from degeneracy.analysis.statistics.jackknife import untransformed
 from degeneracy.contrasts.factor_grid import value_of
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
-from degeneracy.measuring.results import Result
+from degeneracy.measuring.results import Result, finding_of
 from degeneracy.studies.study_result import StudyResult
 
 FACTOR = "training.shared_streams"
@@ -25,8 +25,8 @@ COLUMNS = ("varies", "level", "measure", "variant", "share", "ci_low", "ci_high"
 def variability_shares(study: StudyResult) -> pd.DataFrame:
     """What is left of each measure's value when only some sources of variability vary.
 
-    share = value(only these vary) / value(all vary), with a 95% interval from the jackknife of its logarithm, seeds
-    that both conditions share counted jointly (`analysis.statistics.contrasts`).
+    share = value(only these vary) / value(all vary), of squared distances its root, with a 95% interval from the
+    jackknife of its logarithm, seeds that both conditions share counted jointly (`analysis.statistics.contrasts`).
 
     Args:
         study: one that varies `training.shared_streams` alone, with a level [] that shares nothing.
@@ -64,6 +64,12 @@ def _sources(result: Result) -> tuple[str, ...]:
     return SOURCES if network["sigma_rec"] or network["sigma_in"] else SOURCES[:2]
 
 
+def _power(result: Result, measure: str, variant: str) -> float:
+    """By which a ratio of values is one of distances: 1/2 where they are squares."""
+    finding = finding_of(result, measure, variant)
+    return 0.5 if finding is not None and finding.corrected else 1.0
+
+
 def _share(some: Result, all_vary: Result, measure: str, variant: str) -> dict[str, object]:
     row: dict[str, object] = {"variant": variant, "n_members": some.n_converged}
     estimates = [value_of(result, measure, variant, "log") for result in (some, all_vary)]
@@ -72,6 +78,6 @@ def _share(some: Result, all_vary: Result, measure: str, variant: str) -> dict[s
         return row | {"share": float("nan"), "ci_low": float("nan"), "ci_high": float("nan"), "note": note}
     given = [one for one in estimates if not isinstance(one, str)]
     labels = [some.measured_members, all_vary.measured_members]
-    change = linear_contrast(given, labels, [1.0, -1.0], "log")
+    change = linear_contrast(given, labels, np.array([1.0, -1.0]) * _power(all_vary, measure, variant), "log")
     share, low, high = untransformed(np.array([change.change, *change.interval()]), "log")
     return row | {"share": float(share), "ci_low": float(low), "ci_high": float(high), "note": ""}

@@ -16,6 +16,7 @@ from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.contrasts import linear_contrast
 from degeneracy.analysis.statistics.jackknife import calibrate, interval
+from degeneracy.analysis.statistics.resolution import floor_share, upper_share
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError, unknown_name
 
@@ -31,6 +32,8 @@ COLUMNS_AFTER_FACTORS = (
     "calibrated",
     "calibrated_low",
     "calibrated_high",
+    "floor_share",
+    "upper_share",
     "n_members",
     "n_converged",
     "note",
@@ -175,7 +178,7 @@ class Result:
     def table(self) -> pd.DataFrame:
         """One row per finding, tidy; a measure that says nothing here has one row with its reason in `note`."""
         rows = [self._row(name, finding) for name, found in self.measured.items() for finding in found.findings]
-        empty = dict.fromkeys(COLUMNS_AFTER_FACTORS[3:11], np.nan)
+        empty = dict.fromkeys(COLUMNS_AFTER_FACTORS[3:13], np.nan)
         for name, reason in self.missing.items():
             rows.append(self._base(name, "") | empty | {"note": reason})
         columns = ["condition", *self.factors, *COLUMNS_AFTER_FACTORS]
@@ -205,6 +208,8 @@ class Result:
             "calibrated": calibrated.value,
             "calibrated_low": calibrated.low,
             "calibrated_high": calibrated.high,
+            "floor_share": floor_share(finding),
+            "upper_share": upper_share(finding),
             "note": "; ".join(notes),
         }
 

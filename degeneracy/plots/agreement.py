@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from degeneracy.contrasts.effects import VALUE
+from degeneracy.contrasts.cells import VALUE
 from degeneracy.core.errors import UserError
 from degeneracy.plots.style import COLOURS, GREY, PALE, panels, styled
 from degeneracy.studies.claims import SHOWN_LEVELS
@@ -15,6 +15,7 @@ LOOKS = {
     "agrees": (COLOURS[0], "white", "+", "as expected"),
     "disagrees": (COLOURS[1], "white", "\N{MINUS SIGN}", "not as expected"),
     "unclear": (PALE, "black", "?", "unclear"),
+    "not resolved": (PALE, "black", "~", "not resolved"),
     "": ("white", GREY, "", "no number"),
 }
 
@@ -44,8 +45,11 @@ def agreement(table: pd.DataFrame) -> Figure:
         _panel(panel, table[table["level"] == level], studies)
         panel.set_title(level)
         panel.set_yticks(range(len(studies)), names if k == 0 else [""] * len(studies))
+    seen = {*table["agreement"], "agrees", "disagrees", "unclear", ""}
     handles = [
-        Patch(facecolor=face, edgecolor=GREY, label=f"{sign} {said}".strip()) for face, _, sign, said in LOOKS.values()
+        Patch(facecolor=face, edgecolor=GREY, label=f"{sign} {said}".strip())
+        for key, (face, _, sign, said) in LOOKS.items()
+        if key in seen
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure

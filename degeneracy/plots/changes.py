@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from degeneracy.analysis.measure import RESTATED, UNTRAINED
+from degeneracy.analysis.statistics.resolution import share_of_distance
 from degeneracy.wording.names import card
 
 
@@ -20,24 +21,25 @@ def rows_of_spread(table: pd.DataFrame) -> pd.DataFrame:
 def in_percent(table: pd.DataFrame) -> pd.DataFrame:
     """Effects, intervals and margins in columns percent, low, high, margin_low and margin_high.
 
-    Percent of the value at the factor's lowest level (of standard deviations of log errors: of the deviation); on the
-    calibrated scale percent of the way from floor to reference.
+    Percent of the value at the factor's lowest level (of standard deviations of log errors: of the deviation; of
+    squared distances: of the distance); on the calibrated scale percent of the way from floor to reference.
 
     Args:
         table: rows of `dg.effects`.
     """
-    ends = {
-        "percent": table["effect"],
-        "low": table["ci_low"],
-        "high": table["ci_high"],
-        "margin_low": -table["margin"],
-        "margin_high": table["margin"],
-    }
+    ends = {"percent": table["effect"], "low": table["ci_low"], "high": table["ci_high"]}
+    percent = {name: _percent(table, x) for name, x in ends.items()}
+    margin = _percent(table, table["margin"])
+    below = (-margin).where(table["corrected"], _percent(table, -table["margin"]))  # of the distance, alike either way
+    return table.assign(**percent, margin_low=below, margin_high=margin)
+
+
+def _percent(table: pd.DataFrame, x: pd.Series) -> pd.Series:
+    """Changes in the unit of each row's effect as percentages."""
     ratio, calibrated = table["unit"] == "log ratio", table["scale"] == "calibrated"
     whole = table["at_lowest"].abs().where(~calibrated, 1.0)
-    return table.assign(
-        **{name: 100 * np.expm1(x.where(ratio, 0.0)).where(ratio, x / whole) for name, x in ends.items()}
-    )
+    of_value = (x / whole).where(~table["corrected"], share_of_distance(x, whole))
+    return 100 * np.expm1(x.where(ratio, 0.0)).where(ratio, of_value)
 
 
 def finding_names(table: pd.DataFrame) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ LOOKS = {
     "agrees": (COLOURS[0], "o"),
     "disagrees": (COLOURS[1], "s"),
     "unclear": (GREY, "D"),
+    "not resolved": (GREY, "X"),
     "": ("black", "o"),
 }
 
@@ -76,7 +77,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, names: list[str], by: str) -> None:
             axes.plot(np.clip([low, high], -limit, limit), [at, at], color=colour, lw=1.4)
         if np.isfinite(value):
             shape = shape if abs(value) <= limit else ">" if value > 0 else "<"
-            hollow = row["agreement"] == "unclear" or row["verdict"] in ("unclear", "flat", "")
+            hollow = row["verdict"] not in ("up", "down")
             axes.plot(
                 np.clip(value, -limit, limit),
                 at,
@@ -108,6 +109,7 @@ def _legend(figure: Figure, table: pd.DataFrame) -> None:
         "agrees": "as expected",
         "disagrees": "not as expected",
         "unclear": "unclear",
+        "not resolved": "not resolved",
         "": "nothing expected",
     }
     known = table[table["effect"].notna()]
@@ -119,7 +121,7 @@ def _legend(figure: Figure, table: pd.DataFrame) -> None:
             marker=shape,
             ls="-",
             ms=5,
-            mfc="white" if key == "unclear" else colour,
+            mfc="white" if key in ("unclear", "not resolved") else colour,
             label=words[key],
         )
         for key, (colour, shape) in LOOKS.items()

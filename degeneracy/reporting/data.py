@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from degeneracy.contrasts.effects import convergence, effects
+from degeneracy.contrasts.convergence import convergence
+from degeneracy.contrasts.effects import effects
 from degeneracy.measuring.results import Result
 from degeneracy.studies.study_result import StudyResult
 

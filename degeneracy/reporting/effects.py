@@ -9,7 +9,8 @@ import pandas as pd
 
 from degeneracy.analysis.measure import LEVELS
 from degeneracy.analysis.statistics.jackknife import untransformed
-from degeneracy.contrasts.effects import CALIBRATED, MATCHED, VALUE
+from degeneracy.analysis.statistics.resolution import share_of_distance
+from degeneracy.contrasts.cells import CALIBRATED, MATCHED, VALUE
 from degeneracy.reporting.data import ReportData
 from degeneracy.wording import numbers
 from degeneracy.wording.factors import factor_name
@@ -109,7 +110,7 @@ def _sentence(table: pd.DataFrame, row: Fields) -> str:
     if row["note"]:
         said += f" {row['note'][0].upper()}{row['note'][1:]}."
     if row["agreement"]:
-        said += f" Expected was {row['expected']}: {_AGREEMENT[row['agreement']]}."
+        said += f" Expected was {row['expected']}: {_AGREEMENT.get(row['agreement'], 'this leaves it open')}."
     for name, scale in _OTHER_SCALES.items():
         other = _on(table, row, scale)
         if np.isfinite(other["effect"]):
@@ -123,14 +124,14 @@ def _sentence(table: pd.DataFrame, row: Fields) -> str:
 
 
 _OTHER_SCALES = {"Calibrated": CALIBRATED, "At matched training loss": MATCHED}
-_AGREEMENT = {"agrees": "this agrees", "disagrees": "this disagrees", "unclear": "this leaves it open"}
+_AGREEMENT = {"agrees": "this agrees", "disagrees": "this disagrees"}
 
 
 def _words(row: Fields) -> str:
     """The change on the value's own scale; a direction only where the verdict is one."""
     if row["unit"] == "log ratio":
         return f"changes {_change(row)}"
-    size = _change(row) + (f" {row['unit']}" if row["unit"] else "")
+    size = _change(row) + (f" {row['unit']}" if row["unit"] and not row["corrected"] else "")
     return f"{_VERBS.get(row['verdict'], 'changes by')} {size}"
 
 
@@ -146,16 +147,20 @@ def _certainty(table: pd.DataFrame, row: Fields) -> str:
         return f", which is less than the margin of {_margin(row)}"
     if row["verdict"] in ("up", "down"):
         return f" ({p}{corrected})"
+    if row["verdict"] == "not resolved":
+        return ", and no trend can be stated"
     doubt = f" ({p}{corrected})" if np.isfinite(row["p_holm"]) else ""
     beside = f", nor that it stays within {_margin(row)}" if row["margin"] > 0 else ""
     return f"{doubt}, so no direction can be stated{beside}"
 
 
 def _change(row: Fields) -> str:
-    """An effect with its interval; of logarithms, as a factor."""
+    """An effect with its interval; of logarithms, as a factor, of squared distances, as percent of the distance."""
     ends = np.array([row["effect"], row["ci_low"], row["ci_high"]])
     if row["unit"] == "log ratio":
         return f"by a factor of {numbers.with_interval(*untransformed(ends, 'log'))}"
+    if row["corrected"] and row["at_lowest"] > 0:
+        return f"{numbers.with_interval(*(100 * share_of_distance(ends, row['at_lowest'])))}% of the distance"
     return numbers.with_interval(*ends)
 
 
@@ -163,6 +168,8 @@ def _margin(row: Fields) -> str:
     """±margin; of logarithms, the factors that it lets through."""
     if row["unit"] == "log ratio":
         return " to ".join(numbers.number(end) for end in untransformed(np.array([-1, 1]) * row["margin"], "log"))
+    if row["corrected"]:
+        return f"±{100 * share_of_distance(row['margin'], row['at_lowest']):.3g}%"
     return f"±{numbers.number(row['margin'])}"
 
 

@@ -12,7 +12,7 @@ from degeneracy.analysis.dynamics.measures import FixedPointCensus
 from degeneracy.analysis.dynamics.under_inputs import inputs_of
 from degeneracy.analysis.measure import LEVELS, UNTRAINED, in_words
 from degeneracy.analysis.recording import NO_INPUT
-from degeneracy.contrasts.effects import CALIBRATED, VALUE
+from degeneracy.contrasts.cells import CALIBRATED, VALUE
 from degeneracy.measuring.results import Result
 from degeneracy.plots.style import WIDTH
 from degeneracy.plots.survivorship import shares_differ

@@ -21,6 +21,7 @@ from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording import numbers
 from degeneracy.wording.conditions import condition_name
 from degeneracy.wording.names import card, full_name
+from degeneracy.wording.resolution import not_resolved
 
 SHOWN_IN_SENTENCES = 4  # conditions; of more, the first and the last
 
@@ -69,7 +70,14 @@ def _level(study: StudyResult, level: str, measure: str, variant: str, effects: 
 
 def _value_line(result: Result, measure: str, variant: str) -> dict[str, str]:
     finding = finding_of(result, measure, variant)
-    line = {"condition": condition_name(result), "value": numbers.DASH, "unit": "", "calibrated": "", "n": ""}
+    line = {
+        "condition": condition_name(result),
+        "value": numbers.DASH,
+        "unit": "",
+        "calibrated": "",
+        "resolution": "",
+        "n": "",
+    }
     if finding is None:
         return line
     scaled = calibrate(finding)
@@ -77,6 +85,7 @@ def _value_line(result: Result, measure: str, variant: str) -> dict[str, str]:
         "value": with_interval(finding),
         "unit": finding.unit,
         "calibrated": numbers.with_interval(scaled.value, scaled.low, scaled.high) if np.isfinite(scaled.value) else "",
+        "resolution": not_resolved({"": finding}),
         "n": f"n = {result.n_converged}",
     }
 
@@ -90,10 +99,13 @@ def _trend(study: StudyResult, measure: str, variant: str) -> str:
     a, b = finding_of(first, measure, variant), finding_of(last, measure, variant)
     if a is None or b is None:
         return ""
+    span = f"From {condition_name(first)} to {condition_name(last)}"
+    mostly_floor = not_resolved({condition_name(first): a, condition_name(last): b})
+    if mostly_floor:
+        return f"{span} no trend can be stated: {mostly_floor}."
     labels = [first.measured_members, last.measured_members]
     change = linear_contrast([a.value, b.value], labels, [-1, 1], b.scale)
     low, high = change.interval()
-    span = f"From {condition_name(first)} to {condition_name(last)}"
     if not np.isfinite([change.change, low, high]).all():
         return f"{span} the difference has no interval."
     settled = low > 0 or high < 0

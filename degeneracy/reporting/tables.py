@@ -7,12 +7,13 @@ import numpy as np
 from degeneracy.analysis import MEASURES
 from degeneracy.analysis.measure import LEVELS, Finding
 from degeneracy.analysis.statistics.jackknife import Calibrated, calibrate, interval
-from degeneracy.contrasts.effects import final_losses
+from degeneracy.contrasts.factor_grid import final_losses
 from degeneracy.measuring.results import Result, finding_of
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording import numbers
 from degeneracy.wording.conditions import condition_name
 from degeneracy.wording.names import measure_name, variant_name
+from degeneracy.wording.resolution import not_resolved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,8 @@ def _block(study: StudyResult, measure: str, marks: dict[str, str]) -> Block:
 
 def _row(result: Result, measure: str, finding: Finding, marks: dict[str, str]) -> Row:
     scaled: Calibrated = calibrate(finding)
-    notes = "; ".join(note for note in (finding.note, scaled.note, _why_no_interval(result, finding)) if note)
+    texts = finding.note, scaled.note, _why_no_interval(result, finding), not_resolved({"": finding})
+    notes = "; ".join(note for note in texts if note)
     mark = marks.setdefault(notes, _mark(len(marks))) if notes else ""
     return Row(
         condition=condition_name(result),

@@ -12,7 +12,8 @@ from importlib.metadata import version
 from typing import Any
 
 from degeneracy.analysis import Measure
-from degeneracy.contrasts.effects import convergence, effects
+from degeneracy.contrasts.convergence import convergence
+from degeneracy.contrasts.effects import effects
 from degeneracy.core.errors import UserError
 from degeneracy.core.files import DamagedFile, digest, exists, json_bytes
 from degeneracy.core.owned_folder import LACKS

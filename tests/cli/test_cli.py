@@ -69,7 +69,7 @@ def test_what_could_not_be_measured_is_said_under_the_table(
     assert main(["run", "tiny.toml", "--jobs", "1", *lost, "--quiet"]) == 0
     out = capsys.readouterr().out
     why = "needs 2 converged members, 0 of 3 converged"
-    assert out.startswith(f"\nWithout a number, or not calibrated:\n  procrustes, cka: {why}\n")
+    assert out.startswith(f"\nWithout a number, not calibrated or not resolved:\n  procrustes, cka: {why}\n")
     assert out.count("procrustes") == 1  # once, though it holds in both conditions
     assert "\n\nNo network converged in channels=1; channels=2: more training.max_epochs or another" in out
 

@@ -10,7 +10,7 @@ import degeneracy as dg
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.statistics import jackknife
 from degeneracy.analysis.statistics.contrasts import linear_contrast
-from degeneracy.contrasts.effects import CONVERGENCE_COLUMNS
+from degeneracy.contrasts.convergence import CONVERGENCE_COLUMNS
 from degeneracy.reporting.effects import sentences
 from degeneracy.studies.claims import Claim, Claims
 from degeneracy.studies.study_result import StudyResult

@@ -15,7 +15,8 @@ from degeneracy.studies.study_result import StudyResult
 
 SCHEMA = [  # DESIGN: the flow, as the user sees it
     *("level", "measure", "variant", "value", "ci_low", "ci_high", "floor", "reference"),
-    *("calibrated", "calibrated_low", "calibrated_high", "n_members", "n_converged", "note"),
+    *("calibrated", "calibrated_low", "calibrated_high", "floor_share", "upper_share"),
+    *("n_members", "n_converged", "note"),
 ]
 
 
@@ -77,6 +78,8 @@ def test_a_row_by_hand() -> None:
     assert (row.measure, row.variant, row.n_members, row.n_converged) == ("procrustes", "driven", 9, 8)
     assert row["value"] == pytest.approx(mean, rel=1e-12)
     assert row.calibrated == pytest.approx((mean - 0.5) / 4, rel=1e-12)
+    assert row.floor_share == pytest.approx(0.5 / mean, rel=1e-12)
+    assert row.upper_share > np.sqrt((mean**2 - 0.5**2) / (4.5**2 - 0.5**2))
     assert row.note == "a note"
     # The jackknife by hand: t(7) at 97.5% is 2.3646.
     without = np.array([np.delete(np.delete(d, k, 0), k, 1)[np.triu_indices(7, 1)].mean() for k in range(8)])

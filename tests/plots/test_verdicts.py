@@ -17,6 +17,7 @@ BLANK = {
     "check": "primary measures",
     "ci_low": np.nan,
     "ci_high": np.nan,
+    "corrected": False,
     "effect": np.nan,
     "at_lowest": np.nan,
     "margin": np.nan,

@@ -193,3 +193,43 @@ def test_effects_are_computed_once_in_a_report(tmp_path: Path, monkeypatch: pyte
                 monkeypatch.setattr(module, name, counted)
     report(SHOWN, tmp_path / "report.html")
     assert len(asked) == 1
+
+
+def test_what_is_mostly_floor_is_said_to_be_with_the_most_it_can_be() -> None:
+    shown = shifted(1.0)
+    results = []
+    for result in shown.results:
+        (finding,) = result.measured["linear_flow"].findings
+        low = member_mean(finding.value.leave_one_out * 0.9)
+        mostly = replace(finding, floor=low, reference=member_mean(np.full(8, 30.0)))
+        results.append(replace(result, measured={"linear_flow": Measured(findings=(mostly,))}))
+    shown = replace(shown, results=tuple(results))
+    (said,) = effects.sentences(dg.effects(shown), "dynamics")
+    assert said.startswith("Not resolved: Linear flow (driven) changes by")
+    assert "and no trend can be stated. Not resolved: the floor is 90% of the value in" in said
+    assert "this leaves it open" in said
+    assert not re.search("rises|falls|higher|lower", said)
+    (level,) = summary.summary(ReportData.of(shown))["levels"]
+    for line in level["values"]:
+        assert re.match(
+            r"not resolved: the floor is 90% of the value; without it the value is at most \d+% of the reference",
+            line["resolution"],
+        )
+    page = Words(render(ReportData.of(shown), [])).text
+    assert page.count("not resolved: the floor is 90% of the value") >= 4  # by condition, above and below the table
+    two = tuple(replace(r, factors={}) for r in shown.results)  # nothing varied: two conditions side by side
+    (level,) = summary.summary(ReportData.of(replace(shown, results=two)))["levels"]
+    assert "no trend can be stated: not resolved: the floor is 90%" in level["trend"]
+
+
+def test_squared_distances_change_by_percent_of_the_distance() -> None:
+    shown = shifted(0.0, margin=0.2)
+    results = []
+    for result, square in zip(shown.results, (4.0, 9.0), strict=True):
+        value = member_mean(square * (1 + 0.01 * np.random.default_rng(int(square)).normal(size=8)))
+        finding = Finding(variant="driven", value=value, corrected=True, unit="squared distance")
+        results.append(replace(result, measured={"linear_flow": Measured(findings=(finding,))}))
+    table = dg.effects(replace(shown, results=tuple(results)))
+    (said,) = effects.sentences(table, "dynamics")
+    assert re.match(r"Up: Linear flow \(driven\) rises, by 50\.\d+ \[49\.\d+, 50\.\d+\]% of the distance from", said)
+    assert effects.tables(table)[0].rows[0].margin == "±20%"

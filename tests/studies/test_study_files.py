@@ -41,12 +41,13 @@ def test_a_study_says_beforehand_what_it_expects(name: str) -> None:
             claim = plan.claims.by_level[level]
             assert claim.measure == measure
             assert claim.margin > 0
-            assert set(claim.expected) == {factor}
+            # What another cell does is no agreement with what was published, nor disagreement.
+            assert set(claim.expected) == (set() if name.endswith("_gru") else {factor})
         # One rank and delay in all studies at the scales that count.
         if scale != "smoke":
             assert (plan.options["dsa"]["rank"], plan.options["dsa"]["n_delays"]) == (20, 10)
         sizes[scale] = len(plan.seeds)
-    assert sizes == {"smoke": 3, "laptop": 20, "paper": 50}
+    assert sizes in [{"smoke": 3, "laptop": laptop, "paper": 50} for laptop in (20, 50)]
 
 
 @pytest.mark.parametrize("name", STUDIES)

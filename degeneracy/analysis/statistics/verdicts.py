@@ -1,6 +1,6 @@
-"""What an effect says: up, down, flat or unclear; and p values of several such questions asked at once."""
+"""What an effect says: up, down, flat, unclear or not resolved; p values of several such questions asked at once."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,17 +10,19 @@ from degeneracy.analysis.statistics.contrasts import Effect
 from degeneracy.core.numeric import real_array
 
 Direction = Literal["up", "down", "flat"]
-Verdict = Literal["up", "down", "flat", "unclear"]
+Verdict = Literal["up", "down", "flat", "unclear", "not resolved"]
+DECIDED: tuple[str, ...] = get_args(Direction)
 ALPHA = 0.05
 
 
-def verdict(effect: Effect, p: float, *, flat: bool, alpha: float = ALPHA) -> Verdict:
-    """What may be said of an effect, at most one of four.
+def verdict(effect: Effect, p: float, *, flat: bool, resolved: bool = True, alpha: float = ALPHA) -> Verdict:
+    """What may be said of an effect, at most one of five.
 
-    flat      both one-sided tests reject a change as large as the margin (`equivalent`), so that a change so large
-              is called flat in at most a share alpha of studies
-    up, down  else, if p < alpha
-    unclear   else: no evidence of a change, and none that it is small
+    not resolved  where a value is mostly floor, in any of the conditions: no change of it is one of the networks'
+    flat          else, if both one-sided tests reject a change as large as the margin (`equivalent`), so that a
+                  change so large is called flat in at most a share alpha of studies
+    up, down      else, if p < alpha
+    unclear       else: no evidence of a change, and none that it is small
 
     A margin is the smallest change that matters, written down beforehand. An effect may differ from 0 and still
     be smaller than that; it is flat, because what counts is what was said to matter. Flat is asked of every
@@ -30,8 +32,11 @@ def verdict(effect: Effect, p: float, *, flat: bool, alpha: float = ALPHA) -> Ve
         effect: with its standard error.
         p: of "no change": `effect.p`, or that adjusted by `holm`.
         flat: what `equivalent` says; False where no margin was written.
+        resolved: whether the values of all conditions stand above their floors (`resolution.resolved`).
         alpha: level of the test.
     """
+    if not resolved:
+        return "not resolved"
     if flat:
         return "flat"
     if p < alpha:
