@@ -58,7 +58,7 @@ def _blank(section: str) -> figures.ReportFigure:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> Path:
-    kept = ("ood_log_error_sd", "dsa", "fixed_points", "signed_pif")
+    kept = ("ood_log_error_sd", "linear_flow", "fixed_points", "signed_pif")
     some = study(5, channels=(2, 3))
     results = tuple(replace(r, measured={name: r.measured[name] for name in kept}) for r in some.results)
     return report(replace(some, results=results), tmp_path_factory.mktemp("run"))
@@ -185,7 +185,7 @@ def test_the_table_says_what_was_measured() -> None:
     shown = study(8)
     text = words(shown)
     for result in shown.results:
-        for finding in (result.measured["dsa"].findings[0], result.measured["signed_pif"].findings[0]):
+        for finding in (result.measured["linear_flow"].findings[0], result.measured["signed_pif"].findings[0]):
             value = numbers.with_interval(finding.value.value, *interval(finding.value, finding.scale))
             scaled = calibrate(finding)
             assert value in text
