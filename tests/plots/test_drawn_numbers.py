@@ -28,7 +28,7 @@ def levels(axes: Axes) -> list[float]:
 
 def test_a_networks_mean_distance_is_to_the_others() -> None:
     d = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 5.0], [3.0, 5.0, 0.0]])
-    measured = {"dsa": Measured(findings=(Finding(variant="driven", value=pair_mean(d)),), distances={"driven": d})}
+    measured = {"linear_flow": Measured(findings=(Finding(variant="driven", value=pair_mean(d)),), distances={"driven": d})}
     three = replace(FIRST, measured=measured, measured_members=("0", "4", "2"))
     (axes,) = plots.distance_against_updates(three).axes
     updates = [FIRST.members[k].n_updates for k in (0, 4, 2)]
@@ -78,7 +78,7 @@ def test_a_value_stands_at_its_own_conditions_share_of_converged_networks() -> N
         assert set(xs) == {100.0, 75.0}
     drawn = [point for axes in plots.convergence(STUDY).axes[2:] for line in points(axes) for point in line]
     for result, share in ((FIRST, 100.0), (LAST, 75.0)):
-        assert (share, result.measured["dsa"].findings[0].value.value) in drawn
+        assert (share, result.measured["linear_flow"].findings[0].value.value) in drawn
 
 
 def spread_of_errors() -> Finding:
@@ -103,9 +103,9 @@ def test_intervals_of_the_log_scale_are_drawn_as_ratios() -> None:
 
 
 def test_pairs_are_of_different_networks() -> None:
-    axes = plots.pair_distances(LAST, ["dsa"]).axes[0]
+    axes = plots.pair_distances(LAST, ["linear_flow"]).axes[0]
     drawn = [y for _, y in points(axes)[0]]
-    assert sorted(drawn) == sorted(LAST.distances["dsa"][np.triu_indices(6, 1)])
+    assert sorted(drawn) == sorted(LAST.distances["linear_flow"][np.triu_indices(6, 1)])
     assert len(drawn) == 15
 
 
@@ -124,7 +124,7 @@ def test_the_coordinate_check_joins_the_means_of_each_width() -> None:
 
 
 def test_a_shares_interval_reaches_from_its_lower_to_its_upper_end() -> None:
-    row = {"varies": "data", "level": "dynamics", "measure": "dsa", "variant": "driven", "note": ""}
+    row = {"varies": "data", "level": "dynamics", "measure": "linear_flow", "variant": "driven", "note": ""}
     table = pd.DataFrame([row | {"share": 0.5, "ci_low": 0.4, "ci_high": 0.9, "n_members": 8}])
     ((bars,),) = (axes.containers for axes in plots.variability_shares(table).axes)
     ((ends,),) = (drawn.get_segments() for drawn in bars.lines[2])

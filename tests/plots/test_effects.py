@@ -34,7 +34,7 @@ def panel(figure, level: str):
 def test_a_panel_a_level_with_the_tables_numbers_in_percent() -> None:
     figure = plots.effects(STUDY)
     assert [ax.get_title("left") for ax in figure.axes] == ["behavior", "dynamics", "weights"]
-    row = TABLE.loc[("value", "dsa", "driven")]
+    row = TABLE.loc[("value", "linear_flow", "driven")]
     drawn = panel(figure, "dynamics")
     assert [row.effect / row.at_lowest * 100] in [pytest.approx(x) for x in lines(drawn, 1)]
     ends = np.array([row.ci_low, row.ci_high]) / row.at_lowest * 100
@@ -89,14 +89,14 @@ def test_two_factors_stand_side_by_side() -> None:
             r,
             condition=f"{r.condition}/{cell}",
             factors={**r.factors, "network.cell": cell},
-            measured={"dsa": r.measured["dsa"]},
+            measured={"linear_flow": r.measured["linear_flow"]},
         )
         for r in STUDY.results
         for cell in ("tanh", "gru")
     )
     (axes,) = plots.effects(replace(STUDY, results=twice)).axes
     assert len(lines(axes, 1)) == 4, "driven and autonomous, by two factors"
-    assert axes.get_yticklabels()[0].get_text().startswith("DSA, driven: unclear / ")
+    assert axes.get_yticklabels()[0].get_text().startswith("Linear flow, driven: unclear / ")
 
 
 def test_no_effect_is_one_line() -> None:

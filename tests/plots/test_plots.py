@@ -32,12 +32,12 @@ FIGURES = {
     "distance_against_updates": lambda: plots.distance_against_updates(STUDY),
     "ood_errors": lambda: plots.ood_errors(STUDY),
     "ood_errors of one": lambda: plots.ood_errors(RESULT),
-    "distance_heatmaps": lambda: plots.distance_heatmaps(STUDY, ["dsa", "signed_pif/recurrent"]),
-    "mds_maps": lambda: plots.mds_maps(RESULT, ["dsa", "procrustes"]),
+    "distance_heatmaps": lambda: plots.distance_heatmaps(STUDY, ["linear_flow", "signed_pif/recurrent"]),
+    "mds_maps": lambda: plots.mds_maps(RESULT, ["linear_flow", "procrustes"]),
     "fixed_points": lambda: plots.fixed_points(RESULT),
     "weight_distances": lambda: plots.weight_distances(STUDY),
     "against_factor": lambda: plots.against_factor(STUDY),
-    "against_factor, raw": lambda: plots.against_factor(STUDY, ["dsa", "procrustes"], calibrated=False),
+    "against_factor, raw": lambda: plots.against_factor(STUDY, ["linear_flow", "procrustes"], calibrated=False),
     "overview": lambda: plots.overview(STUDY),
     "interval_width": lambda: plots.interval_width(STUDY),
 }
@@ -99,17 +99,17 @@ def _drawn(axes: mpl.axes.Axes) -> np.ndarray:
 
 
 def test_against_factor_draws_values_intervals_and_calibration() -> None:
-    figure = plots.against_factor(STUDY, ["dsa/driven"])
+    figure = plots.against_factor(STUDY, ["linear_flow/driven"])
     raw, scaled = figure.axes[:2]
     for result in STUDY.results:
-        finding = result.measured["dsa"].findings[0]
+        finding = result.measured["linear_flow"].findings[0]
         low, high = interval(finding.value)
         for number in (finding.value.value, low, high):
             assert [result.factors["task.channels"], number] in _drawn(raw).tolist()
         assert [result.factors["task.channels"], calibrate(finding).value] in _drawn(scaled).tolist()
     levels = {round(float(s[0][1]), 12) for c in raw.collections for s in c.get_segments()}
-    dsa = [result.measured["dsa"].findings[0] for result in STUDY.results]
-    assert levels == {round(e.value, 12) for f in dsa for e in (f.floor, f.reference) if e is not None}
+    flows = [result.measured["linear_flow"].findings[0] for result in STUDY.results]
+    assert levels == {round(e.value, 12) for f in flows for e in (f.floor, f.reference) if e is not None}
 
 
 def test_against_factor_refuses_what_is_not_there() -> None:
@@ -129,18 +129,18 @@ def test_several_factors_and_words_as_values() -> None:
         for cell in ("tanh", "gru")
         for gamma in (0.1, 1.0, 10.0)
     )
-    figure = plots.against_factor(replace(STUDY, results=results), ["dsa"])
+    figure = plots.against_factor(replace(STUDY, results=results), ["linear_flow"])
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["0.1", "1", "10"]
     assert "cell = gru" in [t.get_text() for legend in figure.legends for t in legend.get_texts()]
-    by_cell = plots.against_factor(replace(STUDY, results=results), ["dsa"], factor="network.cell")
+    by_cell = plots.against_factor(replace(STUDY, results=results), ["linear_flow"], factor="network.cell")
     assert [t.get_text() for t in by_cell.axes[0].get_xticklabels()] == ["tanh", "gru"]
 
 
 def test_heatmap_shows_the_distances_in_tree_order() -> None:
-    figure = plots.distance_heatmaps(RESULT, ["dsa"])
+    figure = plots.distance_heatmaps(RESULT, ["linear_flow"])
     shown = np.asarray(figure.axes[0].images[0].get_array())
-    order = tree_order(RESULT.distances["dsa"])
-    expected = RESULT.distances["dsa"][np.ix_(order, order)]
+    order = tree_order(RESULT.distances["linear_flow"])
+    expected = RESULT.distances["linear_flow"][np.ix_(order, order)]
     off = ~np.eye(len(order), dtype=bool)
     np.testing.assert_array_equal(shown[off], expected[off])
     assert sorted(order) == list(range(len(order)))
@@ -151,12 +151,12 @@ def test_heatmap_shows_the_distances_in_tree_order() -> None:
 def test_heatmaps_of_a_measure_have_one_scale_at_the_last_measured_panel_of_the_first_row() -> None:
     unmeasured = replace(STUDY.results[2], measured={})
     for results, scales in ((STUDY.results, [0, 0, 1]), ((*STUDY.results[:2], unmeasured), [0, 1, 0])):
-        figure = plots.distance_heatmaps(replace(STUDY, results=results), ["dsa", "signed_pif/recurrent"])
+        figure = plots.distance_heatmaps(replace(STUDY, results=results), ["linear_flow", "signed_pif/recurrent"])
         assert [len(axes.child_axes) for axes in figure.axes] == 2 * scales
     five = study(4, channels=(2, 3, 4, 5, 6))  # four in the first row
-    figure = plots.distance_heatmaps(five, ["dsa"])
+    figure = plots.distance_heatmaps(five, ["linear_flow"])
     assert [len(axes.child_axes) for axes in figure.axes if axes.get_visible()] == [0, 0, 0, 1, 0]
-    figure = plots.distance_heatmaps(RESULT, ["dsa", "procrustes"])
+    figure = plots.distance_heatmaps(RESULT, ["linear_flow", "procrustes"])
     assert [len(axes.child_axes) for axes in figure.axes] == [1, 1]  # each on a scale of its own
 
 
@@ -169,7 +169,7 @@ def test_convergence_is_compared_with_only_where_it_differs() -> None:
 def test_heatmap_labels_are_thinned_for_200_members() -> None:
     d = np.abs(np.subtract.outer(np.arange(200.0), np.arange(200.0)))
     labels = tuple(str(k) for k in range(200))
-    measured = {"dsa": Measured(findings=(), distances={"driven": d})}
+    measured = {"linear_flow": Measured(findings=(), distances={"driven": d})}
     figure = plots.distance_heatmaps(replace(RESULT, measured=measured, measured_members=labels))
     assert len(figure.axes[0].get_yticks()) <= 8
 
@@ -183,7 +183,7 @@ def test_undefined_distances_are_said_not_drawn() -> None:
 
 
 def test_families_differ_in_marker_and_colour() -> None:
-    lines = plots.mds_maps(study(12).results[1], ["dsa"]).axes[0].lines
+    lines = plots.mds_maps(study(12).results[1], ["linear_flow"]).axes[0].lines
     assert len(lines) == 2  # planted: two clouds, 30 sd apart
     assert len({line.get_marker() for line in lines}) == len({line.get_color() for line in lines}) == 2
 
@@ -307,7 +307,7 @@ def test_colours_and_short_names() -> None:
 
 def test_the_overview_has_room_for_its_label_beside_long_names() -> None:
     name = "mine:ADistanceOfMyOwnWithALongName"
-    own = replace(RESULT, measured={name: RESULT.measured["dsa"]}, levels={name: "dynamics"})
+    own = replace(RESULT, measured={name: RESULT.measured["linear_flow"]}, levels={name: "dynamics"})
     figure = plots.overview(own)
     figure.canvas.draw()
     place = figure.axes[0].xaxis.label.get_window_extent()

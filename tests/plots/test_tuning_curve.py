@@ -18,7 +18,7 @@ def tuning(**changes: Any) -> Tuning:
     """A tune of three strengths, of which the largest left no value."""
     rows = {"knob": [0.1, 10.0, 1.0], "value": [0.2, np.nan, 0.5], "ci_low": [0.1, np.nan, 0.35]}
     rows |= {"ci_high": [0.3, np.nan, 0.65], "n_members": [8, 8, 8], "n_converged": [8, 1, 7]}
-    asked = {"knob": "network.gamma", "measure": "dsa", "variant": "driven", "calibrated": False, "log": True}
+    asked = {"knob": "network.gamma", "measure": "linear_flow", "variant": "driven", "calibrated": False, "log": True}
     found = {"at": 1.0, "value": 0.5, "ci_low": 0.35, "ci_high": 0.65, "target": 0.4, "status": "reached"}
     return Tuning(**{**asked, **found, "message": "", "evaluations": pd.DataFrame(rows), **changes})
 
@@ -31,7 +31,7 @@ def test_it_is_readable_whatever_the_callers_settings() -> None:
     assert figure.get_figwidth() <= 6.7
     assert {t.get_fontsize() for t in texts} == {9.0}
     [axes] = figure.axes
-    assert (axes.get_title("left"), axes.get_ylabel()) == ("DSA, driven", "value (rad)")
+    assert (axes.get_title("left"), axes.get_ylabel()) == ("Linear flow, driven", "value (squared distance)")
 
 
 def test_a_tuned_curve_shows_all_that_was_seen() -> None:
