@@ -13,8 +13,6 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from degeneracy.analysis.operator_alignment.starts import count_matched
-
 # Successive halving: the share of the starts that enters each round and its iterations, in float32; the best
 # FINALISTS are then polished in float64. On operators of trained networks this ends 0.3% (rank 20) and 1% (rank
 # 50) above 64 to 128 full searches.
@@ -46,7 +44,7 @@ def _starts(a: Tensor, b: Tensor, n_starts: int, seed: int) -> Tensor:
     """Orthogonal matrices to search from: identity, then matched eigenvectors and random ones, half of each sign."""
     pairs, rank = a.shape[:2]
     generator = torch.Generator().manual_seed(seed)
-    n_matched = count_matched(n_starts, rank)
+    n_matched = max(2, n_starts // 2)
     signs = torch.randint(0, 2, (n_matched, rank), generator=generator).to(a.dtype) * 2 - 1
     signs[:2] = 1.0
     matched = _matched_eigenvectors(a, b, signs)

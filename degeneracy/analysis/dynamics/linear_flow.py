@@ -110,7 +110,7 @@ class LinearFlow(OfLinearModels):
         description="what has norm 1: flow: the operator, which ignores a common factor; states: the spread S, so that "
         "networks that forget faster differ",
     )
-    n_starts: int = pydantic.Field(12, ge=2, description="starts of each fit, of both determinants")
+    n_starts: int = pydantic.Field(24, ge=2, description="starts of each fit, of both determinants")
     seed: int = pydantic.Field(0, ge=0, description="of the random starts")
 
     def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:  # noqa: ARG002

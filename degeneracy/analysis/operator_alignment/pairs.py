@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from degeneracy.analysis.operator_alignment import curvature, search
-from degeneracy.analysis.operator_alignment.starts import Frames, frames, matched_starts, shared_starts
+from degeneracy.analysis.operator_alignment.starts import Starts
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.scaling import common_exponent, near_one
 from degeneracy.core.errors import UserError, unknown_name
@@ -85,7 +85,8 @@ def fit_among(
     Args:
         operators_x, operators_y: (operator, rank, rank), finite. Each is prepared once, however many pairs it is in.
         first, second: (pair,), positions in operators_x and operators_y.
-        n_starts: searches per pair, 2 or more: identity, matched eigenvectors and random, of both determinants.
+        n_starts: searches per pair, 2 or more, of both determinants: matched eigenvectors, from 4 on signs of axes that
+            agree, then alignments of leading axes and random.
         max_iter: iterations of the last round.
         tolerance: a search has converged when the gradient's norm on the normalised problem is under this.
         seed: of the random starts.
@@ -190,8 +191,7 @@ def _search(
 ) -> Iterator[Chunk]:
     """The pairs of one first operator after those of another: what is prepared for it is let go again."""
     unit, size = _normalised(operators)
-    signs, rotations = shared_starts(n_starts, operators.shape[1], seed)
-    prepared: Frames = frames(unit)
+    starts_of = Starts(unit, n_starts, seed)
     for i in np.unique(one):
         chunk = np.flatnonzero(one == i)
         inverse = curvature.model(unit[i])
@@ -199,7 +199,7 @@ def _search(
         for j in other[chunk]:
             starts = np.stack([np.eye(len(unit[i]))] * 2)  # which carry an operator onto itself
             if i != j:
-                starts = np.concatenate([matched_starts(prepared, i, j, signs), rotations])
+                starts = starts_of.of(i, j)
             found = search.align(unit[i], unit[j], starts, inverse, max_iter=max_iter, tolerance=tolerance)
             aligned.append(found[0])
             slope.append(found[1])
