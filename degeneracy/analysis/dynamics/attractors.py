@@ -96,9 +96,13 @@ class TransitionGraph:
 
     nodes: tuple[Attractor, ...]  # by label, then first coordinate
     shares: Array  # (pulse, node, node + 1); rows sum to 1
-    n_starts: int  # starts from which the step was finite; 0: no graph
-    n_elsewhere: int  # of these, ended in no attractor
+    n_runs: NDArray[np.int64]  # (node + 1,): forward runs of visited states that end in each, the last one in none
     note: str = ""
+
+    @property
+    def n_starts(self) -> int:
+        """Visited states that were run forward, from which the step is finite; 0: there is no graph."""
+        return int(self.n_runs.sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,14 +161,13 @@ def _graph(step: StepFunction, starts: Tensor, x: Tensor, pulses: Sequence[Tenso
     return TransitionGraph(
         nodes=tuple(nodes[k] for k in order),
         shares=shares[:, order][:, :, [*order, len(nodes)]],
-        n_starts=starts.shape[1],
-        n_elsewhere=int((which == ELSEWHERE).sum()),
+        n_runs=np.append(np.bincount(which[which >= 0], minlength=len(nodes))[order], (which == ELSEWHERE).sum()),
         note="points on a continuum, whose number has no meaning" if on_continuum else "",
     )
 
 
 def _none(reason: str) -> TransitionGraph:
-    return TransitionGraph(nodes=(), shares=np.zeros((0, 0, 1)), n_starts=0, n_elsewhere=0, note=reason)
+    return TransitionGraph(nodes=(), shares=np.zeros((0, 0, 1)), n_runs=np.zeros(1, dtype=np.int64), note=reason)
 
 
 def _grown(
