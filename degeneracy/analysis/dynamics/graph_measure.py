@@ -55,8 +55,8 @@ class FixedPointGraph(UnderInputs):
     meaning: ClassVar[str] = (
         "what states run into under constant input, attractors labelled by the sign of each output: share of "
         "transitions under the task's pulses that two members do not share (0 to 1); difference of the shares of "
-        "visited states that come to rest and that end on cycles (0 to 1); angle between the layouts of their stable points; "
-        "distance of the spectra there; how many attractors, and how many cycles by period"
+        "visited states that come to rest and that end on cycles (0 to 1); angle between the layouts of their stable "
+        "points; distance of the spectra there; how many attractors, and how many cycles by period"
     )
     zero: ClassVar[str] = "the same graph; as many states at rest; one skeleton up to rotation and scale; equal spectra"
     source: ClassVar[str] = "Sussillo & Barak (2013), Neural Computation 25:626, figure 3; distances ours"
@@ -183,7 +183,7 @@ def _arrays(graphs: Sequence[TransitionGraph]) -> dict[str, NDArray[Any]]:
     """
     nodes = [(k, i, node) for k, graph in enumerate(graphs) for i, node in enumerate(graph.nodes)]
     widths = {node.position.shape[1] for *_, node in nodes}
-    turns = [node.position[: len(node.readout)] for *_, node in nodes]
+    turns = [node.position for *_, node in nodes]
     found = [(k, *at) for k, graph in enumerate(graphs) for at in np.argwhere(graph.shares).tolist()]
     table = np.array(found, dtype=np.int64).reshape(-1, 4)
     to = np.where(table[:, 3] == np.array([len(graph.nodes) for graph in graphs])[table[:, 0]], -1, table[:, 3])
