@@ -19,6 +19,7 @@ from degeneracy.ensembles.train import train as train
 from degeneracy.ensembles.train import train_strengths as train_strengths
 from degeneracy.measuring.array_files import load_arrays as load_arrays
 from degeneracy.measuring.arrays import measure_arrays as measure_arrays
+from degeneracy.measuring.families import solution_families as solution_families
 from degeneracy.measuring.measure import measure as measure
 from degeneracy.measuring.probe import Probe as Probe
 from degeneracy.measuring.results import Result as Result

@@ -3,6 +3,7 @@
 `TASKS` is the table of what is here; adding one is a file and a line.
 """
 
+from degeneracy.tasks.delayed_cue import DelayedCue
 from degeneracy.tasks.delayed_discrimination import DelayedDiscrimination
 from degeneracy.tasks.flip_flop import FlipFlop
 from degeneracy.tasks.lorenz96 import Lorenz96, closed_loop, valid_prediction_time
@@ -30,6 +31,7 @@ TASKS: dict[str, type[Task]] = {
     SineWave.name: SineWave,
     PathIntegration.name: PathIntegration,
     Lorenz96.name: Lorenz96,
+    DelayedCue.name: DelayedCue,
     PerceptualDecision.name: PerceptualDecision,
     StreamingParity.name: StreamingParity,
 }
@@ -41,6 +43,7 @@ __all__ = [
     "MSE",
     "TASKS",
     "ClosedLoop",
+    "DelayedCue",
     "DelayedDiscrimination",
     "FlipFlop",
     "Lorenz96",

@@ -22,6 +22,7 @@ HARDER: dict[str, dict[str, object]] = {
     "lorenz96": {"dimensions": 5, "forcing": 10.0, "dt": 0.02, "n_steps": 30},
     "perceptual_decision": {"coherence_max": 0.3, "n_coherences": 6, "noise": 0.5, "n_steps": 60},
     "streaming_parity": {"n_steps": 37},
+    "delayed_cue": {"delay_steps": 40},
 }
 # Of tokens, whose inputs are no more or less of anything, lengths and regular strings are varied.
 OF_TOKENS = {"streaming_parity": {"length_5x", "length_50x", "constant_runs"}}

@@ -48,7 +48,7 @@ TOGETHER = 0.1
 MAX_POINTS = 512
 MAX_ORBITS = 8  # runs of one member that are followed in search of a closed curve without finding one
 MAX_ROUNDS = 5  # in which pulses may lead to attractors that are new
-N_PHASES = 16  # of a closed curve that pulses are given at
+N_PULSED = 16  # phases of a closed curve that pulses are given at, or a few more
 ELSEWHERE = -1
 
 
@@ -56,7 +56,7 @@ ELSEWHERE = -1
 class Attractor:
     """A stable fixed point (period 1), a stable cycle of a few steps, or a closed curve of any longer period."""
 
-    position: Array  # (phase, state), in the order of the steps; of a closed curve, of one period or more
+    position: Array  # (phase, state), in the order of the steps; of a closed curve, evenly spaced phases of one turn
     period: float  # steps
     eigenvalues: Spectra  # (state,) of the Jacobian of one period; none, (0,), of a closed curve
     readout: NDArray[np.int64]  # (phase, out): the sign of each output, 0 where it is small
@@ -75,12 +75,14 @@ class Attractor:
 def label_of(readout: NDArray[np.int64], period: float) -> str:
     """What the signs of outputs (phase, out) say, in words: "+-0" of a point, "(+ -)" of a cycle.
 
-    A cycle's phases begin so that its label comes first in order; of a long one, each is named once however long it is.
+    A cycle's phases begin so that its label comes first in order. Of a closed curve, what holds for one of its phases
+    alone is left out, and what holds for several is named once.
     """
     words = ["".join("-0+"[sign + 1] for sign in row) for row in readout.tolist()]
     if period == 1:
         return words[0]
     if period > MAX_PERIOD:
+        words = [word for k, word in enumerate(words) if word in (words[k - 1], words[(k + 1) % len(words)])]
         words = [word for k, word in enumerate(words) if word != words[k - 1]] or words[:1]
     return f"({min(' '.join(words[k:] + words[:k]) for k in range(len(words)))})"
 
@@ -96,9 +98,13 @@ class TransitionGraph:
 
     nodes: tuple[Attractor, ...]  # by label, then first coordinate
     shares: Array  # (pulse, node, node + 1); rows sum to 1
-    n_starts: int  # starts from which the step was finite; 0: no graph
-    n_elsewhere: int  # of these, ended in no attractor
+    n_runs: NDArray[np.int64]  # (node + 1,): forward runs of visited states that end in each, the last one in none
     note: str = ""
+
+    @property
+    def n_starts(self) -> int:
+        """Visited states that were run forward, from which the step is finite; 0: there is no graph."""
+        return int(self.n_runs.sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,14 +163,13 @@ def _graph(step: StepFunction, starts: Tensor, x: Tensor, pulses: Sequence[Tenso
     return TransitionGraph(
         nodes=tuple(nodes[k] for k in order),
         shares=shares[:, order][:, :, [*order, len(nodes)]],
-        n_starts=starts.shape[1],
-        n_elsewhere=int((which == ELSEWHERE).sum()),
+        n_runs=np.append(np.bincount(which[which >= 0], minlength=len(nodes))[order], (which == ELSEWHERE).sum()),
         note="points on a continuum, whose number has no meaning" if on_continuum else "",
     )
 
 
 def _none(reason: str) -> TransitionGraph:
-    return TransitionGraph(nodes=(), shares=np.zeros((0, 0, 1)), n_starts=0, n_elsewhere=0, note=reason)
+    return TransitionGraph(nodes=(), shares=np.zeros((0, 0, 1)), n_runs=np.zeros(1, dtype=np.int64), note=reason)
 
 
 def _grown(
@@ -200,8 +205,7 @@ def _grown(
 
 
 def _attractor(step: StepFunction, position: Array, period: float, eigenvalues: Spectra) -> Attractor:
-    turn = position[: int(np.ceil(period))]
-    return Attractor(position=position, period=period, eigenvalues=eigenvalues, readout=_signs(step, turn))
+    return Attractor(position=position, period=period, eigenvalues=eigenvalues, readout=_signs(step, position))
 
 
 def _signs(step: StepFunction, states: Array) -> NDArray[np.int64]:
@@ -286,7 +290,7 @@ def _phases(node: Attractor) -> Array:
     """The states of an attractor that pulses are given at, (phase, state)."""
     if node.period <= MAX_PERIOD:
         return node.position
-    return node.position[np.unique(np.linspace(0, node.period - 1, N_PHASES).astype(int))]
+    return node.position[:: max(1, len(node.position) // N_PULSED)]
 
 
 def _pulsed(step: StepFunction, states: Array, pulse: Tensor) -> Tensor:

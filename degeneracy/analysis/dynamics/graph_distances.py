@@ -52,6 +52,25 @@ def graph_distance(a: TransitionGraph, b: TransitionGraph) -> float:
     return 2 * apart / (both + apart) if both else 0.0
 
 
+def ending_distance(a: TransitionGraph, b: TransitionGraph) -> float:
+    """How differently often visited states of two networks come to rest, run onto cycles, or do neither.
+
+    Returns:
+        Half the sum of the absolute differences of the three shares: 0: as often; 1: where one network rests, the other
+        never does; NaN where either has no graph. The triangle inequality holds.
+    """
+    if not a.n_starts or not b.n_starts:
+        return float("nan")
+    return float(abs(_endings(a) - _endings(b)).sum() / 2)
+
+
+def _endings(graph: TransitionGraph) -> Array:
+    """The shares of forward runs that end in points, in cycles, and in neither."""
+    points = np.array([node.is_point for node in graph.nodes], dtype=bool)
+    runs = graph.n_runs[:-1]
+    return np.array([runs[points].sum(), runs[~points].sum(), graph.n_runs[-1]]) / graph.n_starts
+
+
 def _matched(a: TransitionGraph, b: TransitionGraph) -> list[tuple[Attractor, Attractor]]:
     """The fixed points of two networks that correspond: those that alone bear a label in both."""
     mine, theirs = _alone(a), _alone(b)

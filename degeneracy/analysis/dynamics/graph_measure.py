@@ -14,6 +14,7 @@ from degeneracy.analysis.dynamics.forward_runs import MAX_PERIOD
 from degeneracy.analysis.dynamics.graph_distances import (
     ELSEWHERE_LABEL,
     LEAST_POINTS,
+    ending_distance,
     graph_distance,
     skeleton_distance,
     skeleton_spectrum_distance,
@@ -43,6 +44,7 @@ class FixedPointGraph(UnderInputs):
     cost: ClassVar[float] = 1.5
     variant_titles: ClassVar[Mapping[str, str]] = {
         "graph": "graph",
+        "endings": "at rest or on cycles",
         "skeleton": "skeleton",
         "spectra": "spectra",
         "n_attractors": "number of attractors",
@@ -52,10 +54,11 @@ class FixedPointGraph(UnderInputs):
     needs: ClassVar[tuple[str, ...]] = ("step", "readout")
     meaning: ClassVar[str] = (
         "what states run into under constant input, attractors labelled by the sign of each output: share of "
-        "transitions under the task's pulses that two members do not share (0 to 1); angle between the layouts of "
-        "their stable points; distance of the spectra there; how many attractors, and how many cycles by period"
+        "transitions under the task's pulses that two members do not share (0 to 1); difference of the shares of "
+        "visited states that come to rest and that end on cycles (0 to 1); angle between the layouts of their stable "
+        "points; distance of the spectra there; how many attractors, and how many cycles by period"
     )
-    zero: ClassVar[str] = "the same graph of the same labels; the same skeleton up to rotation and scale; equal spectra"
+    zero: ClassVar[str] = "the same graph; as many states at rest; one skeleton up to rotation and scale; equal spectra"
     source: ClassVar[str] = "Sussillo & Barak (2013), Neural Computation 25:626, figure 3; distances ours"
 
     n_starts: int = pydantic.Field(
@@ -110,6 +113,7 @@ class FixedPointGraph(UnderInputs):
         findings, distances = [], {}
         for variant, distance, unit in (
             ("graph", graph_distance, ""),
+            ("endings", ending_distance, ""),
             ("skeleton", skeleton_distance, "rad"),
             ("spectra", partial(skeleton_spectrum_distance, n_eigenvalues=self.n_eigenvalues), ""),
         ):
@@ -125,7 +129,7 @@ class FixedPointGraph(UnderInputs):
         for variant, count in counts.items():
             findings.append(by_name.finding(name(variant), "mean", count, of=name(variant), note=note))
         arrays = {**counts, **_arrays(graphs), "pulse": done[0][3]}
-        elsewhere = [graph.n_elsewhere / graph.n_starts for graph in graphs if graph.n_starts]
+        elsewhere = [graph.n_runs[-1] / graph.n_starts for graph in graphs if graph.n_starts]
         return Measured(
             findings=tuple(findings),
             distances=distances,
@@ -166,7 +170,7 @@ def _note(graphs: Sequence[TransitionGraph], names: Sequence[str]) -> str:
     for text in sorted({graph.note for graph in graphs if graph.note}):
         some = [name for name, graph in zip(names, graphs, strict=True) if graph.note == text]
         said.append(f"network{'s' * (len(some) > 1)} {', '.join(some)}: {text}")
-    n_elsewhere, n_starts = (sum(getattr(graph, name) for graph in graphs) for name in ("n_elsewhere", "n_starts"))
+    n_elsewhere, n_starts = sum(int(graph.n_runs[-1]) for graph in graphs), sum(graph.n_starts for graph in graphs)
     if n_elsewhere:
         said.append(f"{n_elsewhere / n_starts:.1%} of forward runs end in no attractor")
     return "; ".join(said)
@@ -179,7 +183,7 @@ def _arrays(graphs: Sequence[TransitionGraph]) -> dict[str, NDArray[Any]]:
     """
     nodes = [(k, i, node) for k, graph in enumerate(graphs) for i, node in enumerate(graph.nodes)]
     widths = {node.position.shape[1] for *_, node in nodes}
-    turns = [node.position[: len(node.readout)] for *_, node in nodes]
+    turns = [node.position for *_, node in nodes]
     found = [(k, *at) for k, graph in enumerate(graphs) for at in np.argwhere(graph.shares).tolist()]
     table = np.array(found, dtype=np.int64).reshape(-1, 4)
     to = np.where(table[:, 3] == np.array([len(graph.nodes) for graph in graphs])[table[:, 0]], -1, table[:, 3])

@@ -10,6 +10,7 @@ from degeneracy.analysis.dynamics.forward_runs import APPROACHING
 from degeneracy.analysis.recording import Array, StepFunction
 
 N_STEPS = 1600  # that a run is followed; periods up to half of it are seen
+N_PHASES = 100
 # A run is on a closed curve if some lag brings it back to within this share of its variance: 1% of a turn off. Of many
 # turns some number is that near to a whole number of steps, and of few a step is little; a chaotic run does not return.
 RECURS = 2e-3
@@ -21,7 +22,7 @@ FIRST = 0.1
 class Orbit:
     """A closed curve and the time that a turn takes."""
 
-    position: Array  # (step, state): the steps of one turn at least, and no fewer than three turns where there are
+    position: Array  # (phase, state), `N_PHASES` evenly spaced ones of one turn
     period: float  # steps per turn
 
 
@@ -29,8 +30,8 @@ def orbit_from(step: StepFunction, start: Array, x: torch.Tensor, near: float) -
     """The closed curve that a state runs on under a constant input; None where it is on none.
 
     With the mean squared change over a lag, D(l) = mean_t ||h_{t+l} - h_t||^2 / (2 var h), 0 where l is a whole number
-    of turns: of the minima of D over lags up to half the run, the lowest is a number of turns, and the
-    first one that is low says of how many.
+    of turns: the first low minimum of D over lags is one turn to half a step, and those after it are counted on from
+    there to the lowest one, which says best how long a turn is.
 
     Args:
         step: of one member.
@@ -48,9 +49,26 @@ def orbit_from(step: StepFunction, start: Array, x: torch.Tensor, near: float) -
     back = 1 + np.flatnonzero((inner <= change[:-2]) & (inner <= change[2:]) & (inner <= FIRST))  # lags
     if not len(back) or change[back].min() > RECURS:
         return None
-    first, several = int(back[0]), int(back[change[back].argmin()])
-    period = several / round(several / first)
-    return Orbit(position=states[: min(len(states), int(np.ceil(3 * period)) + 1)], period=period)
+    several, period = int(back[change[back].argmin()]), float(back[0])
+    for lag in back[back <= several]:  # how many turns a lag is, by the period that those before it give
+        turns = round(lag / period)
+        period = lag / turns
+    period = _lowest(change, several) / turns
+    return Orbit(position=_one_turn(states, period), period=period)
+
+
+def _lowest(change: Array, lag: int) -> float:
+    """Where the parabola through a minimum and its neighbours is lowest: D rises with the square of the lag."""
+    before, at, after = change[lag - 1 : lag + 2]
+    return lag + float(before - after) / (2 * float(before - 2 * at + after))
+
+
+def _one_turn(states: Array, period: float) -> Array:
+    """The states of a run nearest to each of the phases, (phase, state)."""
+    at = np.arange(len(states)) / period
+    wanted = np.arange(N_PHASES) / N_PHASES
+    turned: Array = states[[int(abs((at - phase + 0.5) % 1 - 0.5).argmin()) for phase in wanted]]
+    return turned
 
 
 def _followed(step: StepFunction, start: Array, x: torch.Tensor) -> Array:
@@ -74,11 +92,11 @@ def _changes(centred: Array) -> Array:
 
 
 def distance_to_orbit(states: Array, orbit: Array) -> Array:
-    """The distance of states (state, unit) from the curve through an orbit's steps, root mean square per unit."""
-    first, along = orbit[:-1], np.diff(orbit, axis=0)
+    """The distance of states (state, unit) from the curve through an orbit's phases, root mean square per unit."""
+    along = np.roll(orbit, -1, axis=0) - orbit
     lengths = np.maximum((along**2).sum(axis=1), np.finfo(np.float64).tiny)
     nearest = np.full(len(states), np.inf)
-    for start, edge, length in zip(first, along, lengths, strict=True):
+    for start, edge, length in zip(orbit, along, lengths, strict=True):
         ahead = np.clip((states - start) @ edge / length, 0.0, 1.0)
         gap = ((states - start - ahead[:, None] * edge) ** 2).sum(axis=1)
         nearest = np.minimum(nearest, gap)

@@ -1,5 +1,6 @@
 """Pictures and groups of members: an embedding of their distances, and how many families of solutions they form."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,6 +126,41 @@ def solution_families(distances: ArrayLike, *, seed: int = 0, n_null: int = 199,
     return Families(
         labels=labels, n_families=int(labels.max()) + 1, separation=separation, null_95=null_95, note=method
     )
+
+
+def combined(distances: Mapping[str, ArrayLike]) -> Array:
+    """One distance of several features of the same members, each of which counts as much.
+
+        d_ij = sqrt(max(mean_f d^f_ij |d^f_ij| / mean_{k != l} d^f_kl |d^f_kl|, 0))
+
+    over the features f in which members differ at all: those whose mean square is above 0. A distance below 0 stands
+    for a negative square, of which noise was taken away.
+
+    Args:
+        distances: (member, member) each, symmetric, finite, by the feature's name.
+
+    Returns:
+        (member, member) with a mean square of about 1; all 0 where members differ in no feature.
+
+    Raises:
+        UserError: none given, of different members, or no symmetric finite matrices of 2 members or more.
+    """
+    if not distances:
+        raise UserError("distances: one feature or more is needed")
+    squares = {}
+    for name, value in distances.items():
+        d = checked_distances(value)
+        if not np.isfinite(d).all():
+            raise UserError(f"distances '{name}': an entry is not finite")
+        squares[name] = np.sign(d + d.T) * ((d + d.T) / 2) ** 2
+    counts = {name: len(square) for name, square in squares.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise UserError(f"distances: the numbers of members differ: {listed}")
+    n = next(iter(counts.values()))
+    means = {name: square.sum() / (n * (n - 1)) for name, square in squares.items()}
+    scaled = [squares[name] / mean for name, mean in means.items() if mean > 0]
+    return np.sqrt(np.maximum(np.mean(scaled, axis=0), 0.0)) if scaled else np.zeros((n, n))
 
 
 def _null_95(spread: Array, n: int, most: int, n_null: int, rng: np.random.Generator) -> float:

@@ -191,3 +191,45 @@ def test_mistakes_are_said_in_one_line(call, message):
     with pytest.raises(UserError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+# --- several features ---
+
+
+def test_features_are_combined_by_hand():
+    """Squares over their mean: 1, 4, 4 over 3 and 0, 2, 4 over 2; the mean of both, and its root."""
+    lengths = np.array([[0, 1, 2], [1, 0, 2], [2, 2, 0.0]])
+    roots = np.sqrt(np.array([[0, 0, 2], [0, 0, 4], [2, 4, 0.0]]))
+    expected = np.sqrt([(1 / 3 + 0) / 2, (4 / 3 + 1) / 2, (4 / 3 + 2) / 2])
+    found = families.combined({"length": lengths, "other": roots})
+    np.testing.assert_allclose(found[[0, 0, 1], [1, 2, 2]], expected, rtol=1e-12)
+    # The unit of a feature does not count, nor does one in which members do not differ.
+    again = families.combined({"length": 100 * lengths, "other": roots, "same": np.zeros((3, 3))})
+    np.testing.assert_allclose(again, found, rtol=1e-12)
+    assert not families.combined({"same": np.zeros((3, 3))}).any()
+
+
+def test_squares_from_which_noise_was_taken_away_may_be_negative():
+    roots = np.array([[0, -1, 2], [-1, 0, 3], [2, 3, 0.0]])  # squares -1, 4, 9 of mean 4
+    np.testing.assert_allclose(families.combined({"flow": roots})[[0, 0, 1], [1, 2, 2]], [0, 1, 1.5], rtol=1e-12)
+    assert not families.combined({"noise": -roots}).any(), "a mean square under 0 is noise alone"
+
+
+def test_features_of_other_members_are_refused():
+    with pytest.raises(UserError, match="the numbers of members differ: a 3, b 4"):
+        families.combined({"a": np.zeros((3, 3)), "b": np.zeros((4, 4))})
+    with pytest.raises(UserError, match="distances 'a': an entry is not finite"):
+        families.combined({"a": np.array([[0, np.nan], [np.nan, 0]])})
+    with pytest.raises(UserError, match="one feature or more"):
+        families.combined({})
+
+
+def test_two_features_show_what_neither_shows():
+    """Four groups of five: either feature tells two pairs of them apart, both together all four."""
+    rng = np.random.default_rng(2)
+    group = np.repeat(np.arange(4), 5)
+    points = [np.stack([9.0 * g + rng.normal(size=20) for g in (side,)], 1) for side in (group // 2, group % 2)]
+    distances = {name: distances_of(x) for name, x in zip("ab", points, strict=True)}
+    found = families.solution_families(families.combined(distances))
+    assert found.n_families == 4
+    assert all(families.solution_families(d).n_families < 4 for d in distances.values())
