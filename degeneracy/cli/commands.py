@@ -146,6 +146,14 @@ def _pack(args: argparse.Namespace) -> None:
     log.info("Networks: %s", folder)
 
 
+def _plan(args: argparse.Namespace) -> None:
+    from degeneracy.cli.planning import pilot_folder, plan_text
+    from degeneracy.contrasts.planning import plan
+    from degeneracy.runs.loading import load_run
+
+    print(plan_text(plan(load_run(pilot_folder(args.pilot, args.scale)), args.networks)))
+
+
 def _tasks(args: argparse.Namespace) -> None:  # noqa: ARG001
     from degeneracy.cli.text import tasks_text
 
@@ -169,6 +177,7 @@ COMMANDS = {
     "tune": _tune,
     "measure": _measure,
     "report": _report,
+    "plan": _plan,
     "pack": _pack,
     "tasks": _tasks,
     "cells": _cells,

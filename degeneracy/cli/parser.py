@@ -4,6 +4,7 @@ import argparse
 import tomllib
 from typing import Any, NoReturn
 
+from degeneracy.cli.planning import PLAN, add_plan
 from degeneracy.cli.tuning import TUNE, add_question
 from degeneracy.core.errors import UserError
 from degeneracy.core.user_files import whole_text
@@ -124,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--out", metavar="PATH", default="", help="(default: RUN_DIR/report.html)")
     pack = add("pack", "keep the final weights of a run's networks in a small form", PACK)
     _add_packed(pack)
+    add_plan(add("plan", "say which changes a number of networks can show, from a pilot", PLAN))
     add("tasks", "list the tasks with their fields")
     add("cells", "list the cells and the recurrent maps with their fields")
     add("measures", "list the measures with their options")

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from degeneracy.analysis.statistics.power import POWER
 from degeneracy.analysis.statistics.resolution import floor_share, resolved
 from degeneracy.analysis.statistics.verdicts import ALPHA, DECIDED, holm, verdict
 from degeneracy.contrasts.cells import CALIBRATED, SCALES, Cell, of_factor
+from degeneracy.contrasts.contrast import MOST_NETWORKS
 from degeneracy.contrasts.factor_grid import ConditionEstimates
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.measuring.results import Result
@@ -41,6 +43,7 @@ COLUMNS = (
     "p_holm",
     "p_bend",
     "margin",
+    "smallest_visible",
     "floor_share",
     "verdict",
     "primary",
@@ -68,8 +71,9 @@ def effects(study: StudyResult) -> pd.DataFrame:
     counted jointly over all conditions (`linear_contrast` in `analysis.statistics.contrasts`). `at_lowest` is the
     value at the lowest level, `p_bend` that of the levels lying on a line (NaN for two levels or such without an
     order), `margin` the smallest change upwards that matters, in the unit of the effect (0: none was written),
-    `n_members` the members of the smallest condition. Where `corrected`, effect, value and margin are squared distances
-    without their floor, and the margin a share of the distance.
+    `smallest_visible` the smallest change, either way, that 80% of studies with as many networks would have shown at 5%
+    (where primary, shared by Holm's family), `n_members` the members of the smallest condition. Where `corrected`,
+    effect, value and margin are squared distances without their floor, and the margin a share of the distance.
 
     `verdict` is up, down, flat, unclear or not resolved (see `analysis.statistics.verdicts`), "" where there is no
     effect to judge. It is not resolved where `floor_share`, the largest share that the floor has of the value in a
@@ -77,24 +81,27 @@ def effects(study: StudyResult) -> pd.DataFrame:
     scale, and `agreement` says whether it is what the claims expected.
     """
     cells = [cell for factor in study.factors for cell in of_factor(study, factor)]
-    corrected = np.full(len(cells), np.nan)
+    corrected, asked = np.full(len(cells), np.nan), np.ones(len(cells))
     for scale in SCALES:
         family = [k for k, cell in enumerate(cells) if cell.primary and cell.scale == scale]
-        corrected[family] = holm([cells[k].effect.p for k in family])
-    return pd.DataFrame([_row(*one) for one in zip(cells, corrected, strict=True)], columns=list(COLUMNS))
+        p_values = [cells[k].contrast.effect.p for k in family]
+        corrected[family], asked[family] = holm(p_values), max(np.isfinite(p_values).sum(), 1)
+    rows = [_row(*each) for each in zip(cells, corrected, asked, strict=True)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 # --- Rows ----------------------------------------------------------------------------------------------------------
 
 
-def _row(cell: Cell, p_holm: float) -> dict[str, Any]:
-    effect, levels = cell.effect, cell.taken.levels
+def _row(cell: Cell, p_holm: float, n_asked: float) -> dict[str, Any]:
+    contrast, taken = cell.contrast, cell.contrast.taken
+    effect, levels, alpha = contrast.effect, taken.levels, ALPHA / n_asked
     shown = levels or [0, len(cell.grid.levels) - 1]
     low, high = effect.interval()
     p = p_holm if cell.primary else effect.p
     above = all(map(resolved, cell.findings.values()))
-    said = verdict(effect, p, flat=cell.flat, resolved=above) if np.isfinite(effect.change) else ""
-    members = [len(labels) for labels in cell.taken.labels.values()]
+    said = verdict(effect, p, flat=contrast.is_flat(cell.margin), resolved=above) if np.isfinite(effect.change) else ""
+    members = [len(labels) for labels in taken.labels.values()]
     return {
         "factor": cell.grid.factor,
         "lowest": cell.grid.levels[shown[0]],
@@ -107,12 +114,13 @@ def _row(cell: Cell, p_holm: float) -> dict[str, Any]:
         "ci_low": low,
         "ci_high": high,
         "unit": cell.unit,
-        "corrected": cell.corrected,
-        "at_lowest": cell.at_lowest,
+        "corrected": contrast.kind == "squares",
+        "at_lowest": contrast.at_lowest,
         "p": effect.p,
         "p_holm": p_holm,
-        "p_bend": cell.p_bend,
-        "margin": cell.margin,
+        "p_bend": contrast.p_bend if cell.grid.ordered else float("nan"),
+        "margin": contrast.sizes(cell.margin)[0],
+        "smallest_visible": contrast.visible(effect.df + 1, alpha),
         "floor_share": floor_share(cell.findings[cell.worst]) if cell.worst else float("nan"),
         "verdict": said,
         "primary": cell.primary,
@@ -120,7 +128,7 @@ def _row(cell: Cell, p_holm: float) -> dict[str, Any]:
         "agreement": agreement(cell.expected, said),
         "n_levels": len(levels),
         "n_members": min(members, default=0),
-        "note": "; ".join(_notes(cell, said, p)),
+        "note": "; ".join(_notes(cell, said, p, alpha)),
     }
 
 
@@ -131,10 +139,11 @@ def agreement(expected: str, said: str) -> str:
     return said if said not in DECIDED else "agrees" if said == expected else "disagrees"
 
 
-def _notes(cell: Cell, said: str, p: float) -> Iterator[str]:
+def _notes(cell: Cell, said: str, p: float, alpha: float) -> Iterator[str]:
     """What was left out, why there is no interval, and where verdict and interval seem at odds."""
-    yield from cell.taken.notes
-    effect = cell.effect
+    contrast, taken = cell.contrast, cell.contrast.taken
+    effect = contrast.effect
+    yield from taken.notes
     if not np.isfinite(effect.change):
         return
     if said == "not resolved":
@@ -142,18 +151,29 @@ def _notes(cell: Cell, said: str, p: float) -> Iterator[str]:
     if not cell.grid.ordered:
         yield f"the levels of {factor_name(cell.grid.factor)} have no order but the study's"
     if not np.isfinite(effect.standard_error):
-        yield f"no interval: {_why_none(cell.taken)}"
-    if any(_coupled(cell.grid.conditions[place]) for place in cell.taken.estimates):
+        yield f"no interval: {_why_none(taken)}"
+    if any(_coupled(cell.grid.conditions[place]) for place in taken.estimates):
         yield "coupled networks are not independent, so the interval is too narrow"
     across = card(cell.measure).across_sizes.get(cell.variant, "")
     if across and cell.scale != CALIBRATED and _sizes_differ(cell):
         yield across
-    if cell.primary and said in ("unclear", "flat") and cell.p_bend < ALPHA:
-        yield f"the levels do not lie on a line (p = {cell.p_bend:.2g}): the figure says more than the trend"
+    if cell.primary and cell.grid.ordered and said in ("unclear", "flat") and contrast.p_bend < ALPHA:
+        yield f"the levels do not lie on a line (p = {contrast.p_bend:.2g}): the figure says more than the trend"
     if said == "flat" and p < ALPHA:
         yield "differs from 0, but by less than the margin"
     if said == "unclear" and effect.p < ALPHA <= p:
         yield "its own interval excludes 0, but not after Holm's correction"
+    if cell.primary and said == "unclear" and np.isfinite(effect.standard_error):
+        yield _deciding(cell, alpha)
+
+
+def _deciding(cell: Cell, alpha: float) -> str:
+    """How many networks would decide an unclear effect."""
+    n = cell.contrast.deciding(cell.margin, alpha)
+    many = f"about {n:.0f}" if np.isfinite(n) else f"over {MOST_NETWORKS:,}"
+    if cell.margin:
+        return f"{many} networks per level would tell a change as large as the margin from none ({POWER:.0%} power)"
+    return f"{many} networks per level would show a change as large as the one estimated ({POWER:.0%} power)"
 
 
 def _sizes_differ(cell: Cell) -> bool:

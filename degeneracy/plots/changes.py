@@ -19,7 +19,9 @@ def rows_of_spread(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_percent(table: pd.DataFrame) -> pd.DataFrame:
-    """Effects, intervals and margins in columns percent, low, high, margin_low and margin_high.
+    """Effects, intervals, margins and smallest visible changes in percent, as columns.
+
+    These are percent, low, high, margin_low, margin_high, visible_low and visible_high.
 
     Percent of the value at the factor's lowest level (of standard deviations of log errors: of the deviation; of
     squared distances: of the distance); on the calibrated scale percent of the way from floor to reference.
@@ -29,9 +31,11 @@ def in_percent(table: pd.DataFrame) -> pd.DataFrame:
     """
     ends = {"percent": table["effect"], "low": table["ci_low"], "high": table["ci_high"]}
     percent = {name: _percent(table, x) for name, x in ends.items()}
+    visible = table["smallest_visible"]
     margin = _percent(table, table["margin"])
     below = (-margin).where(table["corrected"], _percent(table, -table["margin"]))  # of the distance, alike either way
-    return table.assign(**percent, margin_low=below, margin_high=margin)
+    ends = {"visible_low": _percent(table, -visible), "visible_high": _percent(table, visible)}
+    return table.assign(**percent, **ends, margin_low=below, margin_high=margin)
 
 
 def _percent(table: pd.DataFrame, x: pd.Series) -> pd.Series:

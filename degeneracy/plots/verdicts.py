@@ -35,7 +35,8 @@ def verdicts(table: pd.DataFrame, by: str = "study") -> Figure:
 
     Changes are percent of the value at the lowest level (of standard deviations of log errors: of the deviation);
     on the calibrated scale, percent of the way from floor to reference. The shaded part is the margin inside which a
-    change does not matter, the arrow the sign expected; n is the least number of networks per level.
+    change does not matter, grey strokes are the smallest changes that 80% of studies with as many networks would have
+    shown, the arrow the sign expected; n is the least number of networks per level.
 
     Args:
         table: rows of `dg.effects`, such as `robustness_checks` and `combine_effects` give, each with the column `by`.
@@ -73,6 +74,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, names: list[str], by: str) -> None:
         if np.isfinite(row["margin_low"]):
             ends = row["margin_low"], row["margin_high"]
             axes.fill_betweenx([at - 0.4, at + 0.4], *ends, color="0.92", lw=0, zorder=0)
+        visible = [x for x in (row["visible_low"], row["visible_high"]) if abs(x) <= limit]
+        if visible:
+            axes.plot(visible, [at] * len(visible), "|", color=GREY, ms=7, zorder=0.7)
         if np.isfinite(low):
             axes.plot(np.clip([low, high], -limit, limit), [at, at], color=colour, lw=1.4)
         if np.isfinite(value):
@@ -131,6 +135,8 @@ def _legend(figure: Figure, table: pd.DataFrame) -> None:
         handles.append(Line2D([], [], color=GREY, marker="s", ls="", ms=5, mfc="white", label="hollow: flat"))
     if known["margin"].notna().any():
         handles.append(Patch(color="0.92", label="margin of no change"))
+    if known["smallest_visible"].notna().any():
+        handles.append(Line2D([], [], color=GREY, marker="|", ls="", ms=7, label="smallest visible change"))
     if table["expected"].isin(["up", "down"]).any():
         handles.append(Line2D([], [], color="0.35", marker=_letter(ARROWS["down"]), ls="", ms=6, label="expected sign"))
     if handles:

@@ -27,6 +27,7 @@ class Effect:
     factor: str  # with its lowest and highest level
     change: str
     margin: str
+    visible: str  # the smallest change that 80% of studies would have shown
     p: str
     verdict: str
     calibrated: str
@@ -166,11 +167,16 @@ def _change(row: Fields) -> str:
 
 def _margin(row: Fields) -> str:
     """±margin; of logarithms, the factors that it lets through."""
+    return _size(row, row["margin"])
+
+
+def _size(row: Fields, size: float) -> str:
+    """A change either way, by the one upwards."""
     if row["unit"] == "log ratio":
-        return " to ".join(numbers.number(end) for end in untransformed(np.array([-1, 1]) * row["margin"], "log"))
+        return " to ".join(numbers.number(end) for end in untransformed(np.array([-1, 1]) * size, "log"))
     if row["corrected"]:
-        return f"±{100 * share_of_distance(row['margin'], row['at_lowest']):.3g}%"
-    return f"±{numbers.number(row['margin'])}"
+        return f"±{100 * share_of_distance(size, row['at_lowest']):.3g}%"
+    return f"±{numbers.number(size)}"
 
 
 def _effect(table: pd.DataFrame, row: Fields, marks: dict[str, str]) -> Effect:
@@ -186,6 +192,7 @@ def _effect(table: pd.DataFrame, row: Fields, marks: dict[str, str]) -> Effect:
         factor=f"{factor_name(row['factor'])}, {row['lowest']} → {row['highest']}",
         change=_cell(row),
         margin=_margin(row) if row["margin"] > 0 else numbers.DASH,
+        visible=_size(row, row["smallest_visible"]) if np.isfinite(row["smallest_visible"]) else numbers.DASH,
         p="< 0.001" if p < 0.001 else numbers.number(p, 2),
         verdict=row["verdict"] or numbers.DASH,
         calibrated=_cell(calibrated),

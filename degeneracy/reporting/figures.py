@@ -225,8 +225,9 @@ def _of_effects(data: ReportData) -> Iterator[_Wanted]:
             title=f"{title} of {' and '.join(map(factor_name, data.study.factors))}",
             caption=(
                 "Change from the lowest to the highest level along the fitted line, with its 95% interval. Filled: the "
-                "measure that the level is judged by, with its verdict; open: exploratory. Grey: the margin within "
-                "which a change is none, where one was written."
+                "measure that the level is judged by, with its verdict; open: exploratory. Grey bar: the margin within "
+                "which a change is none, where one was written; grey strokes: the smallest changes that 80% of studies "
+                "with as many networks would have shown."
             ),
             draw=partial(plots.effects, data.effects, scale),
         )

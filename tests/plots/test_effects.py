@@ -40,6 +40,8 @@ def test_a_panel_a_level_with_the_tables_numbers_in_percent() -> None:
     ends = np.array([row.ci_low, row.ci_high]) / row.at_lowest * 100
     assert any(np.allclose(x, ends) for x in lines(drawn, 2))
     assert any(np.allclose(x, [-10, 10]) for x in lines(drawn, 2)), "the margin"
+    visible = np.array([-1, 1]) * row.smallest_visible / row.at_lowest * 100
+    assert any(np.allclose(x, visible) for x in lines(drawn, 2)), "the smallest change that would have been seen"
 
 
 def test_ratios_are_percentages_of_themselves() -> None:

@@ -21,6 +21,7 @@ BLANK = {
     "effect": np.nan,
     "at_lowest": np.nan,
     "margin": np.nan,
+    "smallest_visible": np.nan,
     "verdict": "",
     "expected": "",
     "agreement": "",

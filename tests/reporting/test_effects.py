@@ -65,7 +65,7 @@ def shifted(shift: float, scale: str = "linear", **claim) -> StudyResult:
         (1.0, "linear", 0.1, "Up: Linear flow (driven) rises, by", "Expected was up: this agrees."),
         (-1.0, "linear", 0.1, "Down: Linear flow (driven) falls, by −", "Expected was up: this disagrees."),
         (0.0, "linear", 0.1, "Flat: Linear flow (driven) changes by", "which is less than the margin of ±"),
-        (0.0, "linear", 0.0, "Unclear: Linear flow (driven) changes by", "so no direction can be stated. Expected"),
+        (0.0, "linear", 0.0, "Unclear: Linear flow (driven) changes by", "so no direction can be stated. About "),
         (0.0, "linear", 0.01, "Unclear: Linear flow (driven) changes by", "nor that it stays within ±"),
         (3.0, "log", 0.1, "Up: Linear flow (driven) changes by a factor of", "this agrees"),
         (
@@ -233,3 +233,12 @@ def test_squared_distances_change_by_percent_of_the_distance() -> None:
     (said,) = effects.sentences(table, "dynamics")
     assert re.match(r"Up: Linear flow \(driven\) rises, by 50\.\d+ \[49\.\d+, 50\.\d+\]% of the distance from", said)
     assert effects.tables(table)[0].rows[0].margin == "±20%"
+
+
+def test_the_smallest_visible_change_stands_in_every_row() -> None:
+    table = dg.effects(SHOWN)
+    page = Words(render(ReportData.of(SHOWN), [])).text
+    for row in table[(table["scale"] == "value") & (table["unit"] != "log ratio")].itertuples():
+        assert not np.isfinite(row.ci_low) or f"±{numbers.number(row.smallest_visible)}" in page
+    log = effects.tables(table)[0].rows[0]
+    assert re.fullmatch(r"0\.\d+ to \d+\.\d+", log.visible)
