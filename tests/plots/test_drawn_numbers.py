@@ -28,7 +28,9 @@ def levels(axes: Axes) -> list[float]:
 
 def test_a_networks_mean_distance_is_to_the_others() -> None:
     d = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 5.0], [3.0, 5.0, 0.0]])
-    measured = {"linear_flow": Measured(findings=(Finding(variant="driven", value=pair_mean(d)),), distances={"driven": d})}
+    measured = {
+        "linear_flow": Measured(findings=(Finding(variant="driven", value=pair_mean(d)),), distances={"driven": d})
+    }
     three = replace(FIRST, measured=measured, measured_members=("0", "4", "2"))
     (axes,) = plots.distance_against_updates(three).axes
     updates = [FIRST.members[k].n_updates for k in (0, 4, 2)]
