@@ -227,7 +227,7 @@ def _matrix(result: Result, name: str) -> Array | None:
     distances = result.distances
     if name not in distances:
         return None
-    return distances[name]
+    return np.maximum(distances[name], 0.0)  # roots of squares that noise was taken from may be negative: at 0
 
 
 def _scale(results: Sequence[Result], name: str) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """The measure linear flow: how the states' deviations are carried one step on, compared across networks."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -45,9 +46,13 @@ class OfLinearModels(OfHalves):
         if self.n_lags >= n_steps:
             raise UserError(f"{self.name}: n_delays = {self.n_delays} is wrong: trials have {n_steps} steps")
 
+    def asked(self) -> Form:
+        """What is to be fitted where all units are recorded."""
+        return Form(rank=self.rank, n_delays=self.n_delays)
+
     def form(self, halves: Halves, recording: Recording) -> Form:
         """What is fitted: rank and delays as asked for, or by held-out error where only some units are recorded."""
-        asked = Form(rank=self.rank, n_delays=self.n_delays)
+        asked = self.asked()
         return asked if recording.fully_observed else choose_form(halves, asked)
 
     def fitted(self, halves: Halves, recording: Recording) -> tuple[Fitted, Fitted]:
@@ -105,6 +110,8 @@ class LinearFlow(OfLinearModels):
         "variance",
         description="of the axes: variance: A S, by how far states deviate; none: A; whitened: S^-1 A S, all alike",
     )
+    inputs: bool = pydantic.Field(True, description="take out what the inputs explain; else it counts as dynamics")
+    centre: bool = pydantic.Field(True, description="take out the states' mean; else it acts as an eigenvalue 1")
     norm: Literal["flow", "states"] = pydantic.Field(
         "flow",
         description="what has norm 1: flow: the operator, which ignores a common factor; states: the spread S, so that "
@@ -124,6 +131,10 @@ class LinearFlow(OfLinearModels):
         """The held-out error of one step, mean over members."""
         errors = self.errors(halves, fits)
         return [(by_name.finding(ONE_STEP_ERROR, "mean", errors, of=ONE_STEP_ERROR), errors)]
+
+    def asked(self) -> Form:
+        """Likewise, with or without inputs and mean."""
+        return replace(super().asked(), inputs=self.inputs, centre=self.centre)
 
     def _operator(self, step: Step) -> Array:
         operator = {"variance": step.flow, "none": step.a, "whitened": step.whitened}[self.weighting]

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from degeneracy.analysis.dynamics.distances_of_halves import corrected
+from degeneracy.analysis.dynamics.dsa import delay_operator
 from degeneracy.analysis.dynamics.linear_flow import LinearFlow
+from degeneracy.analysis.dynamics.linear_models import Form, fit_step
 from degeneracy.analysis.operator_alignment.pairs import fit_pairs
 from tests.linear_systems import N_UNITS, grams, recording, rotation, run, stationary, system
 
@@ -108,3 +110,12 @@ def test_untrained_networks_are_the_reference():
     before = recording([system(4), system(5), system(6)], 200, 1)
     found = driven(dataclasses.replace(recorded, untrained=before)).findings[0]
     assert found.reference.value == pytest.approx(driven(before).findings[0].value.value)
+
+
+def test_the_operator_of_the_published_form_is_that_of_delays_without_input_or_mean():
+    """Whitened, 3 delays, nothing taken out: the operator of DSA, but for its ridge and the last step of each trial."""
+    states, inputs = run(*system(1), 200, 0, n_steps=400)
+    form = Form(rank=10, n_delays=3, inputs=False, centre=False)
+    ours = fit_step(grams(states + 2.0, inputs, 3), form).whitened
+    published = delay_operator(states + 2.0, rank=10, n_delays=3)
+    assert fit_pairs(ours[None], published[None]).distance[0] < 0.01  # 3 of 400 steps of noise more or less
