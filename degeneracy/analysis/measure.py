@@ -53,7 +53,8 @@ class Finding:
     value: Estimate
     floor: Estimate | None = None  # None: has no meaning or could not be had; `note` says which
     reference: Estimate | None = None
-    scale: Literal["linear", "log"] = "linear"  # log: intervals by the jackknife of the logarithm
+    # log: intervals by the jackknife of the logarithm; share: of a share of a whole, which stay between 0 and 1
+    scale: Literal["linear", "log", "share"] = "linear"
     unit: str = ""
     note: str = ""
     statistic: str = ""

@@ -195,5 +195,5 @@ def _why_none(taken: ConditionEstimates) -> str:
     if min(len(labels) for labels in taken.labels.values()) < 3:
         return "a condition has under 3 networks"
     if all(np.ptp(estimate.leave_one_out) == 0 for estimate in taken.estimates.values()):
-        return "the networks do not differ in this number"
+        return "the number is the same whichever network is left out"
     return "it has none by this method"

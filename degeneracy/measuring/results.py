@@ -229,7 +229,7 @@ def compare(result: Result, other: Result) -> pd.DataFrame:
 
     Returns:
         Columns level, measure, variant, value, other_value, difference, ci_low, ci_high, scale ("log" where the
-        difference is one of logarithms), n, n_other.
+        difference is one of logarithms, "share" where it is one of shares), n, n_other.
 
     Raises:
         UserError: the two have no finding in common, were measured with other options or probe trials, or are no

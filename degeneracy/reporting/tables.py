@@ -126,7 +126,7 @@ def _why_no_interval(result: Result, finding: Finding) -> str:
     if result.n_converged < 3:
         return "no interval: 3 converged networks or more are needed"
     if np.ptp(finding.value.leave_one_out) == 0:
-        return "no interval: the networks do not differ in this number"
+        return "no interval: the number is the same whichever network is left out"
     return "no interval: it has none by this method"
 
 

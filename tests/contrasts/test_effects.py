@@ -213,7 +213,7 @@ def test_levels_without_an_order_are_said_to_have_none() -> None:
     ("values", "note"),
     [
         ({2: X[2][:2], 3: X[4][:2]}, "no interval: a condition has under 3 networks"),
-        ({2: np.full(6, 2.0), 3: np.full(6, 3.0)}, "no interval: the networks do not differ in this number"),
+        ({2: np.full(6, 2.0), 3: np.full(6, 3.0)}, "no interval: the number is the same whichever network is left out"),
     ],
 )
 def test_an_effect_without_an_interval_says_why(values, note) -> None:

@@ -131,7 +131,7 @@ class Accuracy(_OfDecisions):
     def finding(self, variant: str, wrong: Array) -> tuple[Finding, Array]:
         """The mean accuracy."""
         each = accuracies(wrong)
-        return by_name.finding(variant, "mean", each, of=self.kept + variant), each
+        return by_name.finding(variant, "mean", each, of=self.kept + variant, scale="share"), each
 
 
 class AccuracySpread(_OfDecisions):

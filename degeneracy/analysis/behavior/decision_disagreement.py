@@ -143,7 +143,7 @@ class DecisionDisagreement(Measure):
             distances[name] = matrix
             floor = self._floor(recording, name)
             findings.append(
-                by_name.finding(name, "pair_mean", matrix, of=name, floor=floor, reference=reference, unit=self.unit)
+                by_name.finding(name, "pair_mean", matrix, of=name, floor=floor, reference=reference, scale="share")
             )
         return Measured(findings=tuple(findings), distances=distances)
 

@@ -123,7 +123,7 @@ class FixedPointGraph(UnderInputs):
                 continue
             floor = jackknife.member_mean(np.array([distance(a, b) for a, b in zip(graphs, again, strict=True)]))
             distances[name(variant)] = matrix
-            row = {"floor": floor, "unit": unit, "note": note}
+            row = {"floor": floor, "unit": unit, "note": note, "scale": "share" if variant == "graph" else "linear"}
             findings.append(by_name.finding(name(variant), "pair_mean", matrix, of=name(variant), **row))
         counts = _counts(graphs)
         for variant, count in counts.items():

@@ -248,9 +248,11 @@ class FixedPointCensus(UnderInputs):
             note = f"no number, as not every network has one; {note}"
         name = partial(of_input, held_input=held_input)
 
-        def finding(variant: str, statistic: str, x: Array, of: str, floor: Array | None = None) -> Finding:
+        def finding(
+            variant: str, statistic: str, x: Array, of: str, floor: Array | None = None, scale: str = "linear"
+        ) -> Finding:
             estimate = None if floor is None else jackknife.member_mean(floor)
-            return by_name.finding(name(variant), statistic, x, of=name(of), floor=estimate, note=note)
+            return by_name.finding(name(variant), statistic, x, of=name(of), floor=estimate, note=note, scale=scale)
 
         arrays = {"n_stable": stable, "n_total": total, "n_cycles": cycles, **_point_arrays(points)}
         return Measured(
@@ -260,7 +262,7 @@ class FixedPointCensus(UnderInputs):
                 finding("n_total", "mean", total, "n_total"),
                 finding("n_total_sd", "sd", total, "n_total"),
                 finding("n_cycles", "mean", cycles, "n_cycles"),
-                finding("census_distance", "pair_mean", census, "census_distance", again),
+                finding("census_distance", "pair_mean", census, "census_distance", again, "share"),
                 finding("spectrum_distance", "pair_mean", spectrum, "spectrum_distance", np.array(apart)),
             ),
             distances={name("census_distance"): census, name("spectrum_distance"): spectrum},

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betainc, stdtrit
+from scipy.special import betainc, expit, logit, stdtrit
 
 from degeneracy.analysis.measure import Estimate, Finding
 from degeneracy.analysis.recording import Array
@@ -22,7 +22,7 @@ from degeneracy.analysis.scaling import near_one, norm
 from degeneracy.core.errors import UserError
 from degeneracy.core.numeric import real_array
 
-Scale = Literal["linear", "log"]
+Scale = Literal["linear", "log", "share"]
 
 # Spread below this share of the value is rounding of the closed forms (measured: under 1e-13), not the
 # members.
@@ -176,6 +176,9 @@ def standard_error(estimate: Estimate, scale: Scale = "linear") -> float:
 def interval(estimate: Estimate, scale: Scale = "linear", confidence: float = 0.95) -> tuple[float, float]:
     """Confidence interval over members: value ± t(n-1) SE, on the log scale exp(log value ± t(n-1) SE).
 
+    A share's is that of its logit, which the delta method gives the standard error SE / (value (1 - value)): it stays
+    between 0 and 1 (`share_ends`).
+
     Returns:
         (low, high) in the unit of the estimate. (NaN, NaN) where it has no meaning: under 3 members, where a
         leave-one-out value is not finite (or, on the log scale, not positive), and where no member makes a
@@ -186,8 +189,35 @@ def interval(estimate: Estimate, scale: Scale = "linear", confidence: float = 0.
     if not error > rounding(estimate, scale):
         return float("nan"), float("nan")
     half = t_quantile(confidence, len(estimate.leave_one_out) - 1) * error
+    if scale == "share":
+        low, high = share_ends(np.array(centre), np.array(half))
+        return float(low), float(high)
     low, high = untransformed(np.array([centre - half, centre + half]), scale)
     return float(low), float(high)
+
+
+def share_ends(shares: Array, half: Array) -> tuple[Array, Array]:
+    """The ends of intervals of shares that would reach so far to either side: logit p ± half / (p (1 - p)), undone.
+
+    Args:
+        shares: in [0, 1].
+        half: t SE of each, of the same shape; NaN is let through.
+
+    Returns:
+        (low, high) in [0, 1]. Those of a share of 0 or 1, which has no logit, are the share itself.
+
+    In simulations of shares of right decisions, of decisions on which pairs differ and of pairs of another kind, 95%
+    intervals of 5 to 50 members covered as often as those of p ± t SE or oftener (of accuracies about .98, 8 members:
+    .93 and .89), and there were some oftener than by the jackknife of logits, which has none where leaving a member
+    out leaves a share of 0 or 1.
+
+    Source: the logit interval of a proportion by the delta method, Korn & Graubard (1999), Analysis of Health Surveys,
+    ch. 2; Agresti (2013), Categorical Data Analysis, ch. 3.
+    """
+    inside = (shares > 0) & (shares < 1)
+    p = np.where(inside, shares, 0.5)
+    reach = half / (p * (1 - p))
+    return np.where(inside, expit(logit(p) - reach), shares), np.where(inside, expit(logit(p) + reach), shares)
 
 
 def calibrate(finding: Finding, confidence: float = 0.95) -> Calibrated:
@@ -291,7 +321,7 @@ def influence(estimate: Estimate, scale: Scale) -> Array:
 
 def transformed(values: Array, scale: Scale) -> Array:
     """The values on a scale: themselves, or their natural logarithms."""
-    if scale == "linear":
+    if scale != "log":
         return values
     with np.errstate(divide="ignore", invalid="ignore"):  # not positive: -inf or NaN, refused by the callers
         return np.log(values)
@@ -299,7 +329,7 @@ def transformed(values: Array, scale: Scale) -> Array:
 
 def untransformed(values: Array, scale: Scale) -> Array:
     """The inverse of `transformed`; an end of an interval that is too large for a number is infinite."""
-    if scale == "linear":
+    if scale != "log":
         return values
     with np.errstate(over="ignore"):
         return np.exp(values)
