@@ -20,6 +20,9 @@ from degeneracy.core.specs import Spec
 Level = Literal["behavior", "dynamics", "weights", "learning"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 
+# What measures of dynamics may look at: which states lead to which; how they move; how they are laid out.
+ASPECTS = ("topology", "flow", "geometry")
+
 # What a pairwise measure may ignore.
 ROTATION, TRANSLATION, SCALE = "rotation of the states", "translation of the states", "scaling of the states"
 PERMUTATION, SIGNS = "permutation of units", "sign flips of units"
@@ -124,6 +127,7 @@ class Measure(Spec):
     reference: ClassVar[str] = ""  # one line: what its reference is; "" where it has none
     methods: ClassVar[str] = ""  # a sentence for a methods section; options stand in it as {field}
     primary: ClassVar[bool] = False  # may stand for its level: of several, the first in the table of measures
+    aspect: ClassVar[str] = ""  # one of `ASPECTS`, of the measure that stands for it in sentences; "" for all others
     shown: ClassVar[bool] = True  # drawn and printed; if not, it is in degeneracy.csv alone
     # CPU seconds for 16 trained networks of 64 units, 64 trials of 50 steps (one core of an AMD EPYC, compiled parts at
     # hand; 0: under 0.1). The longest measure is started first, so only their order counts.

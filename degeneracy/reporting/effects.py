@@ -53,6 +53,12 @@ def sentences(table: pd.DataFrame, level: str) -> list[str]:
     return [_sentence(table, row) for row in _records(table, level, VALUE) if row["primary"]]
 
 
+def brief(row: Fields) -> str:
+    """The verdict on one effect, and the change with its interval."""
+    span = f"from {factor_name(row['factor'])} = {row['lowest']} to {row['highest']}"
+    return f"{row['verdict']} {span}, {_change(row)}"
+
+
 def tables(table: pd.DataFrame) -> list[EffectTable]:
     """All effects, level by level."""
     found = []

@@ -13,6 +13,7 @@ from degeneracy.analysis import MEASURES
 from degeneracy.analysis.statistics.contrasts import linear_contrast
 from degeneracy.analysis.statistics.jackknife import calibrate, untransformed
 from degeneracy.measuring.results import Result, finding_of
+from degeneracy.reporting import aspects
 from degeneracy.reporting import effects as report_effects
 from degeneracy.reporting.data import ReportData
 from degeneracy.reporting.tables import missing, with_interval
@@ -35,6 +36,7 @@ def summary(data: ReportData) -> dict[str, Any]:
             _level(study, level, *name, report_effects.sentences(data.effects, level))
             for level, name in primaries(study).items()
         ],
+        "aspects": aspects.sentences(data),
         "missing": len({measure for measure, _, _ in missing(study)}),
     }
 

@@ -37,6 +37,7 @@ class FixedPointGraph(UnderInputs):
 
     name: ClassVar[str] = "fixed_point_graph"
     title: ClassVar[str] = "Fixed-point graph"
+    aspect: ClassVar[str] = "topology"
     methods: ClassVar[str] = (
         "Attractors under {inputs}, and which pulses lead from which to which, were found by forward runs; graphs were "
         "compared by the share of transitions not in common, with attractors labelled by the readout."

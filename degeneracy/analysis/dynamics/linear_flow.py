@@ -90,6 +90,7 @@ class LinearFlow(OfLinearModels):
         "between halves of one network's trials was taken away."
     )
     primary: ClassVar[bool] = True
+    aspect: ClassVar[str] = "flow"
     cost: ClassVar[float] = 3.0
     variant_titles: ClassVar[Mapping[str, str]] = {"driven": "driven", ONE_STEP_ERROR: "one-step error"}
     averages: ClassVar[tuple[str, ...]] = (ONE_STEP_ERROR,)

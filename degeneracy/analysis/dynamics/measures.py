@@ -109,6 +109,7 @@ class Procrustes(_Shape):
 
     name: ClassVar[str] = "procrustes"
     title: ClassVar[str] = "Procrustes"
+    aspect: ClassVar[str] = "geometry"
     cost: ClassVar[float] = 0.9
     primary: ClassVar[bool] = True
     methods: ClassVar[str] = (
