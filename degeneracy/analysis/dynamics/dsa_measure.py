@@ -85,7 +85,7 @@ class DSA(Measure):
     rank: int = pydantic.Field(20, ge=1, description="rank of the operators")
     n_delays: int = pydantic.Field(10, ge=1, description="delays of the embedding")
     score: Literal["angular", "frobenius", "wasserstein"] = "angular"
-    n_starts: int = pydantic.Field(32, ge=2, description="starts of each fit, of both determinants")
+    n_starts: int = pydantic.Field(24, ge=2, description="starts of each fit, of both determinants")
     autonomous: bool = pydantic.Field(True, description="also measure runs without input")
     halves: bool = pydantic.Field(
         True,

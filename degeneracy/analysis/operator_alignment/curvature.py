@@ -8,6 +8,7 @@ alone is inverted, which is a division of each entry in the eigenvectors of M: t
 matrices are kept as their lower triangle ("packed"): k = i (i - 1) / 2 + j for i > j.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,26 +31,54 @@ class Model(NamedTuple):
     diagonal: Any  # (number,): what stands in for it then, else 1
 
 
-def model(a: Array) -> Model:
-    """The model of an operator (rank, rank) of norm 1 (or 0)."""
+def model(a: Array, b: Array | None = None) -> Model:
+    """The model of an operator (rank, rank) of norm 1 (or 0); with b, (rank, column), of both under one C."""
     rank = len(a)
     i, j = np.tril_indices(rank, -1)
+    square = a @ a.T + a.T @ a if b is None else a @ a.T + a.T @ a + b @ b.T
     if rank <= DENSE_RANK:
-        return Model(np.eye(rank), inverse_gauss_newton(a), np.ones(len(i)))
-    squares, frame = np.linalg.eigh(a @ a.T + a.T @ a)
+        return Model(np.eye(rank), inverse_gauss_newton(a, square), np.ones(len(i)))
+    squares, frame = np.linalg.eigh(square)
     return Model(frame, np.empty((0, 0)), 1 / ((squares[i] + squares[j]) / 2 + DAMPING / rank))
 
 
-def inverse_gauss_newton(a: Array) -> Array:
-    """(G + damping)^{-1} on packed skew matrices, (number, number); empty at rank 1."""
-    rank = len(a)
-    if rank < 2:
+def commutator_model(parts: Sequence[tuple[Array, Array]]) -> Model:
+    """The model of sum_k || [S, P_k] W_k ||^2 over skew S, of order 1: what a small turn of each P_k costs.
+
+    Args:
+        parts: P_k, (rank, rank), and W_k, (rank, rank).
+    """
+    rank = len(parts[0][0])
+    i, j = np.tril_indices(rank, -1)
+    damping = DAMPING / rank
+    if rank > DENSE_RANK:
+        own = np.full(len(i), damping)
+        for p, w in parts:  # the size of each [S, P] W without what its two halves have in common
+            rows, columns, weights = np.sum((p @ w) ** 2, axis=1), np.sum(p**2, axis=0), np.sum(w**2, axis=1)
+            own += rows[i] + rows[j] + weights[j] * columns[i] + weights[i] * columns[j]
+        return Model(np.eye(rank), np.empty((0, 0)), 1 / own)
+    basis = np.zeros((len(i), rank, rank))
+    basis[np.arange(len(i)), i, j], basis[np.arange(len(i)), j, i] = 1.0, -1.0
+    matrix = damping * np.eye(len(i))
+    for p, w in parts:
+        moved = (basis @ (p @ w) - p @ (basis @ w)).reshape(len(i), rank * rank)
+        matrix += moved @ moved.T
+    return Model(np.eye(rank), _inverse(matrix), np.ones(len(i)))
+
+
+def inverse_gauss_newton(a: Array, square: Array) -> Array:
+    """(G + damping)^{-1} on packed skew matrices, (number, number), square being M; empty at rank 1."""
+    return _inverse(gauss_newton(a, square, DAMPING / len(a)))
+
+
+def _inverse(matrix: Array) -> Array:
+    """The inverse of a positive definite matrix."""
+    if len(matrix) == 0:
         return np.empty((0, 0))
-    matrix = gauss_newton(a, a @ a.T + a.T @ a, DAMPING / rank)
     factor, failed = dpotrf(matrix, lower=1)
     inverse, failed_too = dpotri(factor, lower=1)
     assert failed == failed_too == 0, "G is positive semi-definite and damped"
-    return np.tril(inverse) + np.tril(inverse, -1).T
+    return np.asarray(np.tril(inverse) + np.tril(inverse, -1).T)
 
 
 @compiled(error_model="numpy")

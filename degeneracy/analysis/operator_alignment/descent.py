@@ -1,5 +1,7 @@
 """Compiled Riemannian L-BFGS: the starts of one pair descend side by side, and after every round only the best go on.
 
+    min over C in O(rank) of sum_k <L_k, C R_k C^T> + <K, C>
+
 Gradients and steps are skew matrices, packed as in `curvature`.
 """
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from degeneracy.core.compiling import compiled
 
 MEMORY = 8  # pairs of vectors in L-BFGS
-COPY = 1e-6  # above the least value possible, -1: an angle of 0.0014
+COPY = 1e-6  # above the least value possible: of operators of norm 1 an angle of 0.0014
 
 jit = compiled(error_model="numpy")  # a division by 0 is an infinity, not an exception
 
@@ -25,7 +27,7 @@ class Fits(NamedTuple):
     steps: Any  # (start, MEMORY, number): the last steps s
     changes: Any  # (start, MEMORY, number): the gradient's change y over each
     curvature: Any  # (start, MEMORY): 1 / s . y
-    value: Any  # (start,): -<a, c b c^T>
+    value: Any  # (start,): the objective
     slope: Any  # (start,): the gradient's norm
     length: Any  # (start,): of the next step, in units of the direction
     scale: Any  # (start,): s . y / y . D y of the newest, D the diagonal of the model
@@ -34,12 +36,13 @@ class Fits(NamedTuple):
 
 
 class Work(NamedTuple):
-    """One pair and room for products, all (rank, rank), and a packed gradient."""
+    """What is minimised, and room for products, (rank, rank) where nothing else is said, and for a packed gradient."""
 
-    a: Any
-    at: Any
-    b: Any
-    left: Any
+    left: Any  # (term, rank, rank): L_k
+    turned: Any  # (term, rank, rank): L_k^T
+    right: Any  # (term, rank, rank): R_k
+    linear: Any  # (rank, rank): K; or (0, 0) for none
+    product: Any
     aligned: Any
     first: Any
     second: Any
@@ -69,12 +72,16 @@ def new_fits(starts: NDArray[Any]) -> Fits:
     )
 
 
-def new_work(a: NDArray[Any], b: NDArray[Any]) -> Work:
-    """Room for the products of one pair."""
-    number = len(a) * (len(a) - 1) // 2
-    left, aligned, first, second, third, skew, trial = (np.empty_like(a) for _ in range(7))
-    at, gradient = np.ascontiguousarray(a.T), np.empty(number, a.dtype)
-    return Work(a, at, b, left, aligned, first, second, third, skew, trial, gradient)
+def new_work(left: NDArray[Any], right: NDArray[Any], linear: NDArray[Any] | None = None) -> Work:
+    """Room for the products of sum_k <left_k, C right_k C^T> + <linear, C>; left and right (term, rank, rank)."""
+    rank, kind = left.shape[1], left.dtype
+    product, aligned, first, second, third, skew, trial = (np.empty((rank, rank), kind) for _ in range(7))
+    turned, gradient = np.ascontiguousarray(left.transpose(0, 2, 1)), np.empty(rank * (rank - 1) // 2, kind)
+    none = np.empty((0, 0), kind)
+    return Work(
+        left, turned, right, none if linear is None else linear, product, aligned, first, second, third, skew, trial,
+        gradient,
+    )  # fmt: skip
 
 
 @jit
@@ -91,23 +98,47 @@ def inner(x, y):  # type: ignore[no-untyped-def]
 
 @jit
 def objective(work, c, gradient):  # type: ignore[no-untyped-def]
-    """-<a, c b c^T>; writes its gradient over rotations of c, half of [a^T, x]^T - [a^T, x], packed."""
-    multiply(c, work.b, work.left)
+    """The objective at c; writes its gradient over rotations of c.
+
+    That is the skew part of sum_k (L X^T - X^T L) + K c^T, X = c R c^T, packed.
+    """
+    half, value = c.dtype.type(0.5), 0.0
+    gradient[:] = 0
+    for term in range(work.left.shape[0]):
+        multiply(c, work.right[term], work.product)
+        for i in range(c.shape[0]):
+            for j in range(c.shape[0]):
+                work.skew[j, i] = c[i, j]
+        multiply(work.product, work.skew, work.aligned)  # X
+        multiply(work.turned[term], work.aligned, work.first)
+        multiply(work.aligned, work.turned[term], work.second)
+        k = 0
+        for i in range(1, c.shape[0]):
+            for j in range(i):
+                gradient[k] += half * (work.second[j, i] - work.first[j, i] + work.first[i, j] - work.second[i, j])
+                k += 1
+        for i in range(c.shape[0]):
+            value += inner(work.left[term, i], work.aligned[i])
+    if work.linear.shape[0] > 0:
+        value += linear_objective(work, c, gradient)
+    return value
+
+
+@jit
+def linear_objective(work, c, gradient):  # type: ignore[no-untyped-def]
+    """<K, c>; adds its gradient."""
+    half, value = c.dtype.type(0.5), 0.0
     for i in range(c.shape[0]):
         for j in range(c.shape[0]):
             work.skew[j, i] = c[i, j]
-    multiply(work.left, work.skew, work.aligned)
-    multiply(work.at, work.aligned, work.first)
-    multiply(work.aligned, work.at, work.second)
-    half = c.dtype.type(0.5)
+    multiply(work.linear, work.skew, work.first)
     k = 0
     for i in range(1, c.shape[0]):
         for j in range(i):
-            gradient[k] = half * (work.first[j, i] - work.second[j, i] - work.first[i, j] + work.second[i, j])
+            gradient[k] += half * (work.first[i, j] - work.first[j, i])
             k += 1
-    value = 0.0
     for i in range(c.shape[0]):
-        value -= inner(work.a[i], work.aligned[i])
+        value += inner(work.linear[i], c[i])
     return value
 
 
@@ -254,15 +285,15 @@ def best(value, alive, n_kept):  # type: ignore[no-untyped-def]
 
 
 @jit
-def descend(work, fits, inverse, kept, iterations, tolerance, slack):  # type: ignore[no-untyped-def]
+def descend(work, fits, inverse, kept, iterations, tolerance, slack, least):  # type: ignore[no-untyped-def]
     """All rounds of one pair, in place; returns the searches of the last round, the best first.
 
     Round r goes on with the best kept[r] for iterations[r] steps; a search whose gradient is under the tolerance,
-    or which no step improves any more, stands still. So do all others once one has found a copy.
+    or which no step improves any more, stands still. So do all others once one has come to `least`, what a copy has.
     """
     n, packed = fits.gradient.shape
-    alpha = np.empty((n, MEMORY), work.a.dtype)
-    rows, solved = np.empty((n, packed), work.a.dtype), np.empty((n, packed), work.a.dtype)
+    alpha = np.empty((n, MEMORY), work.left.dtype)
+    rows, solved = np.empty((n, packed), work.left.dtype), np.empty((n, packed), work.left.dtype)
     alive, moved = np.arange(n), np.empty(n, np.int64)
     for f in range(n):
         fits.value[f] = objective(work, fits.rotation[f], fits.gradient[f])
@@ -271,7 +302,7 @@ def descend(work, fits, inverse, kept, iterations, tolerance, slack):  # type: i
         alive = best(fits.value, alive, n_kept)
         if round_ == 0:
             new_directions(fits, alive, inverse, alpha, rows, solved)
-        moving = alive[:1] if fits.value[alive[0]] < COPY - 1.0 else alive
+        moving = alive[:1] if fits.value[alive[0]] < COPY + least else alive
         for _ in range(iterations[round_]):
             n_moved = 0
             for f in moving:

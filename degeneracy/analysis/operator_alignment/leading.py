@@ -19,7 +19,7 @@ LEADING = 8  # axes that are aligned by themselves: they have most of an operato
 STEPS = 15  # of each search there; the searches that go on from them take many more
 DISTINCT = 1e-4  # difference of values over which two alignments are two
 SWEEPS = 5  # over all signs; two or three are enough where any more would flip
-SLACK = 1e-14  # rounding of a value of order 1
+STILL, SLACK = 1e-6, 1e-14  # the gradient's norm at which a search stands still; rounding of a value of order 1
 
 
 def agreeing_signs(a: Array, b: Array) -> tuple[Array, Array]:
@@ -116,15 +116,9 @@ def leading_starts(
         rotations: (start, LEADING, LEADING), where the searches for alignments start.
     """
     fits = new_fits(rotations.copy())
-    order = descend(
-        new_work(first_block(a), first_block(b)),
-        fits,
-        model,
-        np.array([len(rotations)]),
-        np.array([STEPS]),
-        1e-6,
-        SLACK,
-    )
+    work = new_work(-first_block(a)[None], first_block(b)[None])
+    rounds = np.array([len(rotations)]), np.array([STEPS])
+    order = descend(work, fits, model, *rounds, STILL, SLACK, -1.0)
     values = fits.value[order]
     distinct = order[np.diff(values, prepend=-np.inf) > DISTINCT][:n]
     starts = np.empty((len(distinct), *a.shape))

@@ -170,7 +170,7 @@ def _spectral_distance(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> 
 Chunk = tuple[NDArray[np.int64], Array, Array, Array]  # pairs, and their distance, spread and convergence
 
 
-def _normalised(operators: Array) -> tuple[Array, Array]:
+def normalised(operators: Array) -> tuple[Array, Array]:
     """The operators at norm 1 (0 stays 0), and their norms; of any size, however much smaller than others."""
     scaled, exponents = np.empty_like(operators), np.empty(len(operators), np.int64)
     for k, operator in enumerate(operators):
@@ -190,7 +190,7 @@ def _search(
     seed: int,
 ) -> Iterator[Chunk]:
     """The pairs of one first operator after those of another: what is prepared for it is let go again."""
-    unit, size = _normalised(operators)
+    unit, size = normalised(operators)
     starts_of = Starts(unit, n_starts, seed)
     for i in np.unique(one):
         chunk = np.flatnonzero(one == i)

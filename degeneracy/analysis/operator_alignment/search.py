@@ -2,13 +2,16 @@
 
     max over C in O(rank) of <A, C B C^T>          (A, B of unit Frobenius norm)
 
-By `descent`, in rounds of fewer and fewer starts, from the curvature of A (`curvature`).
+or that makes another such sum least. By `descent`, in rounds of fewer and fewer starts, from the curvature of A
+(`curvature`).
 """
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from degeneracy.analysis.operator_alignment.curvature import Model
-from degeneracy.analysis.operator_alignment.descent import descend, new_fits, new_work
+from degeneracy.analysis.operator_alignment.descent import Work, descend, new_fits, new_work
 from degeneracy.analysis.recording import Array
 
 FINALISTS = 2
@@ -21,6 +24,22 @@ ROUNDS_TOLERANCE = 3e-5
 # choice: at rank 20, 24 starts end 0.1 to 0.7% above the least squared distances known, by halves 0.2 to 1.2%.
 SHARES_DENSE, SHARES = (1.0, 0.7, 0.4, 0.2), (1.0, 1 / 2, 1 / 4, 1 / 8)
 STEPS_DENSE, STEPS = (12, 10, 10, 10), (90, 60, 80, 100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """sum_k <left_k, C right_k C^T> + <linear, C>, of order 1, to be made least over orthogonal C."""
+
+    left: Array  # (term, rank, rank)
+    right: Array  # (term, rank, rank)
+    linear: Array | None = None  # (rank, rank)
+    least: float  # a bound from below, which a copy reaches
+
+    def work(self, kind: type) -> Work:
+        """The objective in one precision, with room for its products."""
+        left: Array = np.ascontiguousarray(self.left, kind)
+        right: Array = np.ascontiguousarray(self.right, kind)
+        return new_work(left, right, None if self.linear is None else np.ascontiguousarray(self.linear, kind))
 
 
 def align(a: Array, b: Array, starts: Array, inverse: Model, *, max_iter: int, tolerance: float) -> tuple[Array, Array]:
@@ -36,22 +55,38 @@ def align(a: Array, b: Array, starts: Array, inverse: Model, *, max_iter: int, t
     Returns:
         C b C^T, (finalist, rank, rank), and the gradient's norm there, (finalist,).
     """
-    n, dense = len(starts), len(inverse.dense) > 0
-    a, starts = inverse.frame.T @ a @ inverse.frame, inverse.frame.T @ starts
+    objective = Objective(left=-a[None], right=b[None], least=-1.0)
+    rotations, slope = minimise(objective, starts, inverse, max_iter=max_iter, tolerance=tolerance)
+    return rotations @ b @ rotations.transpose(0, 2, 1), slope
+
+
+def minimise(
+    objective: Objective, starts: Array, inverse: Model, *, max_iter: int, tolerance: float
+) -> tuple[Array, Array]:
+    """The best FINALISTS searches: their C, (finalist, rank, rank), and the gradient's norm there.
+
+    Args:
+        objective: what is made least.
+        starts: (start, rank, rank), orthogonal.
+        inverse: the inverse curvature that searches start from.
+        max_iter, tolerance: as of `align`.
+    """
+    n, dense, frame = len(starts), len(inverse.dense) > 0, inverse.frame
+    linear = None if objective.linear is None else frame.T @ objective.linear
+    objective = replace(objective, left=frame.T @ objective.left @ frame, linear=linear)
+    starts = frame.T @ starts
     kept = [max(FINALISTS, round(share * n)) for share in (SHARES_DENSE if dense else SHARES)]
     steps = list(STEPS_DENSE if dense else STEPS)
     if not dense:  # the rounds in single precision, which is twice as fast where products are the work
         enough = max(tolerance, ROUNDS_TOLERANCE)
-        starts = _run(a, b, starts, inverse, kept, steps, enough, np.float32)[0][:FINALISTS]
+        starts = _run(objective, starts, inverse, kept, steps, enough, np.float32)[0][:FINALISTS]
         kept, steps = [], []
-    rotations, slope = _run(a, b, starts, inverse, [*kept, FINALISTS], [*steps, max_iter], tolerance, np.float64)
-    rotations = inverse.frame @ rotations
-    return rotations @ b @ rotations.transpose(0, 2, 1), slope
+    rotations, slope = _run(objective, starts, inverse, [*kept, FINALISTS], [*steps, max_iter], tolerance, np.float64)
+    return frame @ rotations, slope
 
 
 def _run(
-    a: Array,
-    b: Array,
+    objective: Objective,
     starts: Array,
     inverse: Model,
     kept: list[int],
@@ -60,12 +95,12 @@ def _run(
     kind: type,
 ) -> tuple[Array, Array]:
     """The searches of the last round, the best first, and their slopes, computed in one precision."""
-    work = new_work(np.ascontiguousarray(a, kind), np.ascontiguousarray(b, kind))
     fits = new_fits(np.array(starts, kind))
     # The objective is of order 1: smaller rises are rounding.
     slack = 10 * float(np.finfo(kind).eps)
     own = Model(*(part.astype(kind) for part in inverse))
-    last = descend(work, fits, own, np.array(kept), np.array(steps), float(tolerance), slack)
+    rounds = np.array(kept), np.array(steps)
+    last = descend(objective.work(kind), fits, own, *rounds, float(tolerance), slack, objective.least)
     rotations = fits.rotation[last].astype(np.float64)
     if kind is np.float32:
         rotations = 1.5 * rotations - 0.5 * rotations @ rotations.transpose(0, 2, 1) @ rotations

@@ -150,6 +150,14 @@ def matched_starts(of: Frames, i: int, j: int, signs: Array) -> Array:
     return rotations
 
 
+def polar_twins(matrix: Array) -> Array:
+    """The orthogonal C with the largest <C, matrix>, and the one of the other determinant, (2, rank, rank)."""
+    left, _, right = np.linalg.svd(matrix)
+    turned = left.copy()
+    turned[:, -1] *= -1
+    return np.stack([left @ right, turned @ right])
+
+
 def nearest_orthogonal(matrices: Array) -> Array:
     """The orthogonal factor of each (matrix, rank, rank); by products alone, 10 times faster than an SVD.
 

@@ -217,7 +217,7 @@ def test_compiled_search_ends_where_the_reference_does():
 
 def test_compiled_objective_and_gradient_are_those_of_the_reference():
     (a, b), c = unit_operators(2, 7), random_rotation(7, -1)
-    work = descent.new_work(a, b)
+    work = descent.new_work(-a[None], b[None])
     gradient = np.zeros(21)
     value = descent.objective(work, c, gradient)
     expected, turn = reference._objective(*(torch.from_numpy(each)[None] for each in (a, b, c)))
@@ -241,7 +241,7 @@ def test_gauss_newton_matrix_is_that_of_all_pairs_of_basis_matrices():
     direct = np.array(commutators) @ np.array(commutators).T / 2
     found = curvature.gauss_newton(a, a @ a.T + a.T @ a, 0.25)
     np.testing.assert_allclose(found, direct + 0.25 * np.eye(15), atol=1e-14)  # rounding
-    inverse = curvature.inverse_gauss_newton(a)
+    inverse = curvature.inverse_gauss_newton(a, a @ a.T + a.T @ a)
     product = inverse @ (direct + curvature.DAMPING / 6 * np.eye(15))
     np.testing.assert_allclose(product, np.eye(15), atol=1e-10)  # condition number about 100
 
