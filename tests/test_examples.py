@@ -30,3 +30,16 @@ def test_an_example_runs(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) < 60
+
+
+def test_the_measure_of_ones_own_has_a_floor_and_a_reference(tmp_path: Path) -> None:
+    [path] = [path for path in EXAMPLES if path.stem == "own_measure"]
+    done = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8")
+    rows = [line.split() for line in done.stdout.splitlines() if line.strip().startswith("activity_difference")]
+    assert len(rows) == 2
+    for _, value, floor, reference, calibrated, *note in rows:
+        assert 0 < float(floor) < float(reference)
+        assert float(calibrated) == pytest.approx(
+            (float(value) - float(floor)) / (float(reference) - float(floor)), rel=1e-3
+        )
+        assert not note

@@ -116,6 +116,7 @@ class Measure(Spec):
     zero: ClassVar[str]  # one line: what 0 means
     source: ClassVar[str]
     unit: ClassVar[str] = ""
+    looks_at: ClassVar[tuple[str, ...]] = ()  # further fields that change what it says where they are there
     pairwise: ClassVar[bool] = False
     is_metric: ClassVar[bool] = False
     ignores: ClassVar[tuple[str, ...]] = ()

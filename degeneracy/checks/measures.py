@@ -130,6 +130,19 @@ def measure_repeats(measure: Measure) -> None:
         require(same, f"{a.variant}: the same number twice")
 
 
+def measure_silent(measure: Measure) -> None:
+    """A measure on states has no number where a member's states do not vary, and its notes name that member."""
+    if not {"states", "lag_grams"} & set(measure.needs):
+        return
+    recording = _transformed(example_recording(measure=measure), lambda x: 0 * x)
+    silent = recording.members[-1]
+    for finding in measure(recording).findings:
+        numbers = np.append(finding.value.value, finding.value.leave_one_out)
+        require(np.isnan(numbers).all(), f"{finding.variant}: has no number where a member's states do not vary")
+        named = f"member {silent}" in finding.note
+        require(named, f"{finding.variant}: its note names the member whose states do not vary, 'member {silent}'")
+
+
 def _transformed(recording: Recording, change: Callable[[Any], Any]) -> Recording:
     """The last member's states made from the first member's."""
     driven, autonomous = list(recording.states or ()), list(recording.autonomous_states or ())
@@ -171,6 +184,7 @@ def measure_ignores(measure: Measure) -> None:
 MEASURE_CLAIMS: dict[str, Callable[[Measure], None]] = {
     "form": measure_form,
     "repeats": measure_repeats,
+    "silent": measure_silent,
     "ignores": measure_ignores,
 }
 

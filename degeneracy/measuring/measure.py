@@ -183,7 +183,7 @@ def _needed(measure: Measure, recording: Recording) -> Recording:
     fields |= {"tangent_kernel", "prediction_times", "lag_grams"}
     if "states" in measure.needs:
         fields -= {"states", "autonomous_states", "noisy_states"}
-    fields -= set(measure.needs)
+    fields -= {*measure.needs, *measure.looks_at}
     unneeded: dict[str, Any] = {name: {} if name == "behavior" else None for name in fields}
     if "behavior" not in measure.needs or not measure.reads_outputs:
         unneeded |= {"noisy_outputs": None, "noisy_decisions": None}

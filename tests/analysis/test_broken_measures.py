@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from degeneracy.analysis import Estimate, Finding, Measure, Measured, Recording
+from degeneracy.analysis.activity import of_active_members
 from degeneracy.analysis.measure import PERMUTATION, ROTATION, SIGNS, TRANSLATION
 from degeneracy.analysis.statistics import jackknife
 from degeneracy.checks import CheckFailed, check_measure
@@ -30,11 +31,26 @@ class Sound(Measure):
         size = np.array([np.sqrt((x**2).sum(-1).mean()) for x in recording.states])
         return np.abs(size[:, None] - size)
 
+    @of_active_members("own")
     def __call__(self, recording: Recording) -> Measured:
         matrix = self.matrix(recording)
         return Measured(
             findings=(Finding(variant="own", value=jackknife.pair_mean(matrix)),), distances={"own": matrix}
         )
+
+
+class CountsSilence(Sound):
+    def __call__(self, recording: Recording) -> Measured:
+        matrix = self.matrix(recording)
+        return replace(
+            super().__call__(recording), findings=(Finding(variant="own", value=jackknife.pair_mean(matrix)),)
+        )
+
+
+class SaysNotWhoIsSilent(Sound):
+    def __call__(self, recording: Recording) -> Measured:
+        found = super().__call__(recording)
+        return replace(found, findings=tuple(replace(finding, note="") for finding in found.findings))
 
 
 class Asymmetric(Sound):
@@ -106,6 +122,8 @@ def test_a_sound_measure_passes() -> None:
         (ClaimsTranslation, "ignores translation"),
         (ClaimsSigns, "ignores sign flips"),
         (Unrepeatable, "the same number twice"),
+        (CountsSilence, "has no number where a member's states do not vary"),
+        (SaysNotWhoIsSilent, "its note names the member whose states do not vary, 'member 3'"),
     ],
 )
 def test_each_claim_fails_on_a_measure_broken_in_that_way(broken: type[Measure], claim: str) -> None:

@@ -185,6 +185,22 @@ def test_spreads_of_errors_are_sent_no_outputs() -> None:
         same(measure(sent), measure(recording))
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_measures_of_weights_see_which_units_move(jobs: int) -> None:
+    """One unit of one network is saturated at every step; only the states say so."""
+    ensemble = trained()
+    member = ensemble.members[1]
+    bias = member.final["bias"].clone()
+    bias[0] = 30.0
+    members = list(ensemble.members)
+    members[1] = replace(member, final={**member.final, "bias": bias})
+    names = ["signed_pif", "pif", "orthogonal"]
+    result = dg.measure(replace(ensemble, members=tuple(members)), TASK, measures=names, probe=PROBE, jobs=jobs)
+    for name in names:
+        notes = [finding.note for finding in result.measured[name].findings]
+        assert all(f"dead unit left out: 1 of member {member.seed}" in note for note in notes), name
+
+
 def test_what_is_needed_and_missing_is_listed_with_its_reason() -> None:
     given = dg.Ensemble.from_modules([(nn.RNN(1, 6), nn.Linear(6, 1)) for _ in range(3)])
     result = dg.measure(given, TASK, options=OPTIONS, probe=PROBE)

@@ -23,7 +23,7 @@ from degeneracy.analysis.measure import Measured, nan_finding
 from degeneracy.analysis.recording import Array, Recording, Weights
 
 # What a unit that stays within a thousandth of its largest state adds to another unit's input is a constant to three
-# digits. Trained tanh units are far from it (quickstart, 48 networks: the least range is 0.35 of the largest state).
+# digits. Trained tanh units are far from it: of 224 kept flip-flop networks of 32 to 256 units the least range is 0.53.
 STILL = 1e-3
 N_NAMED = 5  # members of which a note says how many units are dead before it counts them
 

@@ -63,6 +63,7 @@ class PIF(Measure):
     )
     level: ClassVar[Level] = "weights"
     needs: ClassVar[tuple[str, ...]] = ("weights",)
+    looks_at: ClassVar[tuple[str, ...]] = ("states",)
     pairwise: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (PERMUTATION,)
     signed: ClassVar[bool] = False
@@ -236,6 +237,7 @@ class Orthogonal(Measure):
     )
     level: ClassVar[Level] = "weights"
     needs: ClassVar[tuple[str, ...]] = ("weights", "recurrent_weights", "symmetry")
+    looks_at: ClassVar[tuple[str, ...]] = ("states",)
     pairwise: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
     revision: ClassVar[int] = 1  # units that do nothing are left out; distances per parameter and relative
