@@ -4,13 +4,31 @@ from collections.abc import Mapping
 
 from degeneracy.analysis import Measure
 from degeneracy.core.memory import check_memory
-from degeneracy.measuring.probe import Probe
+from degeneracy.measuring.probe import TRIALS_AT_ONCE, Probe
 from degeneracy.networks import Network
 from degeneracy.tasks import Task
 
 NUMBER = 8  # bytes: recordings are float64
 OUTPUT = 4  # bytes: outputs stay float32
 RUNS = 4  # states that are kept: driven and autonomous, of the networks trained and untrained
+
+
+def _of_dynamics(
+    task: Task, network: Network, probe: Probe, measures: Mapping[str, Measure], n_members: int
+) -> dict[str, int]:
+    """The sums over dynamics trials, trained and untrained, and the trials whose states are held at once."""
+    n_lags = max((measure.n_lags for measure in measures.values()), default=0)
+    if not n_lags:
+        return {}
+    n_units, n_at_once = network.hidden_size, min(TRIALS_AT_ONCE, probe.n_dynamics_trials)
+    size = n_units + task.input_size + 1
+    sums = 4 * n_members * (n_lags + 1 + 2 * (n_lags + 1) ** 2) * size**2
+    return {
+        f"n_lags = {n_lags} of {n_members} networks with hidden_size = {n_units}": NUMBER * sums,
+        f"states of {n_at_once} of probe.n_dynamics_trials with n_steps = {task.n_steps}": (
+            (OUTPUT * n_members + NUMBER) * n_at_once * task.n_steps * size
+        ),
+    }
 
 
 def check_measuring_memory(
@@ -40,7 +58,7 @@ def check_measuring_memory(
             OUTPUT * variants * behavior
         ),
     }
-    check_memory(parts, "recording")
+    check_memory(parts | _of_dynamics(task, network, probe, measures, n_members), "recording")
     for name, measure in measures.items():
         needed = measure.memory(n_units=n_units, n_steps=n_steps, n_trials=n_trials)
         check_memory(needed, f"measure '{name}'")

@@ -12,6 +12,7 @@ from degeneracy.tasks import Task
 
 OF_BEHAVIOR = ("behavior", "prediction_times")  # what is recorded on the behavior trials
 OF_DYNAMICS = "lag_grams"  # what is recorded on the dynamics trials
+TRIALS_AT_ONCE = 128  # dynamics trials whose states are held
 
 
 class Probe(Spec):

@@ -19,7 +19,7 @@ from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.behaving import Behaving
-from degeneracy.measuring.probe import Probe
+from degeneracy.measuring.probe import TRIALS_AT_ONCE, Probe
 from degeneracy.measuring.tangents import tangent_kernel
 from degeneracy.networks import (
     draw_noise,
@@ -36,18 +36,17 @@ from degeneracy.networks.recurrent_maps import Dense, RecurrentMap
 from degeneracy.tasks import Task, Trials, closed_loop
 from degeneracy.training import one_thread
 
-TRIALS_AT_ONCE = 128  # dynamics trials whose states are held; the sums do not hang on it but for rounding
-
 
 @ordinary_state()
-def record(ensemble: Ensemble, task: Task, probe: Probe, *, n_lags: int = 1, n_input_lags: int = 0) -> Recording:
+def record(ensemble: Ensemble, task: Task, probe: Probe, *, n_lags: int = 1, n_input_lags: int = 3) -> Recording:
     """Record the members of an ensemble, and the same members before training where they are known.
 
     Args:
         ensemble: the members to measure (converged ones: see `Ensemble.converged`).
         task: draws the probe trials; need not be the one trained on.
         probe: how many trials and how strong the network probes are.
-        n_lags, n_input_lags: of the sums over the dynamics trials (`lag_grams`); with 0 and 0 there are none.
+        n_lags, n_input_lags: of the sums over the dynamics trials (`lag_grams`), by default those that the measures of
+            the table need; with 0 and 0 there are none.
 
     Returns:
         All that measures can ask for; what cannot be had is listed in `missing`.
