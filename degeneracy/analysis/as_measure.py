@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
@@ -95,6 +96,14 @@ class _Own(Measure):
                 f"measure '{self.name}': members {members[a]} and {members[b]} are {off[a, b]:.4g} apart one way and"
                 f" {off[b, a]:.4g} the other; a distance is the same both ways (take the mean of both, say)"
             )
+
+
+def card_of(measure: Measure) -> dict[str, Any]:
+    """What a measure says of itself, as plain data: the fields of `CARD`, and the titles of its variants."""
+    said: dict[str, Any] = {field: getattr(measure, field) for field in CARD}
+    with suppress(LookupError, ValueError):  # braces that name no option stay as they are
+        said["methods"] = measure.methods_sentence()
+    return said | {"variant_titles": dict(measure.variant_titles)}
 
 
 def as_measure(name: str, thing: Any) -> type[Measure]:

@@ -31,6 +31,7 @@ from degeneracy.measuring.measure import (
     lags_needed,
     measure_recording,
     measures_of,
+    own_cards,
     split_outcome,
 )
 from degeneracy.measuring.results import MemberSummary, Result
@@ -145,6 +146,7 @@ def measure_arrays(
             "cell": known.described,
             "shapes": shapes,
             "measures": {k: m.model_dump(mode="json") for k, m in built.items()},
+            **own_cards(built),
         },
         members=tuple(_summary(k) for k in range(n)),
         measured_members=recording.members,

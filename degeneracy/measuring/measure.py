@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from degeneracy.analysis import MEASURES, Measure, Measured, Recording, as_measure
+from degeneracy.analysis.as_measure import card_of
 from degeneracy.analysis.measure import MeasureInParts
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError, unknown_name
@@ -294,7 +295,14 @@ def result_spec(ensemble: Ensemble, task: Task, measures: Mapping[str, Measure],
         "probe": probe.model_dump(mode="json"),
         "variants": probe_descriptions(task, probe),
         "measures": {name: m.model_dump(mode="json") for name, m in measures.items()},
+        **own_cards(measures),
     }
+
+
+def own_cards(measures: Mapping[str, Measure]) -> dict[str, Any]:
+    """Under "cards", what the user's own measures say of themselves; nothing where there are none."""
+    own = {name: card_of(one) for name, one in measures.items() if type(one) not in MEASURES.values()}
+    return {"cards": own} if own else {}
 
 
 def member_summaries(members: Iterable[Member], steps_per_epoch: int) -> tuple[MemberSummary, ...]:

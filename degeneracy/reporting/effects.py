@@ -14,7 +14,7 @@ from degeneracy.contrasts.cells import CALIBRATED, MATCHED, VALUE
 from degeneracy.reporting.data import ReportData
 from degeneracy.wording import numbers
 from degeneracy.wording.factors import factor_name
-from degeneracy.wording.names import full_name, variant_name
+from degeneracy.wording.names import NO_CARDS, Cards, full_name, measure_name, variant_name
 
 Fields = Mapping[Any, Any]  # a row of `contrasts.effects`
 
@@ -48,9 +48,9 @@ class EffectTable:
     notes: list[tuple[str, str]]
 
 
-def sentences(table: pd.DataFrame, level: str) -> list[str]:
+def sentences(table: pd.DataFrame, level: str, own: Cards = NO_CARDS) -> list[str]:
     """What is said of a level: a sentence or two per factor on the measure that it is judged by."""
-    return [_sentence(table, row) for row in _records(table, level, VALUE) if row["primary"]]
+    return [_sentence(table, row, own) for row in _records(table, level, VALUE) if row["primary"]]
 
 
 def brief(row: Fields) -> str:
@@ -59,12 +59,12 @@ def brief(row: Fields) -> str:
     return f"{row['verdict']} {span}, {_change(row)}"
 
 
-def tables(table: pd.DataFrame) -> list[EffectTable]:
+def tables(table: pd.DataFrame, own: Cards = NO_CARDS) -> list[EffectTable]:
     """All effects, level by level."""
     found = []
     for level in LEVELS:
         marks: dict[str, str] = {}
-        rows = [_effect(table, row, marks) for row in _records(table, level, VALUE)]
+        rows = [_effect(table, row, marks, own) for row in _records(table, level, VALUE)]
         rows.sort(key=lambda row: not row.primary)
         if rows:
             notes = [(mark, note) for note, mark in marks.items()]
@@ -106,10 +106,10 @@ def _on(table: pd.DataFrame, row: Fields, scale: str) -> Fields:
     return table[same].to_dict("records")[0]
 
 
-def _sentence(table: pd.DataFrame, row: Fields) -> str:
+def _sentence(table: pd.DataFrame, row: Fields, own: Cards) -> str:
     """The verdict on the value in words, then those on the other scales."""
-    variant = variant_name(row["variant"], row["measure"])
-    subject = full_name(row["measure"]) + (f" ({variant})" if row["variant"] else "")
+    variant = variant_name(row["variant"], row["measure"], own)
+    subject = measure_name(row["measure"], own) + (f" ({variant})" if row["variant"] else "")
     span = f"from {factor_name(row['factor'])} = {row['lowest']} to {row['highest']}"
     if not np.isfinite(row["effect"]):
         return f"{subject}: nothing can be said {span} ({row['note']})."
@@ -185,7 +185,7 @@ def _size(row: Fields, size: float) -> str:
     return f"±{numbers.number(size)}"
 
 
-def _effect(table: pd.DataFrame, row: Fields, marks: dict[str, str]) -> Effect:
+def _effect(table: pd.DataFrame, row: Fields, marks: dict[str, str], own: Cards) -> Effect:
     calibrated, matched = (_on(table, row, scale) for scale in (CALIBRATED, MATCHED))
     texts = {"": row, "calibrated: ": calibrated, "matched loss: ": matched}
     # What calibration lacks is said once, in the table of values.
@@ -194,7 +194,7 @@ def _effect(table: pd.DataFrame, row: Fields, marks: dict[str, str]) -> Effect:
     mark = marks.setdefault(notes, str(len(marks) + 1)) if notes else ""
     p = row["p_holm"] if row["primary"] else row["p"]
     return Effect(
-        measure=full_name(row["measure"], row["variant"]),
+        measure=full_name(row["measure"], row["variant"], own),
         factor=f"{factor_name(row['factor'])}, {row['lowest']} → {row['highest']}",
         change=_cell(row),
         margin=_margin(row) if row["margin"] > 0 else numbers.DASH,

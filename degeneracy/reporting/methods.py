@@ -10,7 +10,7 @@ from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import TASKS
 from degeneracy.wording import numbers
 from degeneracy.wording.conditions import condition_name
-from degeneracy.wording.names import measure_name, variant_name
+from degeneracy.wording.names import measure_name, own_cards, said_of, variant_name
 
 
 def settings(study: StudyResult) -> dict[str, Any]:
@@ -50,21 +50,20 @@ def _tasks(study: StudyResult) -> list[str]:
 def methods(study: StudyResult) -> list[dict[str, str]]:
     """What each measure says, how it was taken, what 0 means, its floor, reference and source."""
     names = dict.fromkeys(name for result in study.results for name in (*result.measured, *result.missing))
-    rows = []
+    rows, own = [], own_cards(study.results)
     for name in names:
         kind = MEASURES.get(name)
-        rows.append(
-            {
-                "measure": measure_name(name),
-                "meaning": kind.meaning if kind else "a measure of this study's own",
-                "methods": " / ".join(_sentences(study, kind)) if kind else "",
-                "zero": kind.zero if kind else "",
-                "floor": kind.floor if kind else "",
-                "reference": kind.reference if kind else "",
-                "source": kind.source if kind else "",
-            }
-        )
+        lines = {field: said_of(name, field, own) for field in ("meaning", "zero", "floor", "reference", "source")}
+        lines["meaning"] = lines["meaning"] or "a measure of this study's own"
+        how = _sentences(study, kind) if kind else _own_sentences(study, name)
+        rows.append({"measure": measure_name(name, own), "methods": " / ".join(how), **lines})
     return rows
+
+
+def _own_sentences(study: StudyResult, name: str) -> list[str]:
+    """The same of a measure of the user's own, whose card is kept with the options in it."""
+    cards = [result.spec.get("cards", {}).get(name, {}) for result in study.results]
+    return list(dict.fromkeys(said["methods"] for said in cards if said.get("methods")))
 
 
 def _sentences(study: StudyResult, kind: type[Measure]) -> list[str]:

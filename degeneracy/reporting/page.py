@@ -20,6 +20,7 @@ from degeneracy.reporting.figures import ReportFigure, draw_figures
 from degeneracy.reporting.seals import NAME, is_sealed, sealed
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.losses import loss_in_unit
+from degeneracy.wording.names import own_cards
 
 MAX_BYTES = 1 << 28  # far above any file of a report: a larger one is none of ours
 
@@ -98,7 +99,7 @@ def render(
         settings=methods.settings(study),
         variants=methods.variants(study),
         levels=tables.levels(study),
-        effects=effects.tables(data.effects),
+        effects=effects.tables(data.effects, own_cards(data.study.results)),
         survivors=effects.survivors(data),
         claims_changed=bool(study.provenance.get("claims_changed_since_training", False)),
         missing=tables.missing(study),

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from degeneracy.analysis import MEASURES
 from degeneracy.analysis.statistics.contrasts import linear_contrast
 from degeneracy.analysis.statistics.jackknife import calibrate, untransformed
 from degeneracy.measuring.results import Result, finding_of
@@ -21,7 +20,7 @@ from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording import numbers
 from degeneracy.wording.conditions import condition_name
-from degeneracy.wording.names import card, full_name
+from degeneracy.wording.names import full_name, own_cards, said_of
 from degeneracy.wording.resolution import not_resolved
 
 SHOWN_IN_SENTENCES = 4  # conditions; of more, the first and the last
@@ -33,7 +32,7 @@ def summary(data: ReportData) -> dict[str, Any]:
     return {
         "convergence": _convergence(study),
         "levels": [
-            _level(study, level, *name, report_effects.sentences(data.effects, level))
+            _level(study, level, *name, report_effects.sentences(data.effects, level, own_cards(study.results)))
             for level, name in primaries(study).items()
         ],
         "aspects": aspects.sentences(data),
@@ -56,17 +55,17 @@ def _convergence(study: StudyResult) -> str:
 
 
 def _level(study: StudyResult, level: str, measure: str, variant: str, effects: Sequence[str]) -> dict[str, Any]:
-    kind = MEASURES.get(measure)
+    own = own_cards(study.results)
     return {
         "level": level,
-        "measure": full_name(measure, variant),
-        "meaning": kind.meaning if kind else "",
-        "zero": kind.zero if kind else "",
+        "measure": full_name(measure, variant, own),
+        "meaning": said_of(measure, "meaning", own),
+        "zero": said_of(measure, "zero", own),
         "values": [_value_line(result, measure, variant) for result in _few(study.results)],
         "more": _and_more(study.results),
         "trend": "\n".join(effects) or _trend(study, measure, variant),  # one line per factor
-        "floor": card(measure).floor,
-        "reference": card(measure).reference,
+        "floor": said_of(measure, "floor", own),
+        "reference": said_of(measure, "reference", own),
     }
 
 

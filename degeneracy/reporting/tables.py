@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from degeneracy.analysis import MEASURES
 from degeneracy.analysis.measure import LEVELS, Finding
 from degeneracy.analysis.statistics.jackknife import Calibrated, calibrate, interval
 from degeneracy.contrasts.factor_grid import final_losses
@@ -12,7 +11,7 @@ from degeneracy.measuring.results import Result, finding_of
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording import numbers
 from degeneracy.wording.conditions import condition_name
-from degeneracy.wording.names import measure_name, variant_name
+from degeneracy.wording.names import measure_name, own_cards, said_of, variant_name
 from degeneracy.wording.resolution import not_resolved
 
 
@@ -88,7 +87,7 @@ def levels(study: StudyResult) -> list[LevelTable]:
 
 
 def _block(study: StudyResult, measure: str, marks: dict[str, str]) -> Block:
-    kind = MEASURES.get(measure)
+    own = own_cards(study.results)
     variants = dict.fromkeys(
         f.variant for r in study.results if measure in r.measured for f in r.measured[measure].findings
     )
@@ -99,8 +98,10 @@ def _block(study: StudyResult, measure: str, marks: dict[str, str]) -> Block:
             if finding is not None:
                 rows.append(_row(result, measure, finding, marks))
                 units.add(finding.unit)
+    if measure in own and units == {""}:
+        units = {said_of(measure, "unit", own)}
     unit = f" ({next(iter(units))})" if len(units) == 1 and "" not in units else ""
-    return Block(title=measure_name(measure) + unit, meaning=kind.meaning if kind else "", rows=rows)
+    return Block(title=measure_name(measure, own) + unit, meaning=said_of(measure, "meaning", own), rows=rows)
 
 
 def _row(result: Result, measure: str, finding: Finding, marks: dict[str, str]) -> Row:
@@ -110,7 +111,7 @@ def _row(result: Result, measure: str, finding: Finding, marks: dict[str, str]) 
     mark = marks.setdefault(notes, _mark(len(marks))) if notes else ""
     return Row(
         condition=condition_name(result),
-        variant=variant_name(finding.variant, measure),
+        variant=variant_name(finding.variant, measure, own_cards([result])),
         value=with_interval(finding),
         floor=numbers.number(finding.floor.value) if finding.floor else numbers.DASH,
         reference=numbers.number(finding.reference.value) if finding.reference else numbers.DASH,
@@ -141,8 +142,9 @@ def missing(study: StudyResult) -> list[tuple[str, str, str]]:
     for result in study.results:
         for measure, reason in result.missing.items():
             where.setdefault((measure, reason), []).append(condition_name(result))
+    own = own_cards(study.results)
     return [
-        (measure_name(m), reason, "all conditions" if len(c) == len(study.results) else "; ".join(c))
+        (measure_name(m, own), reason, "all conditions" if len(c) == len(study.results) else "; ".join(c))
         for (m, reason), c in where.items()
     ]
 

@@ -1,6 +1,7 @@
 """Names a reader knows, for measures, variants and units, and what there is of each level."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from degeneracy.analysis import MEASURES, Measure, Measured
 from degeneracy.analysis.measure import RESTATED, Finding, in_words
@@ -21,19 +22,37 @@ def card(measure: str) -> type[Measure]:
     return MEASURES.get(measure, Measure)
 
 
-def measure_name(measure: str) -> str:
+Cards = Mapping[str, Mapping[str, Any]]  # what the user's own measures say of themselves, by measure
+NO_CARDS: Cards = {}
+
+
+def own_cards(results: Sequence[Result]) -> Cards:
+    """The cards of the user's own measures among those of some conditions."""
+    return {name: said for result in results for name, said in result.spec.get("cards", {}).items()}
+
+
+def said_of(measure: str, field: str, own: Cards = NO_CARDS) -> str:
+    """A line of a measure's card, such as its meaning; "" where it says nothing."""
+    return str(getattr(MEASURES[measure], field) if measure in MEASURES else own.get(measure, {}).get(field, ""))
+
+
+def measure_name(measure: str, own: Cards = NO_CARDS) -> str:
     """A measure's name in words."""
-    return MEASURES[measure].readable_name() if measure in MEASURES else in_words(measure)
+    if measure in MEASURES:
+        return MEASURES[measure].readable_name()
+    return one_line(said_of(measure, "title", own)) or in_words(measure)
 
 
-def variant_name(variant: str, measure: str = "") -> str:
+def variant_name(variant: str, measure: str = "", own: Cards = NO_CARDS) -> str:
     """A variant's name in words: as its measure calls it, or of a task's variant those words."""
-    return card(measure).variant_title(variant)
+    titles = own.get(measure, {}).get("variant_titles", {})
+    return one_line(titles.get(variant, "")) or card(measure).variant_title(variant)
 
 
-def full_name(measure: str, variant: str = "") -> str:
+def full_name(measure: str, variant: str = "", own: Cards = NO_CARDS) -> str:
     """Measure and variant in words."""
-    return f"{measure_name(measure)}, {variant_name(variant, measure)}" if variant else measure_name(measure)
+    name = measure_name(measure, own)
+    return f"{name}, {variant_name(variant, measure, own)}" if variant else name
 
 
 def stacked_name(measure: str, variant: str = "") -> str:
