@@ -8,6 +8,7 @@ from degeneracy.analysis import Measure as Measure
 from degeneracy.analysis import Recording as Recording
 from degeneracy.contrasts.convergence import convergence as convergence
 from degeneracy.contrasts.effects import effects as effects
+from degeneracy.contrasts.effects import robustness as robustness
 from degeneracy.contrasts.planning import plan as plan
 from degeneracy.contrasts.robustness_checks import combine_effects as combine_effects
 from degeneracy.contrasts.robustness_checks import robustness_checks as robustness_checks

@@ -72,10 +72,14 @@ def of_factor(study: StudyResult, factor: str) -> Iterator[Cell]:
         for measure, found in result.measured.items()
         for finding in found.findings
     }
-    for level, measure, variant in names:
+    for name in names:
         asked = factor in (study.claims.factors or study.factors)
-        primary = asked and chosen.get(level) == (measure, variant)
-        yield from _of_finding(grid, study.claims, (level, measure, variant), primary=primary)
+        yield from _of_finding(grid, study.claims, name, primary=asked and chosen.get(name[0]) == name[1:])
+
+
+def cells_of(study: StudyResult, factor: str, name: tuple[str, str, str], *, primary: bool) -> Iterator[Cell]:
+    """The cells of one finding, by level, measure and variant: a scale each."""
+    return _of_finding(FactorGrid.of(study.results, factor), study.claims, name, primary=primary)
 
 
 def _of_finding(grid: FactorGrid, claims: Claims, name: tuple[str, str, str], *, primary: bool) -> Iterator[Cell]:

@@ -13,17 +13,21 @@ import numpy as np
 import pandas as pd
 
 from degeneracy.analysis.statistics.power import POWER
-from degeneracy.analysis.statistics.resolution import floor_share, resolved
-from degeneracy.analysis.statistics.verdicts import ALPHA, DECIDED, holm, verdict
-from degeneracy.contrasts.cells import CALIBRATED, SCALES, Cell, of_factor
+from degeneracy.analysis.statistics.resolution import floor_share
+from degeneracy.analysis.statistics.verdicts import ALPHA, DECIDED
+from degeneracy.contrasts.cells import CALIBRATED, Cell
 from degeneracy.contrasts.contrast import MOST_NETWORKS
 from degeneracy.contrasts.factor_grid import ConditionEstimates
+from degeneracy.contrasts.judging import Judged, judge
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.measuring.results import Result
+from degeneracy.studies.measure_settings import setting_name
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.wording.factors import factor_name
 from degeneracy.wording.names import card
 from degeneracy.wording.resolution import not_resolved
+
+DEPENDS = "depends"  # begins the verdict that hangs on how its measure was set
 
 COLUMNS = (
     "factor",
@@ -46,12 +50,19 @@ COLUMNS = (
     "smallest_visible",
     "floor_share",
     "verdict",
+    "settings",
     "primary",
     "expected",
     "agreement",
     "n_levels",
     "n_members",
     "note",
+)
+
+
+ROBUSTNESS_COLUMNS = (
+    *("factor", "level", "measure", "variant", "scale", "setting"),
+    *("effect", "ci_low", "ci_high", "unit", "corrected", "at_lowest", "p_holm", "verdict"),
 )
 
 
@@ -78,29 +89,47 @@ def effects(study: StudyResult) -> pd.DataFrame:
     `verdict` is up, down, flat, unclear or not resolved (see `analysis.statistics.verdicts`), "" where there is no
     effect to judge. It is not resolved where `floor_share`, the largest share that the floor has of the value in a
     condition, is over 0.6. Where `primary`, it goes by `p_holm`, Holm's correction over the primary cells of that
-    scale, and `agreement` says whether it is what the claims expected.
+    scale, and `agreement` says whether it is what the claims expected. Where the claims name other settings of the
+    measure (`robust_over`), `settings` says at how many of them the verdict is the same; of up, down and flat it stands
+    where that is at least 8 of 9, and else "depends on" those options along which it changes (`robustness`).
     """
-    cells = [cell for factor in study.factors for cell in of_factor(study, factor)]
-    corrected, asked = np.full(len(cells), np.nan), np.ones(len(cells))
-    for scale in SCALES:
-        family = [k for k, cell in enumerate(cells) if cell.primary and cell.scale == scale]
-        p_values = [cells[k].contrast.effect.p for k in family]
-        corrected[family], asked[family] = holm(p_values), max(np.isfinite(p_values).sum(), 1)
-    rows = [_row(*each) for each in zip(cells, corrected, asked, strict=True)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame([_row(judged) for judged in judge(study)], columns=list(COLUMNS))
+
+
+@ordinary_state()
+def robustness(study: StudyResult) -> pd.DataFrame:
+    """The effects on what is judged at every setting of its measure that the claims name (`robustness.csv`).
+
+    Returns:
+        One row per factor, judged measure, scale and setting ("rank = 10, weighting = none"): the columns of `effects`
+        that say what, then `setting`, the effect with its interval, p value (corrected as if the study had named this
+        setting) and verdict. No rows where no claim names settings.
+    """
+    rows = []
+    for judged in judge(study):
+        for one in judged.points:
+            cell = one.point.cell
+            effect = cell.contrast.effect
+            low, high = effect.interval()
+            setting = setting_name(one.point.options)
+            values = (
+                *(cell.grid.factor, cell.level, cell.measure, cell.variant, cell.scale, setting),
+                *(effect.change, low, high, cell.unit, cell.contrast.kind == "squares", cell.contrast.at_lowest),
+                *(one.p_holm, one.said),
+            )
+            rows.append(dict(zip(ROBUSTNESS_COLUMNS, values, strict=True)))
+    return pd.DataFrame(rows, columns=list(ROBUSTNESS_COLUMNS))
 
 
 # --- Rows ----------------------------------------------------------------------------------------------------------
 
 
-def _row(cell: Cell, p_holm: float, n_asked: float) -> dict[str, Any]:
+def _row(judged: Judged) -> dict[str, Any]:
+    cell, said = judged.cell, judged.said
     contrast, taken = cell.contrast, cell.contrast.taken
-    effect, levels, alpha = contrast.effect, taken.levels, ALPHA / n_asked
+    effect, levels = contrast.effect, taken.levels
     shown = levels or [0, len(cell.grid.levels) - 1]
     low, high = effect.interval()
-    p = p_holm if cell.primary else effect.p
-    above = all(map(resolved, cell.findings.values()))
-    said = verdict(effect, p, flat=contrast.is_flat(cell.margin), resolved=above) if np.isfinite(effect.change) else ""
     members = [len(labels) for labels in taken.labels.values()]
     return {
         "factor": cell.grid.factor,
@@ -117,18 +146,19 @@ def _row(cell: Cell, p_holm: float, n_asked: float) -> dict[str, Any]:
         "corrected": contrast.kind == "squares",
         "at_lowest": contrast.at_lowest,
         "p": effect.p,
-        "p_holm": p_holm,
+        "p_holm": judged.p_holm,
         "p_bend": contrast.p_bend if cell.grid.ordered else float("nan"),
         "margin": contrast.sizes(cell.margin)[0],
-        "smallest_visible": contrast.visible(effect.df + 1, alpha),
+        "smallest_visible": contrast.visible(effect.df + 1, judged.alpha),
         "floor_share": floor_share(cell.findings[cell.worst]) if cell.worst else float("nan"),
         "verdict": said,
+        "settings": judged.agreeing,
         "primary": cell.primary,
         "expected": cell.expected,
         "agreement": agreement(cell.expected, said),
         "n_levels": len(levels),
         "n_members": min(members, default=0),
-        "note": "; ".join(_notes(cell, said, p, alpha)),
+        "note": "; ".join(_notes(judged)),
     }
 
 
@@ -136,16 +166,21 @@ def agreement(expected: str, said: str) -> str:
     """Whether a verdict is the one expected: agrees or disagrees; what it is where no direction; "" without either."""
     if not expected or not said:
         return ""
+    if said.startswith(DEPENDS):
+        return DEPENDS
     return said if said not in DECIDED else "agrees" if said == expected else "disagrees"
 
 
-def _notes(cell: Cell, said: str, p: float, alpha: float) -> Iterator[str]:
+def _notes(judged: Judged) -> Iterator[str]:
     """What was left out, why there is no interval, and where verdict and interval seem at odds."""
+    cell, said, p = judged.cell, judged.said, judged.p
     contrast, taken = cell.contrast, cell.contrast.taken
     effect = contrast.effect
     yield from taken.notes
     if not np.isfinite(effect.change):
         return
+    if said.startswith(DEPENDS):
+        yield _by_setting(judged)
     if said == "not resolved":
         yield not_resolved(cell.findings)
     if not cell.grid.ordered:
@@ -164,7 +199,17 @@ def _notes(cell: Cell, said: str, p: float, alpha: float) -> Iterator[str]:
     if said == "unclear" and effect.p < ALPHA <= p:
         yield "its own interval excludes 0, but not after Holm's correction"
     if cell.primary and said == "unclear" and np.isfinite(effect.standard_error):
-        yield _deciding(cell, alpha)
+        yield _deciding(cell, judged.alpha)
+
+
+def _by_setting(judged: Judged) -> str:
+    """What each verdict is given at, of the settings of a measure."""
+    by_verdict: dict[str, list[str]] = {}
+    for one in judged.points:
+        by_verdict.setdefault(one.said or "no number", []).append(setting_name(one.point.options))
+    return "; ".join(
+        f"{said} at {len(at)} of {len(judged.points)} ({' | '.join(at)})" for said, at in by_verdict.items()
+    )
 
 
 def _deciding(cell: Cell, alpha: float) -> str:

@@ -67,6 +67,14 @@ class Examples:
     members: tuple[str, ...]  # labels of those members
 
 
+@dataclass(frozen=True, kw_only=True)
+class GridPoint:
+    """What a measure found with some of its options set otherwise, or why it has no number."""
+
+    options: Mapping[str, Any]
+    outcome: Measured | str
+
+
 class Distances(Mapping[str, Array]):
     """The pairwise distances of a result, each (member, member) in the order of `Result.measured_members`.
 
@@ -111,6 +119,7 @@ class Result:
     levels: Mapping[str, str]  # measure -> level
     measured: Mapping[str, Measured]
     missing: Mapping[str, str] = field(default_factory=dict)  # measure -> why it says nothing here
+    grids: Mapping[str, tuple[GridPoint, ...]] = field(default_factory=dict)  # level -> its measure, set otherwise
     examples: Examples | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

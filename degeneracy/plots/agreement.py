@@ -16,6 +16,7 @@ LOOKS = {
     "disagrees": (COLOURS[1], "white", "\N{MINUS SIGN}", "not as expected"),
     "unclear": (PALE, "black", "?", "unclear"),
     "not resolved": (PALE, "black", "~", "not resolved"),
+    "depends": (PALE, "black", "*", "depends on a setting"),
     "": ("white", GREY, "", "no number"),
 }
 

@@ -25,6 +25,7 @@ LOOKS = {
     "disagrees": (COLOURS[1], "s"),
     "unclear": (GREY, "D"),
     "not resolved": (GREY, "X"),
+    "depends": (GREY, "^"),
     "": ("black", "o"),
 }
 
@@ -114,6 +115,7 @@ def _legend(figure: Figure, table: pd.DataFrame) -> None:
         "disagrees": "not as expected",
         "unclear": "unclear",
         "not resolved": "not resolved",
+        "depends": "depends on a setting",
         "": "nothing expected",
     }
     known = table[table["effect"].notna()]
@@ -125,7 +127,7 @@ def _legend(figure: Figure, table: pd.DataFrame) -> None:
             marker=shape,
             ls="-",
             ms=5,
-            mfc="white" if key in ("unclear", "not resolved") else colour,
+            mfc="white" if key not in ("agrees", "disagrees", "") else colour,
             label=words[key],
         )
         for key, (colour, shape) in LOOKS.items()

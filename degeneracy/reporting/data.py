@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from degeneracy.contrasts.convergence import convergence
-from degeneracy.contrasts.effects import effects
+from degeneracy.contrasts.effects import effects, robustness
 from degeneracy.measuring.results import Result
 from degeneracy.studies.study_result import StudyResult
 
@@ -17,10 +17,11 @@ class ReportData:
     study: StudyResult
     effects: pd.DataFrame
     convergence: pd.DataFrame
+    robustness: pd.DataFrame
 
     @classmethod
     def of(cls, study: StudyResult | Result) -> "ReportData":
         """The data of a study, or of one condition as a study of its own."""
         if isinstance(study, Result):
             study = StudyResult(name=study.condition, results=(study,))
-        return cls(study=study, effects=effects(study), convergence=convergence(study))
+        return cls(study=study, effects=effects(study), convergence=convergence(study), robustness=robustness(study))

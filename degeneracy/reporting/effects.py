@@ -11,6 +11,7 @@ from degeneracy.analysis.measure import LEVELS
 from degeneracy.analysis.statistics.jackknife import untransformed
 from degeneracy.analysis.statistics.resolution import share_of_distance
 from degeneracy.contrasts.cells import CALIBRATED, MATCHED, VALUE
+from degeneracy.contrasts.effects import DEPENDS
 from degeneracy.reporting.data import ReportData
 from degeneracy.wording import numbers
 from degeneracy.wording.factors import factor_name
@@ -72,6 +73,31 @@ def tables(table: pd.DataFrame, own: Cards = NO_CARDS) -> list[EffectTable]:
             factor = factors.pop() if len(factors) == 1 else ""
             found.append(EffectTable(level=level, factor=factor, rows=rows, notes=notes))
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtSetting:
+    """An effect at one setting of its measure, as text."""
+
+    measure: str
+    factor: str
+    setting: str
+    change: str
+    verdict: str
+
+
+def at_settings(table: pd.DataFrame) -> list[AtSetting]:
+    """The effects on the values at every setting that claims name (`contrasts.effects.robustness`)."""
+    return [
+        AtSetting(
+            measure=full_name(row["measure"], row["variant"]),
+            factor=factor_name(row["factor"]),
+            setting=row["setting"],
+            change=_cell(row),
+            verdict=row["verdict"] or numbers.DASH,
+        )
+        for row in table[table["scale"] == VALUE].to_dict("records")
+    ]
 
 
 def survivors(data: ReportData) -> str:
@@ -156,6 +182,8 @@ def _certainty(table: pd.DataFrame, row: Fields) -> str:
         return f" ({p}{corrected})"
     if row["verdict"] == "not resolved":
         return ", and no trend can be stated"
+    if row["verdict"].startswith(DEPENDS):
+        return f": the verdict is the same at {row['settings']} settings only, and no direction can be stated"
     doubt = f" ({p}{corrected})" if np.isfinite(row["p_holm"]) else ""
     beside = f", nor that it stays within {_margin(row)}" if row["margin"] > 0 else ""
     return f"{doubt}, so no direction can be stated{beside}"
@@ -200,7 +228,7 @@ def _effect(table: pd.DataFrame, row: Fields, marks: dict[str, str], own: Cards)
         margin=_margin(row) if row["margin"] > 0 else numbers.DASH,
         visible=_size(row, row["smallest_visible"]) if np.isfinite(row["smallest_visible"]) else numbers.DASH,
         p="< 0.001" if p < 0.001 else numbers.number(p, 2),
-        verdict=row["verdict"] or numbers.DASH,
+        verdict=(row["verdict"] or numbers.DASH) + (f" ({row['settings']} settings)" if row["settings"] else ""),
         calibrated=_cell(calibrated),
         calibrated_verdict=calibrated["verdict"],
         matched=_cell(matched),

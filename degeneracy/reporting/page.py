@@ -101,6 +101,7 @@ def render(
         levels=tables.levels(study),
         effects=effects.tables(data.effects, own_cards(data.study.results)),
         survivors=effects.survivors(data),
+        at_settings=effects.at_settings(data.robustness),
         claims_changed=bool(study.provenance.get("claims_changed_since_training", False)),
         missing=tables.missing(study),
         left_out=list(left_out),

@@ -13,7 +13,7 @@ from typing import Any
 
 from degeneracy.analysis import Measure
 from degeneracy.contrasts.convergence import convergence
-from degeneracy.contrasts.effects import effects
+from degeneracy.contrasts.effects import effects, robustness
 from degeneracy.core.errors import UserError
 from degeneracy.core.files import DamagedFile, digest, exists, json_bytes
 from degeneracy.core.owned_folder import LACKS
@@ -21,13 +21,14 @@ from degeneracy.core.records import Record, combined_digest
 from degeneracy.core.version import __version__
 from degeneracy.ensembles.ensemble import CONVERGED, Ensemble
 from degeneracy.measuring.measure import measures_of, member_summaries, result_spec, split_outcome
-from degeneracy.measuring.results import Result
+from degeneracy.measuring.results import GridPoint, Result
 from degeneracy.runs.measured_records import EXAMPLES, MEASURE, load_examples, load_measured
 from degeneracy.runs.results_file import PROVENANCE, RESULTS, SPEC
 from degeneracy.runs.run_directory import NOT_THE_ONE, RunDirectory
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition, Place
 from degeneracy.studies.keys import examples_key, measured_key
+from degeneracy.studies.measure_settings import setting_name
 from degeneracy.studies.study import Study
 from degeneracy.studies.study_result import StudyResult
 
@@ -46,6 +47,9 @@ def finish(run: RunDirectory, plan: Study, *, seconds: float, repair: bool = Fal
     if result.factors:
         for name, table in (("effects", effects(result)), ("convergence", convergence(result))):
             tables[f"{name}.csv"] = table.to_csv(index=False).encode()
+    has_grid = any(one.grids for one in result.results) or exists(run.root / "robustness.csv")
+    if result.factors and has_grid:  # an earlier one is replaced, if only by a table without rows
+        tables["robustness.csv"] = robustness(result).to_csv(index=False).encode()
     tables[PROVENANCE.name] = json_bytes(PROVENANCE.content({"provenance": result.provenance}))
     with run.owned.hold():
         run.owned.write_tables(index, tables, repair=repair)
@@ -130,8 +134,26 @@ def _described_condition(
         "measured_members": kept,
         "made_from": made_from,
         "measures": taken,
+        "grids": _described_grids(run, place, plan, measures, kept, made_from),
         "examples": examples,
     }
+
+
+def _described_grids(
+    run: RunDirectory, place: Place, plan: Study, measures: Mapping[str, Measure], kept: Sequence[int], made_from: str
+) -> dict[str, list[dict[str, Any]]]:
+    """The judged measures at other settings, by level."""
+    grids: dict[str, list[dict[str, Any]]] = {}
+    for setting in plan.measure_settings():
+        name = setting.measure.name
+        if name in measures:
+            key = measured_key(name, setting.measure, kept, plan.probe)
+            record = _needed(
+                run, place, run.measured(place).find(MEASURE, name, key, made_from), f"'{setting.label}' is"
+            )
+            point = {"measure": name, "options": dict(setting.options), "key": key, "fingerprint": record.fingerprint}
+            grids.setdefault(setting.level, []).append(point)
+    return grids
 
 
 def _needed(run: RunDirectory, place: Place, record: Record | None, what: str) -> Record:
@@ -194,8 +216,23 @@ def _result_of(run: RunDirectory, index: Mapping[str, Any]) -> Result:
         levels={name: taken["level"] for name, taken in index["measures"].items()},
         measured=measured,
         missing=missing,
+        grids=_grids_of(run, place, index),
         examples=examples,
     )
+
+
+def _grids_of(run: RunDirectory, place: Place, index: Mapping[str, Any]) -> dict[str, tuple[GridPoint, ...]]:
+    """What the judged measures found at other settings, by level."""
+    grids: dict[str, list[GridPoint]] = {}
+    pack, made_from = run.measured(place), index["made_from"]
+    for level, points in index["grids"].items():
+        for point in points:
+            found = pack.find(MEASURE, point["measure"], point["key"], made_from)
+            record = _needed(run, place, found, f"'{point['measure']}' at {setting_name(point['options'])} is")
+            _check_same(record, point["fingerprint"])
+            outcome = load_measured(pack, record)
+            grids.setdefault(level, []).append(GridPoint(options=point["options"], outcome=outcome))
+    return {level: tuple(points) for level, points in grids.items()}
 
 
 def _check_same(record: Record, made: str) -> None:

@@ -5,6 +5,7 @@ results.json                    what the finished run found, as plain data: whic
                                 SHA-256 of the files below
 degeneracy.csv                  the table
 effects.csv, convergence.csv    what the factors do, and who converged, where something is varied
+robustness.csv                  the effects at other settings of the judged measures, where claims name some
 provenance.json                 versions, device, numeric path, times
 report.html, figures/           the report
 panels.json                     the SHA-256 of what `panels.py` adds: dsa_sensitivity.csv, during_training.csv
@@ -50,6 +51,7 @@ from degeneracy.ensembles.member_files import load_member, member_pack, member_r
 from degeneracy.reporting import report
 from degeneracy.runs.measured_records import measured_pack
 from degeneracy.runs.results_file import RESULTS, SPEC, STUDY, members_of_results, run_folder
+from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition, Place
 from degeneracy.studies.settings import dotted
 from degeneracy.studies.study_result import StudyResult
@@ -151,7 +153,7 @@ class RunDirectory:
     @property
     def claims_changed(self) -> bool:
         """Whether other claims were made when the first network was trained, or it is not known which."""
-        return bool(self.study["claims"] != self.claims_at_training)
+        return self.claims_at_training is None or Claims(**self.study["claims"]) != Claims(**self.claims_at_training)
 
     def folder(self, place: Place) -> Path:
         """Where a condition lies."""

@@ -114,14 +114,18 @@ def _at_work(
     plan = study if isinstance(study, Study) else load_study(study)
     place, n_jobs = resolve_device(device), resolve_jobs(jobs)
     conditions, measures = plan.conditions(), plan.build_measures()
+    taken = measures | {setting.label: setting.measure for setting in plan.measure_settings()}
     for condition in conditions:
-        condition.check_measures(measures, plan.probe)
-        condition.check_memory(measures, plan.probe, len(plan.seeds), device=place)
+        condition.check_measures(taken, plan.probe)
+        condition.check_memory(taken, plan.probe, len(plan.seeds), device=place)
     root = user_path(out) if out else plan.folder
     with advising(REPAIR):
         run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions, repair=repair)
         run.owned.check_tables(repair=repair)
-        n_measures = sum(len(measures_of(condition.task, measures)) for condition in conditions) if measuring else 0
+        settings = [setting.measure.name for setting in plan.measure_settings()]
+        n_measures = 0
+        for each in (measures_of(condition.task, measures) for condition in conditions if measuring):
+            n_measures += len(each) + sum(name in each for name in settings)
         with Progress(len(conditions) * len(plan.seeds) + n_measures, show=progress) as shown:
             yield _Work(
                 run=run,
@@ -190,11 +194,19 @@ class _Work:
         """Measure what is not measured yet of these members with these options, keeping each measure as it is done."""
         run, task, probe = self.run, condition.task, self.plan.probe
         measures = measures_of(task, self.plan.build_measures())
+        settings = {s.label: s.measure for s in self.plan.measure_settings() if s.measure.name in measures}
+        measures |= settings
         ensemble = run.load_ensemble(condition, self.plan.seeds)
         converged, pack = ensemble.converged, run.measured(condition.place)
         made_from = combined_digest(list(run.member_records(condition.place, converged.seeds).values()))
-        keys = {name: measured_key(name, m, converged.seeds, probe) for name, m in measures.items()}
-        todo = {name: m for name, m in measures.items() if not pack.find(MEASURE, name, keys[name], made_from)}
+        keys = {name: measured_key(m.name, m, converged.seeds, probe) for name, m in measures.items()}
+        # A setting that is the measure's own is measured once.
+        first = {key: name for name, key in reversed(keys.items())}
+        todo = {
+            name: m
+            for name, m in measures.items()
+            if first[keys[name]] == name and not pack.find(MEASURE, m.name, keys[name], made_from)
+        }
         there = len(measures) - len(todo)
         self.shown.begin(f"{condition.label}: measuring", "measures", done=there, of=len(measures))
         key = examples_key(probe)
@@ -208,7 +220,7 @@ class _Work:
         else:
             outcomes = measure_recording(record(converged, task, probe, **lags_needed(todo)), todo, jobs=self.jobs)
         for name, outcome in outcomes:
-            save_measured(pack, name, outcome, keys[name], made_from)
+            save_measured(pack, measures[name].name, outcome, keys[name], made_from)
             self.shown.step()
 
 

@@ -9,6 +9,7 @@ variant = "driven"
 margin = 0.1                    # a change of under 10% of the value at the factor's lowest level is none
 calibrated_margin = 0.05        # likewise of 5% of the way from floor to reference
 expected = { "task.channels" = "down" }
+robust_over = { rank = [10, 15, 20], n_delays = [1, 2, 3] }  # settings, at 8 of 9 of which the verdict has to hold
 
 Claims change no network and no measure: they are no part of what names a condition.
 """
@@ -46,6 +47,9 @@ class Claim(Spec):
         0.0, ge=0, description="likewise of the calibrated value, as a share of floor to reference"
     )
     expected: Mapping[str, Direction] = pydantic.Field(default_factory=dict, description="up, down or flat, by factor")
+    robust_over: Mapping[str, tuple[Any, ...]] = pydantic.Field(
+        default_factory=dict, description="values of options of the measure, at all of which the verdict has to hold"
+    )
 
     @pydantic.field_validator("expected", mode="before")
     @classmethod

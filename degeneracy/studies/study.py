@@ -20,6 +20,7 @@ from degeneracy.measuring.probe import Probe, held_input_names, probe_descriptio
 from degeneracy.networks import Network
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition
+from degeneracy.studies.measure_settings import MeasureSetting, measure_settings
 from degeneracy.studies.settings import dotted, override, parse_seeds, set_field, take_scale
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Training
@@ -72,7 +73,9 @@ class Study(Spec):
             raise UserError("Study: vary names the same condition twice")
         of_behavior = {name for one in conditions for name in probe_descriptions(one.task, self.probe)}
         held_inputs = {name for one in conditions for name in held_input_names(one.task)}
-        self.claims.check(self.vary, self.build_measures(), of_behavior, held_inputs)
+        measures = self.build_measures()
+        self.claims.check(self.vary, measures, of_behavior, held_inputs)
+        measure_settings(self.claims, measures)
         return self
 
     def _check_factor(self, factor: str, levels: Sequence[Any]) -> None:
@@ -99,6 +102,10 @@ class Study(Spec):
     def build_measures(self) -> dict[str, Measure]:
         """The measures with their options checked."""
         return build_measures(self.measures, self.options)
+
+    def measure_settings(self) -> list[MeasureSetting]:
+        """The judged measures at all settings that claims name, beside those that are taken."""
+        return measure_settings(self.claims, self.build_measures())
 
     def conditions(self) -> list[Condition]:
         """The conditions, the last factor varying fastest."""

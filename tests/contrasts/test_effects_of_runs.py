@@ -31,7 +31,8 @@ def test_a_finished_run_gives_the_same_effects_from_its_files(tmp_path) -> None:
     pd.testing.assert_frame_equal(dg.effects(loaded), dg.effects(made), check_exact=True)
     pd.testing.assert_frame_equal(dg.convergence(loaded), dg.convergence(made), check_exact=True)
     for name, table in (("effects", dg.effects(made)), ("convergence", dg.convergence(made))):
-        written = pd.read_csv(tmp_path / "run" / f"{name}.csv", dtype={"lowest": str, "highest": str})
+        as_text = dict.fromkeys(("lowest", "highest", "settings"), str)
+        written = pd.read_csv(tmp_path / "run" / f"{name}.csv", dtype=as_text)
         texts = written.select_dtypes(exclude="number").columns
         pd.testing.assert_frame_equal(written.fillna(dict.fromkeys(texts, "")), table, check_dtype=False)
     value = dg.effects(made).query("scale == 'value'").set_index(["measure", "variant"])

@@ -15,6 +15,7 @@ import degeneracy as dg
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.statistics.jackknife import member_mean, member_sd
 from degeneracy.contrasts import effects as contrast_effects
+from degeneracy.measuring.results import GridPoint
 from degeneracy.reporting import effects, render, report, summary, tables
 from degeneracy.reporting.data import ReportData
 from degeneracy.studies.claims import Claims
@@ -242,3 +243,27 @@ def test_the_smallest_visible_change_stands_in_every_row() -> None:
         assert not np.isfinite(row.ci_low) or f"±{numbers.number(row.smallest_visible)}" in page
     log = effects.tables(table)[0].rows[0]
     assert re.fullmatch(r"0\.\d+ to \d+\.\d+", log.visible)
+
+
+def test_a_verdict_that_hangs_on_a_setting_is_said_to_with_all_settings() -> None:
+    shown = shifted(1.0)
+    points = []
+    for k, result in enumerate(shown.results):
+        (finding,) = result.measured["linear_flow"].findings
+        moved = replace(finding, value=member_mean(finding.value.leave_one_out - 2 * k))
+        at = (Measured(findings=(finding,)), Measured(findings=(moved,)))
+        grid = tuple(GridPoint(options={"rank": rank}, outcome=one) for rank, one in zip((5, 10), at, strict=True))
+        points.append(replace(result, grids={"dynamics": grid}))
+    shown = replace(shown, results=tuple(points))
+    (said,) = effects.sentences(dg.effects(shown), "dynamics")
+    assert said.startswith("Depends on rank: Linear flow (driven) changes by")
+    assert "the verdict is the same at 1 of 2 settings only, and no direction can be stated" in said
+    assert "Up at 1 of 2 (rank = 5); down at 1 of 2 (rank = 10)" in said
+    assert "this leaves it open" in said
+    first, second = effects.at_settings(dg.robustness(shown))
+    assert (first.setting, first.verdict, second.setting, second.verdict) == ("rank = 5", "up", "rank = 10", "down")
+    page = Words(render(ReportData.of(shown), [])).text
+    assert "The same at other settings of what is judged" in page
+    assert first.change in page
+    assert "depends on rank (1 of 2 settings)" in page
+    assert "The same at other settings" not in Words(render(ReportData.of(shifted(1.0)), [])).text
