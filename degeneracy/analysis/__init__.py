@@ -17,8 +17,10 @@ from degeneracy.analysis.behavior.measures import (
     ValidPredictionTime,
 )
 from degeneracy.analysis.dynamics.dsa_measure import DSA
+from degeneracy.analysis.dynamics.flow_mismatch import FlowMismatch
 from degeneracy.analysis.dynamics.graph_measure import FixedPointGraph
 from degeneracy.analysis.dynamics.impulse_response import ImpulseResponse
+from degeneracy.analysis.dynamics.input_dsa import InputDSA
 from degeneracy.analysis.dynamics.koopman_spectrum import KoopmanSpectrum
 from degeneracy.analysis.dynamics.linear_flow import LinearFlow
 from degeneracy.analysis.dynamics.measures import CKA, SVCCA, FixedPointCensus, Procrustes
@@ -46,6 +48,8 @@ MEASURES: dict[str, type[Measure]] = {
         DecisionDisagreement,
         ValidPredictionTime,
         LinearFlow,
+        FlowMismatch,
+        InputDSA,
         KoopmanSpectrum,
         ImpulseResponse,
         DSA,
