@@ -20,15 +20,16 @@ LEAST_SPREAD = 1e-12
 class LagGrams:
     """The sums of one member over some trials: of z_t = [h_t - m, u_t - m_u, 1], h the states and u the inputs.
 
-    `centre` holds m and m_u, the same for all sums that are compared; any centre near the mean keeps the digits.
+    States are in units of `unit`. `centre` holds m and m_u, the same for all sums that are compared; any centre near the
+    mean keeps the digits.
 
     Of all trials and steps t >= l, C_l = sum z_t z_{t-l}^T for l = 0 to `n_lags`, and the products of the first and of
     the last `n_lags` + 1 steps of each trial with one another, from which `gram` leaves out the steps at either end. Of
     steps t >= `n_input_lags`, the products of z_t with u_t, ..., u_{t-n_input_lags}, which cost much less.
     """
 
-    def __init__(self, *, centre: Array, n_units: int, n_lags: int, n_input_lags: int = 0) -> None:
-        self.centre = np.asarray(centre, dtype=np.float64)
+    def __init__(self, *, centre: Array, n_units: int, n_lags: int, n_input_lags: int = 0, unit: float = 1.0) -> None:
+        self.centre, self.unit = np.asarray(centre, dtype=np.float64), unit
         self.n_units, self.n_lags, self.n_input_lags = n_units, n_lags, n_input_lags
         self.n_trials = 0
         size, blocks = len(self.centre) + 1, n_lags + 1
@@ -63,7 +64,7 @@ class LagGrams:
                 f" {states.shape} and {inputs.shape}"
             )
         z = np.ones((n_steps, n_trials, len(self.centre) + 1))  # time first: a range of steps is one block of memory
-        z[..., :n_units] = states.swapaxes(0, 1)
+        z[..., :n_units] = states.swapaxes(0, 1) / self.unit
         z[..., n_units:-1] = inputs.swapaxes(0, 1)
         z[..., :-1] -= self.centre
         with np.errstate(invalid="ignore", over="ignore"):  # states that are not finite are seen by `finite`
@@ -145,8 +146,9 @@ class LagGrams:
         wide = np.eye(len(self.centre) + 1)
         wide[: self.n_units, : self.n_units] = matrix
         centre = self.centre.copy()
-        centre[: self.n_units] = matrix @ centre[: self.n_units] + shift
-        other = LagGrams(centre=centre, n_units=self.n_units, n_lags=self.n_lags, n_input_lags=self.n_input_lags)
+        centre[: self.n_units] = matrix @ centre[: self.n_units] + shift / self.unit
+        lags = {"n_lags": self.n_lags, "n_input_lags": self.n_input_lags}
+        other = LagGrams(centre=centre, n_units=self.n_units, unit=self.unit, **lags)
         other._answers, other._given = matrix @ self._answers, self._given
         other.n_trials = self.n_trials
         other._lags = wide @ self._lags @ wide.T
@@ -188,6 +190,12 @@ def _products(steps: Array) -> Array:
     return (flat.T @ flat).reshape(n_steps, size, n_steps, size)
 
 
-def pilot_centre(states: NDArray[Any], inputs: NDArray[Any]) -> Array:
-    """The centre of sums: the mean over some trials and their steps of states and inputs, (unit + in,)."""
-    return np.concatenate([x.mean(axis=(0, 1), dtype=np.float64) for x in (states, inputs)])
+def pilot(states: NDArray[Any], inputs: NDArray[Any]) -> dict[str, Any]:
+    """Unit and centre of sums from some trials of a member, as `LagGrams` takes them.
+
+    The unit is the power of two at the largest state, so that states of any size have products that are numbers.
+    """
+    largest = float(np.abs(states).max(initial=0.0))
+    unit = float(np.ldexp(1.0, np.frexp(largest)[1] - 1)) if 0 < largest < np.inf else 1.0
+    means = [x.mean(axis=(0, 1), dtype=np.float64) for x in (states / unit, inputs)]
+    return {"centre": np.concatenate(means), "unit": unit}

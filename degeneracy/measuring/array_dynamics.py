@@ -7,7 +7,7 @@ import numpy as np
 
 from degeneracy.analysis.dynamics.dsa import in_blocks
 from degeneracy.analysis.dynamics.linear_models import DELAYS
-from degeneracy.analysis.lag_grams import LagGrams, pilot_centre
+from degeneracy.analysis.lag_grams import LagGrams, pilot
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.core.errors import UserError
 
@@ -50,9 +50,9 @@ def lag_grams(
             return None, f"one trial of {x.shape[1]} steps gives no halves of more than {longest} steps each"
         if x.shape[1] <= longest:
             return None, f"trials of {x.shape[1]} steps have none that are {longest} steps apart"
-        centre = pilot_centre(x, u)
+        first = pilot(x, u)
         for half, grams in enumerate(halves):
-            grams.append(LagGrams(centre=centre, n_units=x.shape[2], **lags))
+            grams.append(LagGrams(**first, n_units=x.shape[2], **lags))
             grams[-1].add(x[half::2], u[half::2])
     return halves, ""
 

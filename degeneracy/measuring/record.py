@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degeneracy.analysis.lag_grams import LagGrams, pilot_centre
+from degeneracy.analysis.lag_grams import LagGrams, pilot
 from degeneracy.analysis.recording import MEAN_INPUT, Block, Recording, StepFunction, Weights
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
@@ -141,17 +141,17 @@ class _Recorder:
     def _lag_grams(self, params: Params) -> tuple[list[LagGrams], list[LagGrams]]:
         """The sums of states and inputs of each member over each half of the dynamics trials, a few at a time."""
         halves: tuple[list[LagGrams], list[LagGrams]] = ([], [])
-        centres: list[Any] = []
+        pilots: list[Any] = []
         for half, grams in enumerate(halves):
             streams = Streams([self.probe.seed], f"dynamics probe {half + 1}")
             left = (self.probe.n_dynamics_trials + 1 - half) // 2
             while left:
                 trials = self.task.probe(streams, min(left, TRIALS_AT_ONCE))
                 states, inputs = self._dynamics_states(params, trials.inputs)
-                centres = centres or [pilot_centre(x, inputs) for x in states]  # of the first trials, for all others
+                pilots = pilots or [pilot(x, inputs) for x in states]  # of the first trials, for all others
                 if not grams:
                     n_units = states.shape[-1]
-                    grams += [LagGrams(centre=centre, n_units=n_units, **self.lags) for centre in centres]
+                    grams += [LagGrams(**first, n_units=n_units, **self.lags) for first in pilots]
                 for gram, x in zip(grams, states, strict=True):
                     gram.add(x, inputs)
                 left -= len(inputs)

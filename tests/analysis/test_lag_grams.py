@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from degeneracy.analysis.lag_grams import LagGrams, pilot_centre
+from degeneracy.analysis.lag_grams import LagGrams, pilot
 from degeneracy.core.errors import UserError
 
 N_UNITS, N_INPUTS, N_LAGS, N_STEPS = 5, 2, 4, 12
@@ -15,8 +15,12 @@ def trials():
     return rng.normal(2.0, 1.0, (9, N_STEPS, N_UNITS)), rng.normal(size=(9, N_STEPS, N_INPUTS))
 
 
+def mean(states, inputs):
+    return np.concatenate([x.mean(axis=(0, 1)) for x in (states, inputs)])
+
+
 def summed(states, inputs, *, n_lags=N_LAGS, centre=None, parts=(4, 9)):
-    centre = pilot_centre(states, inputs) if centre is None else centre
+    centre = mean(states, inputs) if centre is None else centre
     grams = LagGrams(centre=centre, n_units=states.shape[-1], n_lags=n_lags)
     for start, end in zip((0, *parts), parts, strict=False):
         grams.add(states[start:end], inputs[start:end])
@@ -33,7 +37,7 @@ def direct(states, inputs, centre, n_lags):
 
 @pytest.mark.parametrize("n_lags", range(N_LAGS + 1))
 def test_one_pass_serves_every_smaller_number_of_lags(trials, n_lags):
-    centre = pilot_centre(*trials)
+    centre = mean(*trials)
     found = summed(*trials).gram(n_lags)
     assert np.allclose(found, direct(*trials, centre, n_lags), atol=1e-11)  # sums of some 100 products near 1
 
@@ -55,7 +59,7 @@ def test_a_far_mean_costs_no_digits(trials):
 def test_states_that_are_mapped_have_mapped_sums(trials):
     states, inputs = trials
     matrix, shift = np.random.default_rng(1).normal(size=(N_UNITS, N_UNITS)), np.arange(5.0)
-    centre = pilot_centre(states @ matrix.T + shift, inputs)
+    centre = mean(states @ matrix.T + shift, inputs)
     mapped = summed(states, inputs).mapped(matrix, shift)
     again = summed(states @ matrix.T + shift, inputs, centre=mapped.centre)
     assert np.allclose(mapped.centre, centre)
@@ -79,3 +83,14 @@ def test_members_that_rest_are_known(mean, spread, varies):
     rng = np.random.default_rng(0)
     states = mean + spread * rng.normal(size=(6, 10, 3))
     assert summed(states, rng.normal(size=(6, 10, 1)), parts=(3, 6)).varies == varies
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-12, 1.0, 1e300])
+def test_states_of_any_size_have_sums_of_numbers_near_1(trials, size):
+    states, inputs = trials
+    first = pilot(size * states, inputs)
+    grams = LagGrams(**first, n_units=N_UNITS, n_lags=1)
+    grams.add(size * states, inputs)
+    covariance = grams.gram(0)[0, :N_UNITS, 0, :N_UNITS] * (first["unit"] / size) ** 2 / (9 * N_STEPS)
+    # 1e-12: the rounding of a few sums; the factor may be no power of two.
+    assert np.allclose(covariance, np.cov(states.reshape(-1, N_UNITS).T, bias=True), rtol=1e-12, atol=1e-12)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from degeneracy.analysis.dynamics.linear_flow import OfLinearModels
 from degeneracy.analysis.dynamics.of_halves import Fitted, Squares
+from degeneracy.analysis.measure import SCALE
 from degeneracy.analysis.operator_alignment import pairs as alignment
 
 
@@ -23,6 +24,7 @@ class KoopmanSpectrum(OfLinearModels):
     )
     cost: ClassVar[float] = 0.6
     variant_titles: ClassVar[Mapping[str, str]] = {"driven": "driven"}
+    ignores: ClassVar[tuple[str, ...]] = (*OfLinearModels.ignores, SCALE)
     unit: ClassVar[str] = "squared eigenvalue"
     meaning: ClassVar[str] = (
         "how differently fast states decay and turn: mean squared distance of the eigenvalues of the linear map of one "
