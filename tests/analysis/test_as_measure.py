@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 import degeneracy as dg
+from degeneracy.analysis.activity import of_active_members
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.statistics import jackknife
 
@@ -91,6 +92,7 @@ class Spread(dg.Measure):
     pairwise: ClassVar[bool] = True
     factor: float = 1.0
 
+    @of_active_members("rms")
     def __call__(self, recording):
         matrix = self.factor * state_distance(recording)
         found = Finding(variant="rms", value=jackknife.pair_mean(matrix))
