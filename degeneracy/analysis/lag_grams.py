@@ -20,8 +20,8 @@ LEAST_SPREAD = 1e-12
 class LagGrams:
     """The sums of one member over some trials: of z_t = [h_t - m, u_t - m_u, 1], h the states and u the inputs.
 
-    States are in units of `unit`. `centre` holds m and m_u, the same for all sums that are compared; any centre near the
-    mean keeps the digits.
+    States are in units of `unit`. `centre` holds m and m_u, the same for all sums that are compared; any centre near
+    the mean keeps the digits.
 
     Of all trials and steps t >= l, C_l = sum z_t z_{t-l}^T for l = 0 to `n_lags`, and the products of the first and of
     the last `n_lags` + 1 steps of each trial with one another, from which `gram` leaves out the steps at either end. Of

@@ -147,7 +147,8 @@ def _pack(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
-    from degeneracy.cli.planning import pilot_folder, plan_text
+    from degeneracy.cli.planning import pilot_folder
+    from degeneracy.cli.text import plan_text
     from degeneracy.contrasts.planning import plan
     from degeneracy.runs.loading import load_run
 

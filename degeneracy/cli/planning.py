@@ -1,9 +1,7 @@
-"""The command `degeneracy plan`: its options, and its table as text."""
+"""The command `degeneracy plan`: its options, and the run that it reads."""
 
 import argparse
 from pathlib import Path
-
-import pandas as pd
 
 from degeneracy.core.errors import UserError
 from degeneracy.core.user_files import user_path
@@ -52,25 +50,3 @@ def pilot_folder(source: str, scale: str) -> Path:
         again = f"degeneracy run {source}" + (f" --scale {scale}" if scale else "")
         raise UserError(f"plan: {folder} does not exist; run a pilot first, such as: {again} --seeds 0:8")
     return folder
-
-
-def plan_text(table: pd.DataFrame) -> str:
-    """One line per measure and scale, two numbers per number of networks."""
-    from degeneracy.cli.text import columns
-
-    networks = list(dict.fromkeys(table["n_members"]))
-    head = ("measure", "factor", "of", "pilot", "margin", *(f"n = {n}: seen, flat in" for n in networks))
-    rows, notes = [head], []
-    for (measure, variant, factor, scale), cell in table.groupby(["measure", "variant", "factor", "scale"], sort=False):
-        first = cell.iloc[0]
-        pairs = zip(cell["smallest_visible"], cell["flat_margin"], strict=True)
-        each = [f"{_percent(float(visible))}, {_percent(float(margin))}" for visible, margin in pairs]
-        written = _percent(first["margin"]) if first["margin"] else "none"
-        rows.append((f"{measure}, {variant}", str(factor), str(scale), f"{first['n_pilot']}", written, *each))
-        if first["note"]:
-            notes.append(f"  {measure}, {variant} ({scale}): {first['note']}")
-    return "\n".join([*columns(rows), *(["", *notes] if notes else [])])
-
-
-def _percent(share: float) -> str:
-    return "\N{EM DASH}" if share != share else f"{100 * share:.3g}%"

@@ -1,4 +1,4 @@
-"""What the command line prints: the table in brief, and the lists of tasks, cells and measures."""
+"""What the command line prints: the table in brief, and the lists of tasks, cells and measures, and a plan."""
 
 import math
 import textwrap
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from pydantic_core import PydanticUndefined
 
 from degeneracy.analysis import MEASURES, primary_measures
@@ -197,3 +198,23 @@ def _meaning(description: str | None, annotation: Any) -> str:
     choices = list(map(str, choices_of(annotation)))
     said = description or ""
     return f"{said}{': ' if said else ''}{', '.join(choices)}" if choices else said
+
+
+def plan_text(table: pd.DataFrame) -> str:
+    """One line per measure and scale, two numbers per number of networks."""
+    networks = list(dict.fromkeys(table["n_members"]))
+    head = ("measure", "factor", "of", "pilot", "margin", *(f"n = {n}: seen, flat in" for n in networks))
+    rows, notes = [head], []
+    for (measure, variant, factor, scale), cell in table.groupby(["measure", "variant", "factor", "scale"], sort=False):
+        first = cell.iloc[0]
+        pairs = zip(cell["smallest_visible"], cell["flat_margin"], strict=True)
+        each = [f"{_percent(float(visible))}, {_percent(float(margin))}" for visible, margin in pairs]
+        written = _percent(first["margin"]) if first["margin"] else "none"
+        rows.append((f"{measure}, {variant}", str(factor), str(scale), f"{first['n_pilot']}", written, *each))
+        if first["note"]:
+            notes.append(f"  {measure}, {variant} ({scale}): {first['note']}")
+    return "\n".join([*columns(rows), *(["", *notes] if notes else [])])
+
+
+def _percent(share: float) -> str:
+    return "\N{EM DASH}" if share != share else f"{100 * share:.3g}%"

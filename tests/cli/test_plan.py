@@ -6,7 +6,7 @@ import pytest
 
 import degeneracy as dg
 from degeneracy.cli import main
-from degeneracy.cli.planning import plan_text
+from degeneracy.cli.text import plan_text
 
 SET = ["--set", 'claims.dynamics.measure="procrustes"', "--set", "claims.dynamics.margin=0.1"]
 

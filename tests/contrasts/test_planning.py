@@ -8,7 +8,7 @@ from by_hand import X, condition, mean_of, over, spread_of
 import degeneracy as dg
 from degeneracy.analysis.statistics import jackknife
 from degeneracy.analysis.statistics.power import equivalence_errors, visible_errors
-from degeneracy.cli.planning import plan_text
+from degeneracy.cli.text import plan_text
 from degeneracy.core.errors import UserError
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.study_result import StudyResult
