@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def checked_observed(value: object) -> bool | None:
 
 
 def lag_grams(
-    states: Sequence[Array] | None, inputs: Array | None, lags: Mapping[str, int]
+    states: Sequence[Array] | None, inputs: Array | None, lags: Mapping[str, Any]
 ) -> tuple[Halves | None, str]:
     """The sums of each member over two halves of its trials, every other one; of one trial, over blocks of it.
 

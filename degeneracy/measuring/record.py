@@ -82,7 +82,7 @@ def _check_sizes(ensemble: Ensemble, task: Task) -> None:
 class _Recorder:
     """Runs one ensemble on one set of probe trials."""
 
-    def __init__(self, ensemble: Ensemble, task: Task, probe: Probe, lags: Mapping[str, int]) -> None:
+    def __init__(self, ensemble: Ensemble, task: Task, probe: Probe, lags: Mapping[str, Any]) -> None:
         self.ensemble, self.task, self.probe, self.lags = ensemble, task, probe, lags
         self.cell = ensemble.cell
         trials = self._trials(task.probe, probe.n_trials)

@@ -8,7 +8,7 @@ from degeneracy.core.errors import UserError
 from degeneracy.core.files import DamagedFile
 from degeneracy.core.owned_folder import LACKS, NOT_WRITTEN, TABLES, OwnedFolder, Sealed
 
-FORMAT = 4  # of all JSON files of a run, and of what its packs hold
+FORMAT = 5  # of all JSON files of a run, and of what its packs hold
 STUDY = Sealed(name="study.json", kind="run", format=FORMAT)
 RESULTS = Sealed(name="results.json", kind="results", format=FORMAT, holds=TABLES)
 SPEC = Sealed(name="spec.json", kind="condition", format=FORMAT)

@@ -146,7 +146,7 @@ MISTAKES = {
     "older run": Mistake(
         command="report run",
         prepare=a_file("run/study.json", '{"format": 1, "study": {}, "conditions": []}'),
-        says=r"run/study.json was written by an earlier version of degeneracy \(format 1, this one has format 4\)",
+        says=r"run/study.json was written by an earlier version of degeneracy \(format 1, this one has format 5\)",
     ),
     "altered results": Mistake(
         command="report run",
