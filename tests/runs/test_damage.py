@@ -326,7 +326,8 @@ def test_a_run_whose_findings_did_not_say_what_they_are_of_is_named_as_such(out:
     about = read_json(out / "study.json")
     write_json(out / "study.json", {**about, "format": FORMAT - 1})
     before = snapshot(out)
-    said = rf"study\.json was written by an earlier version of degeneracy \(format {FORMAT - 1}, this one has format {FORMAT}\)"
+    older = rf"\(format {FORMAT - 1}, this one has format {FORMAT}\)"
+    said = rf"study\.json was written by an earlier version of degeneracy {older}"
     for attempt in (lambda: load_run(out), lambda: run(out), lambda: run(out, repair=True)):
         with pytest.raises(UserError, match=said):
             attempt()
