@@ -29,8 +29,8 @@ class KoopmanSpectrum(OfLinearModels):
     meaning: ClassVar[str] = (
         "how differently fast states decay and turn: mean squared distance of the eigenvalues of the linear map of one "
         "step given the input, matched one to one; blind to the directions in which they act, and eigenvalues of axes "
-        "that hardly vary count in full, so that it hangs on the rank, and on which trials were drawn: its interval, which "
-        "counts networks alone, is 20 to 50% too narrow at 2,048 trials"
+        "that hardly vary count in full, so that it hangs on the rank, and on which trials were drawn: its interval, "
+        "which counts networks alone, is too narrow by a fifth to a third at 2,048 trials"
     )
     zero: ClassVar[str] = "the same eigenvalues; copies are at 0 on average"
     source: ClassVar[str] = (
