@@ -116,7 +116,7 @@ class _Recorder:
             states=_per_member(self.cell.hidden(states)),
             autonomous_states=self._autonomous(params, states),
             noisy_states=None if noisy is None else (noisy[0][0], noisy[1][0]),
-            lag_grams=self._lag_grams(params) if any(self.lags.values()) else None,
+            lag_grams=self._lag_grams(params),
             noisy_outputs=None if noisy is None else (noisy[0][1], noisy[1][1]),
             noisy_decisions=None if noisy is None else self._decided(*(outputs for _, outputs in noisy)),
             weights=self._weights(params),
@@ -138,8 +138,13 @@ class _Recorder:
             missing={**self._lacking(), **missing, **reasons},
         )
 
-    def _lag_grams(self, params: Params) -> tuple[list[LagGrams], list[LagGrams]]:
-        """The sums of states and inputs of each member over each half of the dynamics trials, a few at a time."""
+    def _lag_grams(self, params: Params) -> tuple[list[LagGrams], list[LagGrams]] | None:
+        """The sums of states and inputs of each member over each half of the dynamics trials, a few at a time.
+
+        None where none are asked for, and where trials have no steps as far apart as they are.
+        """
+        if not 0 < max(self.lags.values()) < self.inputs.shape[2]:
+            return None
         halves: tuple[list[LagGrams], list[LagGrams]] = ([], [])
         pilots: list[Any] = []
         for half, grams in enumerate(halves):
@@ -187,6 +192,8 @@ class _Recorder:
     def _lacking(self) -> dict[str, str]:
         """Why what the task may not have is not recorded."""
         reasons = {"prediction_times": "the task has no closed loop"}
+        if self.inputs.shape[2] <= max(self.lags.values()):
+            reasons["lag_grams"] = f"trials have no steps that are {max(self.lags.values())} apart"
         if self.task.rest_input() is None:
             reasons["autonomous_states"] = f"task '{self.task.name}' has no input that means rest"
         if self.task.loss.decide is None:

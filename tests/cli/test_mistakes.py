@@ -124,7 +124,7 @@ MISTAKES = {
     "task": Mistake(
         command=RUN,
         prepare=study("flip_flop", "flipflop"),
-        says=r"unknown task 'flipflop'; did you mean 'flip_flop'\? \(known: delayed_discrimination, ",
+        says=r"unknown task 'flipflop'; did you mean 'flip_flop'\? \(known: delayed_cue, delayed_discrimination, ",
     ),
     "no task": Mistake(
         command=RUN,

@@ -250,7 +250,7 @@ def test_a_change_of_what_a_function_calls_or_names_compiles_it_anew(
         (folder / name).write_text(text, encoding="utf-8")
 
     def ask() -> list[str]:
-        done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, encoding="utf-8", check=True)
         return done.stdout.splitlines()
 
     ask()

@@ -15,7 +15,7 @@ import degeneracy as dg
 from degeneracy.analysis import Recording
 from degeneracy.core.errors import UserError
 from degeneracy.measuring.array_cells import ArrayCell, array_cell
-from degeneracy.measuring.record import member_weights
+from degeneracy.measuring.record import member_weights, record
 from degeneracy.networks.cell import Parameter
 from degeneracy.networks.cells import CELLS
 
@@ -190,6 +190,7 @@ def test_arrays_of_networks_measure_as_the_networks_themselves(cell: str) -> Non
         measures.remove("signed_pif")
     own = dg.measure(ensemble, task, **few(*measures), probe=dg.Probe(n_trials=4))
     given = dg.measure_arrays(
+        states=record(ensemble.converged, task, dg.Probe(n_trials=4)).states,  # which say what units move
         weights=weights["W_rec"],
         input_weights=weights["W_in"],
         bias=stacked,

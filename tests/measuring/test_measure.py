@@ -229,6 +229,8 @@ def test_every_need_of_every_measure_is_asked_for(ensemble: dg.Ensemble) -> None
     of_inputs = [one.replace(recurrent=None) for one in recording.weights or ()]
     without: dict[str, Any] = {"behavior": {"behavior": {}}, "symmetry": {"weights": of_no_known_cell}}
     without["recurrent_weights"] = {"weights": of_inputs}
+    assert recording.step is not None
+    without["readout"] = {"step": replace(recording.step, read_out=None)}
     without["decisions"] = {"behavior": {name: replace(one, wrong=None) for name, one in decided.items()}}
     for name, measure in build_measures(options=OPTIONS).items():
         assert lacking(measure, recording) == ""

@@ -227,7 +227,8 @@ def swapped(file: Path) -> Path:
 
 def edited(file: Path) -> Path:
     index = file.parents[1] / ZOO.name
-    index.write_text(index.read_text().replace('"hidden_size": 8', '"hidden_size": 9', 1))
+    text = index.read_text(encoding="utf-8")
+    index.write_text(text.replace('"hidden_size": 8', '"hidden_size": 9', 1), encoding="utf-8")
     return index
 
 
@@ -307,7 +308,7 @@ def test_another_network_of_the_same_seed_is_not_exchanged(
 
 def test_folders_of_others_are_left_alone(networks: tuple[Path, dict[str, dg.Ensemble]], tmp_path: Path) -> None:
     (tmp_path / "zoo" / "tiny").mkdir(parents=True)
-    (tmp_path / "zoo" / "tiny" / "thesis.txt").write_text("mine")
+    (tmp_path / "zoo" / "tiny" / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(dg.UserError, match="holds something else"):
         dg.pack_zoo(networks[0], tmp_path / "zoo")
     assert os.listdir(tmp_path / "zoo" / "tiny") == ["thesis.txt"]

@@ -90,7 +90,9 @@ class FixedPointGraph(UnderInputs):
         n_starts = self.n_starts or (MANY_STARTS if len(step.pulses) >= MANY_PULSES else FEW_STARTS)
         pulses = pulses_at_once(step.pulses, step.inputs[held_input], self.at_once)
         search = partial(transition_graphs, step, held_input, pulses, n_starts=n_starts)
-        inputs = np.array([pulse.double().cpu().numpy() for pulse in pulses]).reshape(len(pulses), -1)
+        inputs = np.array([pulse.double().cpu().numpy() for pulse in pulses]).reshape(
+            len(pulses), len(step.inputs[held_input])
+        )
         return held_input, search(seed=self.seed), search(seed=self.seed + 1), inputs, members
 
     def whole(self, done: Sequence[_Searched]) -> Measured:
