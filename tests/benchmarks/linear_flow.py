@@ -82,7 +82,7 @@ def together(recordings: Sequence[Recording]) -> Recording:
 
 def silhouette(found: Measured, groups: Sequence[int]) -> float:
     """How much nearer networks are to their own group than to the next: -1 to 1."""
-    [distances] = found.distances.values()
+    distances = next(iter(found.distances.values()))  # of the variant that stands for the measure
     return float(silhouette_score(np.maximum(distances, 0.0), groups, metric="precomputed"))
 
 
