@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-import pydantic
 from numpy.typing import NDArray
 
-from degeneracy.analysis.dynamics.linear_flow import OfLinearModels
+from degeneracy.analysis.dynamics.linear_flow import OfSearchedModels
 from degeneracy.analysis.dynamics.of_halves import Fitted, OfHalves, Squares
 from degeneracy.analysis.measure import SCALE, fit_diagnostics
 from degeneracy.analysis.operator_alignment.flows import fit_flows
 
 
-class FlowMismatch(OfLinearModels):
+class FlowMismatch(OfSearchedModels):
     """The share of each network's motion that the other's linear dynamics gets wrong, in the best coordinates."""
 
     name: ClassVar[str] = "flow_mismatch"
@@ -34,16 +33,6 @@ class FlowMismatch(OfLinearModels):
     )
     zero: ClassVar[str] = "each predicts the other's steps as well as its own; copies are at 0 on average"
     source: ClassVar[str] = "ours, after Ostrow et al. (2023), arXiv 2306.10168"
-
-    n_starts: int = pydantic.Field(12, ge=2, description="starts of each fit, of both determinants")
-    seed: int = pydantic.Field(0, ge=0, description="of the random starts")
-
-    def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:  # noqa: ARG002
-        """The sums over trials, and the starts of a fit; float64."""
-        return {
-            f"n_delays = {self.n_delays} of {n_units} units": 24 * ((self.n_delays + 1) * n_units) ** 2,
-            f"n_starts = {self.n_starts} of rank = {self.rank}": 8 * self.n_starts * self.rank**2,
-        }
 
     def squares(self, first: Fitted, second: Fitted, pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Squares:
         """Of the linear models and the states' spread."""

@@ -95,19 +95,7 @@ class FixedPointGraph(UnderInputs):
         )
         return held_input, search(seed=self.seed), search(seed=self.seed + 1), inputs, members
 
-    def whole(self, done: Sequence[_Searched]) -> Measured:
-        """Distances and counts under each input, with the attractors and the transitions themselves."""
-        under = [
-            self._under(name, [part for part in done if part[0] == name]) for name in dict.fromkeys(d[0] for d in done)
-        ]
-        return Measured(
-            findings=tuple(finding for each in under for finding in each.findings),
-            distances={name: matrix for each in under for name, matrix in each.distances.items()},
-            arrays={name: array for each in under for name, array in each.arrays.items()},
-            diagnostics={name: number for each in under for name, number in each.diagnostics.items()},
-        )
-
-    def _under(self, held_input: str, done: Sequence[_Searched]) -> Measured:
+    def under(self, held_input: str, done: Sequence[_Searched]) -> Measured:
         """What the searches under one constant input come to."""
         graphs = [graph for part in done for graph in part[1]]
         again = [graph for part in done for graph in part[2]]

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-import pydantic
 from numpy.typing import NDArray
 
 from degeneracy.analysis.dynamics.distances_of_halves import squared_chords
 from degeneracy.analysis.dynamics.impulse_response import NO_INPUTS
-from degeneracy.analysis.dynamics.linear_flow import OfLinearModels
+from degeneracy.analysis.dynamics.linear_flow import OfSearchedModels
 from degeneracy.analysis.dynamics.of_halves import Fitted, OfHalves, Squares
 from degeneracy.analysis.measure import SCALE, Measured, fit_diagnostics, nan_finding
 from degeneracy.analysis.operator_alignment.joint import fit_joint
@@ -17,7 +16,7 @@ from degeneracy.analysis.operator_alignment.pairs import fit_among, normalised
 from degeneracy.analysis.recording import Array, Recording
 
 
-class InputDSA(OfLinearModels):
+class InputDSA(OfSearchedModels):
     """The linear map of one step given the input, alone and under one change of basis with what an input adds."""
 
     name: ClassVar[str] = "input_dsa"
@@ -41,16 +40,6 @@ class InputDSA(OfLinearModels):
         "the same A up to a change of basis and a factor, and by it the same B; copies are at 0 on average"
     )
     source: ClassVar[str] = "Huang, Ostrow et al. (2025), arXiv 2510.25943, fitted within trials, noise taken away"
-
-    n_starts: int = pydantic.Field(12, ge=2, description="starts of each fit, of both determinants")
-    seed: int = pydantic.Field(0, ge=0, description="of the random starts")
-
-    def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:  # noqa: ARG002
-        """The sums over trials, and the starts of a fit; float64."""
-        return {
-            f"n_delays = {self.n_delays} of {n_units} units": 24 * ((self.n_delays + 1) * n_units) ** 2,
-            f"n_starts = {self.n_starts} of rank = {self.rank}": 8 * self.n_starts * self.rank**2,
-        }
 
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances of the states' maps, and of both maps where there is an input that varies."""

@@ -79,7 +79,21 @@ class OfLinearModels(OfHalves):
         return "; ".join(texts)
 
 
-class LinearFlow(OfLinearModels):
+class OfSearchedModels(OfLinearModels):
+    """Base of those whose best common coordinates are searched for."""
+
+    n_starts: int = pydantic.Field(12, ge=2, description="starts of each fit, of both determinants")
+    seed: int = pydantic.Field(0, ge=0, description="of the random starts")
+
+    def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:  # noqa: ARG002
+        """The sums over trials, and the starts of a fit; float64."""
+        return {
+            f"n_delays = {self.n_delays} of {n_units} units": 24 * ((self.n_delays + 1) * n_units) ** 2,
+            f"n_starts = {self.n_starts} of rank = {self.rank}": 8 * self.n_starts * self.rank**2,
+        }
+
+
+class LinearFlow(OfSearchedModels):
     """The flow of deviations, weighted by how far states deviate, in the best common coordinates."""
 
     name: ClassVar[str] = "linear_flow"
@@ -119,14 +133,6 @@ class LinearFlow(OfLinearModels):
         "networks that forget faster differ",
     )
     n_starts: int = pydantic.Field(24, ge=2, description="starts of each fit, of both determinants")
-    seed: int = pydantic.Field(0, ge=0, description="of the random starts")
-
-    def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:  # noqa: ARG002
-        """The sums over trials, and the starts of a fit; float64."""
-        return {
-            f"n_delays = {self.n_delays} of {n_units} units": 24 * ((self.n_delays + 1) * n_units) ** 2,
-            f"n_starts = {self.n_starts} of rank = {self.rank}": 8 * self.n_starts * self.rank**2,
-        }
 
     def beside(self, halves: Halves, fits: tuple[Fitted, Fitted]) -> list[tuple[Finding, Array]]:
         """The held-out error of one step, mean over members."""

@@ -217,19 +217,7 @@ class FixedPointCensus(UnderInputs):
             for some in batches
         ]
 
-    def whole(self, done: Sequence[_Searched]) -> Measured:
-        """Counts and distances under each input, with the points and the cycles themselves."""
-        under = [
-            self._under(name, [part for part in done if part[0] == name]) for name in dict.fromkeys(d[0] for d in done)
-        ]
-        return Measured(
-            findings=tuple(finding for each in under for finding in each.findings),
-            distances={name: matrix for each in under for name, matrix in each.distances.items()},
-            arrays={name: array for each in under for name, array in each.arrays.items()},
-            diagnostics={name: number for each in under for name, number in each.diagnostics.items()},
-        )
-
-    def _under(self, held_input: str, done: Sequence[_Searched]) -> Measured:
+    def under(self, held_input: str, done: Sequence[_Searched]) -> Measured:
         """What the searches under one constant input come to."""
         points = [p for part in done for p in part[1]]
         repeated = [p for part in done for p in part[2]]

@@ -1,12 +1,13 @@
 """What is measured of the step under each of the constant inputs that a task names: the base of such measures."""
 
-from collections.abc import Collection, Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pydantic
 from numpy.typing import NDArray
 
-from degeneracy.analysis.measure import HELD, PERMUTATION, ROTATION, SIGNS, Level, MeasureInParts, in_words
+from degeneracy.analysis.measure import HELD, PERMUTATION, ROTATION, SIGNS, Level, Measured, MeasureInParts, in_words
 from degeneracy.analysis.recording import MEAN_INPUT, NO_INPUT
 from degeneracy.core.errors import UserError, unknown_name
 
@@ -64,6 +65,21 @@ class UnderInputs(MeasureInParts):
         if self.input not in names:
             raise unknown_name("input", self.input, names, where=self.name)
         return [self.input]
+
+    @abstractmethod
+    def under(self, held_input: str, done: Sequence[Any]) -> Measured:
+        """What the parts that were done under one constant input come to."""
+
+    def whole(self, done: Sequence[Any]) -> Measured:
+        """What was found under each input, one after the other; a part is a tuple that begins with the input's name."""
+        names = dict.fromkeys(part[0] for part in done)
+        each = [self.under(name, [part for part in done if part[0] == name]) for name in names]
+        return Measured(
+            findings=tuple(finding for one in each for finding in one.findings),
+            distances={name: matrix for one in each for name, matrix in one.distances.items()},
+            arrays={name: array for one in each for name, array in one.arrays.items()},
+            diagnostics={name: number for one in each for name, number in one.diagnostics.items()},
+        )
 
 
 def of_input(name: str, held_input: str) -> str:
