@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from degeneracy.analysis.dynamics.fixed_points import (
+from degeneracy.analysis.dynamics.attractors.fixed_points import (
     FixedPoints,
 )
 from degeneracy.analysis.recording import StepFunction

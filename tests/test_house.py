@@ -135,10 +135,10 @@ def test_the_rule_of_imports_can_fail() -> None:
     assert upward("degeneracy.measuring.results", "degeneracy.studies.study")
     assert upward("degeneracy.checks.tasks", "degeneracy.plots")
     assert upward("degeneracy.checks.tasks", "degeneracy.studies.study"), "a room beside it"
-    assert upward("degeneracy.analysis.dynamics.dsa", "degeneracy.analysis.weights.pif"), "likewise"
-    assert upward("degeneracy.analysis.statistics.jackknife", "degeneracy.analysis.dynamics.dsa")
+    assert upward("degeneracy.analysis.dynamics.linear.dsa", "degeneracy.analysis.weights.pif"), "likewise"
+    assert upward("degeneracy.analysis.statistics.jackknife", "degeneracy.analysis.dynamics.linear.dsa")
     assert upward("degeneracy.analysis.weights.pif", "degeneracy.analysis"), "its own public surface"
-    assert not upward("degeneracy.analysis.dynamics.dsa", "degeneracy.analysis.statistics.jackknife")
+    assert not upward("degeneracy.analysis.dynamics.linear.dsa", "degeneracy.analysis.statistics.jackknife")
     assert upward("degeneracy.training", "degeneracy"), "the public surface stands above all"
     assert not upward("degeneracy.training", "degeneracy.tasks")
 

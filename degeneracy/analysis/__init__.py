@@ -16,14 +16,15 @@ from degeneracy.analysis.behavior.measures import (
     OutputDistance,
     ValidPredictionTime,
 )
-from degeneracy.analysis.dynamics.dsa_measure import DSA
-from degeneracy.analysis.dynamics.flow_mismatch import FlowMismatch
-from degeneracy.analysis.dynamics.graph_measure import FixedPointGraph
-from degeneracy.analysis.dynamics.impulse_response import ImpulseResponse
-from degeneracy.analysis.dynamics.input_dsa import InputDSA
-from degeneracy.analysis.dynamics.koopman_spectrum import KoopmanSpectrum
-from degeneracy.analysis.dynamics.linear_flow import LinearFlow
-from degeneracy.analysis.dynamics.measures import CKA, SVCCA, FixedPointCensus, Procrustes
+from degeneracy.analysis.dynamics.attractors.census import FixedPointCensus
+from degeneracy.analysis.dynamics.attractors.graph_measure import FixedPointGraph
+from degeneracy.analysis.dynamics.layout.shape_measures import CKA, SVCCA, Procrustes
+from degeneracy.analysis.dynamics.linear.dsa_measure import DSA
+from degeneracy.analysis.dynamics.linear.flow_mismatch import FlowMismatch
+from degeneracy.analysis.dynamics.linear.impulse_response import ImpulseResponse
+from degeneracy.analysis.dynamics.linear.input_dsa import InputDSA
+from degeneracy.analysis.dynamics.linear.koopman_spectrum import KoopmanSpectrum
+from degeneracy.analysis.dynamics.linear.linear_flow import LinearFlow
 from degeneracy.analysis.learning.measures import (
     EffectiveRank,
     KernelAlignment,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pydantic
 
-from degeneracy.analysis.dynamics import shape
+from degeneracy.analysis.dynamics.layout import shape
 from degeneracy.analysis.measure import LEVELS, Level, Measure, Measured
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.analysis.statistics import by_name, jackknife

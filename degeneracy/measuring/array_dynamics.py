@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from degeneracy.analysis.dynamics.dsa import in_blocks
-from degeneracy.analysis.dynamics.linear_models import DELAYS
+from degeneracy.analysis.dynamics.linear.dsa import in_blocks
+from degeneracy.analysis.dynamics.linear.linear_models import DELAYS
 from degeneracy.analysis.lag_grams import LagGrams, pilot
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.core.errors import UserError

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from degeneracy.analysis.dynamics.graph_measure import FixedPointGraph
-from degeneracy.analysis.dynamics.linear_flow import LinearFlow
+from degeneracy.analysis.dynamics.attractors.graph_measure import FixedPointGraph
+from degeneracy.analysis.dynamics.linear.linear_flow import LinearFlow
 from degeneracy.analysis.measure import HELD
 from degeneracy.analysis.statistics import families
 from degeneracy.core.ambient import ordinary_state

@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from degeneracy.analysis import MEASURES
-from degeneracy.analysis.dynamics.graph_measure import FixedPointGraph, transition_rows
-from degeneracy.analysis.dynamics.measures import FixedPointCensus
-from degeneracy.analysis.dynamics.under_inputs import inputs_of
+from degeneracy.analysis.dynamics.attractors.census import FixedPointCensus
+from degeneracy.analysis.dynamics.attractors.graph_measure import FixedPointGraph, transition_rows
+from degeneracy.analysis.dynamics.attractors.under_inputs import inputs_of
 from degeneracy.analysis.measure import Finding, Measured
 from degeneracy.analysis.recording import Array
 from degeneracy.analysis.statistics.contrasts import linear_contrast

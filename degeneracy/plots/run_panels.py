@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from degeneracy.analysis import MEASURES
-from degeneracy.analysis.dynamics.dsa_measure import DSA
+from degeneracy.analysis.dynamics.linear.dsa_measure import DSA
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.plots.style import condition_colours, label_outer, legend_below, marker, panels, styled
 from degeneracy.studies.claims import SHOWN_LEVELS, first_measure

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from degeneracy.analysis.dynamics.measures import FixedPointCensus
-from degeneracy.analysis.dynamics.under_inputs import arrays_under, inputs_of
+from degeneracy.analysis.dynamics.attractors.census import FixedPointCensus
+from degeneracy.analysis.dynamics.attractors.under_inputs import arrays_under, inputs_of
 from degeneracy.analysis.recording import Array
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.measuring.results import Result

@@ -8,8 +8,8 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from degeneracy import plots
-from degeneracy.analysis.dynamics.measures import FixedPointCensus
-from degeneracy.analysis.dynamics.under_inputs import inputs_of
+from degeneracy.analysis.dynamics.attractors.census import FixedPointCensus
+from degeneracy.analysis.dynamics.attractors.under_inputs import inputs_of
 from degeneracy.analysis.measure import LEVELS, UNTRAINED, in_words
 from degeneracy.analysis.recording import NO_INPUT
 from degeneracy.contrasts.cells import CALIBRATED, VALUE

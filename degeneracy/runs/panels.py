@@ -17,7 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from degeneracy.analysis import Measure, Measured
-from degeneracy.analysis.dynamics.dsa_measure import DSA
+from degeneracy.analysis.dynamics.linear.dsa_measure import DSA
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
 from degeneracy.core.files import advising

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from degeneracy.analysis.dynamics.shape import shape_distances
+from degeneracy.analysis.dynamics.layout.shape import shape_distances
 from degeneracy.analysis.scaling import near_one, norm
 
 SIZES = (1.0, 3e-308, 1e-300, 1e-160, 1e-18, 1e6, 1e160, 1e300)

@@ -29,8 +29,8 @@ import torch
 from scipy.stats import spearmanr
 
 import degeneracy as dg
-from degeneracy.analysis.dynamics.dsa import delay_operators
-from degeneracy.analysis.dynamics.dsa_measure import DSA
+from degeneracy.analysis.dynamics.linear.dsa import delay_operators
+from degeneracy.analysis.dynamics.linear.dsa_measure import DSA
 from degeneracy.analysis.operator_alignment import search as alignment_search
 from degeneracy.analysis.operator_alignment.pairs import fit_pairs
 from degeneracy.analysis.recording import Array

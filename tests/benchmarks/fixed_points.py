@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 import degeneracy as dg
-from degeneracy.analysis.dynamics.fixed_points import find_fixed_points
+from degeneracy.analysis.dynamics.attractors.fixed_points import find_fixed_points
 from degeneracy.analysis.recording import StepFunction
 from degeneracy.measuring.probe import Probe
 from degeneracy.measuring.record import record

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from degeneracy.analysis.dynamics import shape
-from degeneracy.analysis.dynamics.dsa import delay_operators
+from degeneracy.analysis.dynamics.layout import shape
+from degeneracy.analysis.dynamics.linear.dsa import delay_operators
 from degeneracy.analysis.operator_alignment.pairs import fit_among
 from degeneracy.analysis.recording import Weights
 from degeneracy.analysis.weights import pif

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from degeneracy.analysis.dynamics import shape, shape_by_trials
+from degeneracy.analysis.dynamics.layout import shape, shape_by_trials
 from tests.benchmarks.timing import Row, interleaved, report, versus
 
 try:

@@ -10,7 +10,8 @@ from labelled import STATES, Named, X
 import degeneracy as dg
 from degeneracy.analysis.behavior.differences import error_sd, output_distances
 from degeneracy.analysis.dimensions import effective_rank, participation_ratio
-from degeneracy.analysis.dynamics import dsa, shape
+from degeneracy.analysis.dynamics.layout import shape
+from degeneracy.analysis.dynamics.linear import dsa
 from degeneracy.analysis.learning.alignment import kernel_alignment, representation_alignment
 from degeneracy.analysis.recording import Weights
 from degeneracy.analysis.statistics import jackknife

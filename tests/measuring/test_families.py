@@ -7,7 +7,7 @@ import pytest
 from planted_cues import CYCLE, SLOW, TASK, planted, right_in_the_reaction
 
 import degeneracy as dg
-from degeneracy.analysis.dynamics.attractors import transition_graphs
+from degeneracy.analysis.dynamics.attractors.transition_graphs import transition_graphs
 from degeneracy.core.errors import UserError
 from degeneracy.measuring.record import record
 from degeneracy.measuring.results import Result

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import degeneracy as dg
-from degeneracy.analysis.dynamics.fixed_points import find_fixed_points
+from degeneracy.analysis.dynamics.attractors.fixed_points import find_fixed_points
 from degeneracy.checks import check_cell
 from degeneracy.core.streams import Streams
 from degeneracy.measuring.record import step_function

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from degeneracy.analysis.dynamics.shape import cka_distances, procrustes_distances
+from degeneracy.analysis.dynamics.layout.shape import cka_distances, procrustes_distances
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.networks import Network, forward, initial_params

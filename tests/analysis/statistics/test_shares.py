@@ -7,7 +7,7 @@ from scipy.special import expit, logit
 from degeneracy.analysis import Estimate, Recording, Variant
 from degeneracy.analysis.behavior.accuracy import Accuracy
 from degeneracy.analysis.behavior.decision_disagreement import DecisionDisagreement
-from degeneracy.analysis.dynamics.measures import FixedPointCensus
+from degeneracy.analysis.dynamics.attractors.census import FixedPointCensus
 from degeneracy.analysis.statistics.contrasts import EffectOnShares, linear_contrast
 from degeneracy.analysis.statistics.jackknife import constant, interval, member_mean, pair_mean, standard_error
 from degeneracy.checks import example_recording

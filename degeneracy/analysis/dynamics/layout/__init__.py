@@ -1,0 +1,1 @@
+"""How states are laid out: shape measures of matching trials and steps."""
