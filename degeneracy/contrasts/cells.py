@@ -43,6 +43,7 @@ class Cell:
     unit: str
     margin: float  # as the study file says it
     primary: bool
+    secondary: bool  # another measure that the study says something of
     expected: str
 
     @property
@@ -85,7 +86,8 @@ def cells_of(study: StudyResult, factor: str, name: tuple[str, str, str], *, pri
 def _of_finding(grid: FactorGrid, claims: Claims, name: tuple[str, str, str], *, primary: bool) -> Iterator[Cell]:
     """The cells of one finding: a scale each."""
     level, measure, variant = name
-    claim = claims.by_level.get(level, Claim(measure=measure))
+    of_its_own = claims.secondary_of(measure, variant)
+    claim = of_its_own or claims.by_level.get(level, Claim(measure=measure))
     findings = {place: f for place, r in grid.conditions.items() if (f := finding_of(r, measure, variant)) is not None}
     first = next(iter(findings.values()), None)
     log: Scale = first.scale if first else "linear"
@@ -109,5 +111,6 @@ def _of_finding(grid: FactorGrid, claims: Claims, name: tuple[str, str, str], *,
             unit=units.get(kind, first.unit if first else ""),
             margin=claim.calibrated_margin if scale == CALIBRATED else claim.margin,
             primary=primary,
-            expected=claim.expected.get(grid.factor, "") if primary else "",
+            secondary=of_its_own is not None,
+            expected=claim.expected.get(grid.factor, "") if primary or of_its_own else "",
         )

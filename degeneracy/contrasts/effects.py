@@ -2,8 +2,8 @@
 
 One factor at a time, averaged over the levels of the others. Three scales: the value as measured, the calibrated
 value, and the value among members whose final training losses overlap between the levels. The primary cells, one
-measure per level and factor, named beforehand (`claims`), share Holm's correction, scale by scale; all else is
-exploratory and stands by itself.
+measure per level and factor, named beforehand (`claims`), share Holm's correction, scale by scale. Secondary cells are
+of further measures that the study says something of; all else is exploratory. Both stand by themselves.
 """
 
 from collections.abc import Iterator
@@ -52,6 +52,7 @@ COLUMNS = (
     "verdict",
     "settings",
     "primary",
+    "secondary",
     "expected",
     "agreement",
     "n_levels",
@@ -89,7 +90,8 @@ def effects(study: StudyResult) -> pd.DataFrame:
     `verdict` is up, down, flat, unclear or not resolved (see `analysis.statistics.verdicts`), "" where there is no
     effect to judge. It is not resolved where `floor_share`, the largest share that the floor has of the value in a
     condition, is over 0.6. Where `primary`, it goes by `p_holm`, Holm's correction over the primary cells of that
-    scale, and `agreement` says whether it is what the claims expected. Where the claims name other settings of the
+    scale, and `agreement` says whether it is what the claims expected; where `secondary`, it goes by `p`, and
+    `agreement` likewise. Where the claims name other settings of the
     measure (`robust_over`), `settings` says at how many of them the verdict is the same; of up, down and flat it stands
     where that is at least 8 of 9, and else "depends on" those options along which it changes (`robustness`).
     """
@@ -154,6 +156,7 @@ def _row(judged: Judged) -> dict[str, Any]:
         "verdict": said,
         "settings": judged.agreeing,
         "primary": cell.primary,
+        "secondary": cell.secondary,
         "expected": cell.expected,
         "agreement": agreement(cell.expected, said),
         "n_levels": len(levels),

@@ -36,6 +36,7 @@ class Effect:
     matched: str
     matched_verdict: str
     primary: bool
+    secondary: bool
     mark: str  # of its note below the table
 
 
@@ -66,7 +67,7 @@ def tables(table: pd.DataFrame, own: Cards = NO_CARDS) -> list[EffectTable]:
     for level in LEVELS:
         marks: dict[str, str] = {}
         rows = [_effect(table, row, marks, own) for row in _records(table, level, VALUE)]
-        rows.sort(key=lambda row: not row.primary)
+        rows.sort(key=lambda row: (not row.primary, not row.secondary))
         if rows:
             notes = [(mark, note) for note, mark in marks.items()]
             factors = {row.factor for row in rows}
@@ -228,14 +229,22 @@ def _effect(table: pd.DataFrame, row: Fields, marks: dict[str, str], own: Cards)
         margin=_margin(row) if row["margin"] > 0 else numbers.DASH,
         visible=_size(row, row["smallest_visible"]) if np.isfinite(row["smallest_visible"]) else numbers.DASH,
         p="< 0.001" if p < 0.001 else numbers.number(p, 2),
-        verdict=(row["verdict"] or numbers.DASH) + (f" ({row['settings']} settings)" if row["settings"] else ""),
+        verdict=_verdict(row),
         calibrated=_cell(calibrated),
         calibrated_verdict=calibrated["verdict"],
         matched=_cell(matched),
         matched_verdict=matched["verdict"],
         primary=bool(row["primary"]),
+        secondary=bool(row["secondary"]),
         mark=mark,
     )
+
+
+def _verdict(row: Fields) -> str:
+    """The verdict, at how many settings it is the same, and whether a secondary one was expected."""
+    beside = [f"{row['settings']} settings"] if row["settings"] else []
+    beside += [f"expected {row['expected']}"] if row["secondary"] and row["expected"] else []
+    return (row["verdict"] or numbers.DASH) + (f" ({', '.join(beside)})" if beside else "")
 
 
 def _cell(row: Fields) -> str:

@@ -11,10 +11,15 @@ calibrated_margin = 0.05        # likewise of 5% of the way from floor to refere
 expected = { "task.channels" = "down" }
 robust_over = { rank = [10, 15, 20], n_delays = [1, 2, 3] }  # settings, at 8 of 9 of which the verdict has to hold
 
+[[claims.secondary]]            # further measures of which something was said beforehand, as many as wanted
+measure = "dsa"
+variant = "driven"
+expected = { "task.channels" = "down" }
+
 Claims change no network and no measure: they are no part of what names a condition.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pydantic
@@ -68,6 +73,9 @@ class Claims(Spec):
     behavior: Claim = Claim(measure=first_measure("behavior"))
     dynamics: Claim = Claim(measure=first_measure("dynamics"))
     weights: Claim = Claim(measure=first_measure("weights"))
+    secondary: tuple[Claim, ...] = pydantic.Field(
+        (), description="of other measures: what each is expected to show, judged by its own p value"
+    )
 
     @pydantic.field_validator(*JUDGED, mode="before")
     @classmethod
@@ -78,6 +86,10 @@ class Claims(Spec):
     def by_level(self) -> dict[str, Claim]:
         """The claim of each level."""
         return {level: getattr(self, level) for level in JUDGED}
+
+    def secondary_of(self, measure: str, variant: str) -> Claim | None:
+        """The secondary claim of a finding, if there is one."""
+        return next((c for c in self.secondary if (c.measure, c.variant) == (measure, variant)), None)
 
     def stated(self) -> dict[str, Claim]:
         """The claims that say anything beyond the level's own measure."""
@@ -104,16 +116,38 @@ class Claims(Spec):
         for factor in self.factors:
             if factor not in factors:
                 raise unknown_name("factor", factor, factors, where="Study: claims")
-        for level, claim in self.stated().items():
-            where = f"Study: claims.{level}"
+        variants = {name: each.known_variants(of_behavior, held_inputs) for name, each in measures.items()}
+        stated = {f"claims.{level}": claim for level, claim in self.stated().items()}
+        stated |= {f"claims.secondary[{k}]": claim for k, claim in enumerate(self.secondary)}
+        for where, claim in stated.items():
             if claim.measure not in measures:
-                raise not_taken(claim.measure, measures, where)
-            measure = measures[claim.measure]
-            if measure.level != level:
-                raise UserError(f"{where}: '{claim.measure}' is a measure of {measure.level}")
-            known = measure.known_variants(of_behavior, held_inputs)
+                raise not_taken(claim.measure, measures, f"Study: {where}")
+            known = variants[claim.measure]
             if claim.variant and known and claim.variant not in known:
-                raise unknown_name("variant", claim.variant, known, where=where)
+                raise unknown_name("variant", claim.variant, known, where=f"Study: {where}")
             for factor in claim.expected:
                 if factor not in (self.factors or factors):
-                    raise unknown_name("factor", factor, self.factors or factors, where=f"{where}.expected")
+                    raise unknown_name("factor", factor, self.factors or factors, where=f"Study: {where}.expected")
+        for level, claim in self.stated().items():
+            if measures[claim.measure].level != level:
+                raise UserError(
+                    f"Study: claims.{level}: '{claim.measure}' is a measure of {measures[claim.measure].level}"
+                )
+        self._check_secondary(variants)
+
+    def _check_secondary(self, variants: Mapping[str, Sequence[str]]) -> None:
+        """Refuse what a secondary claim cannot say."""
+        judged = {
+            (claim.measure, claim.chosen_variant(variants.get(claim.measure, ()))): f"claims.{level}"
+            for level, claim in self.by_level.items()
+        }
+        for k, claim in enumerate(self.secondary):
+            where, name = f"claims.secondary[{k}]", (claim.measure, claim.variant)
+            if not claim.variant:
+                choice = ", ".join(variants[claim.measure])
+                raise UserError(f"Study: {where}: variant is missing; {claim.measure} has {choice}")
+            if claim.robust_over:
+                raise UserError(f"Study: {where}: robust_over is for the measure that a level is judged by")
+            if name in judged:
+                raise UserError(f"Study: {where}: {judged[name]} is of {'/'.join(name)} already")
+            judged[name] = where

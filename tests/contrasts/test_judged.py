@@ -32,6 +32,33 @@ def test_what_was_expected_is_held_against_the_verdict(expected: str, shift: flo
     assert (vague.verdict, vague.agreement) == ("unclear", "unclear")
 
 
+def test_a_secondary_claim_is_held_against_its_own_p_value() -> None:
+    """It takes no part in Holm's correction of what is judged, which would otherwise be of two questions."""
+    noise = 0.1 * np.random.default_rng(3).normal(size=8)
+    shift = {2: 5 + noise, 3: 6 + noise + 0.02 * np.cos(np.arange(8))}
+    results = tuple(
+        condition(
+            {"task.channels": k}, {"linear_flow": mean_of(x[::-1]), "dsa": mean_of(x), "cka": mean_of(x)}, range(8)
+        )
+        for k, x in shift.items()
+    )
+    results = tuple(
+        replace(r, levels={"linear_flow": "dynamics", "dsa": "dynamics", "cka": "dynamics"}) for r in results
+    )
+    claim = {"measure": "dsa", "variant": "driven", "margin": 0.1, "expected": {"task.channels": "down"}}
+    study = StudyResult(name="s", results=results, claims=Claims(secondary=[claim]))
+    table = dg.effects(study).query("scale == 'value'").set_index("measure")
+    dsa, alone = table.loc["dsa"], table.loc["cka"]
+    assert table["secondary"].to_dict() == {"linear_flow": False, "dsa": True, "cka": False}
+    assert (dsa.verdict, dsa.expected, dsa.agreement) == ("up", "down", "disagrees")
+    assert (alone.verdict, alone.expected, alone.agreement) == ("up", "", "")
+    assert dsa.p == alone.p
+    assert np.isnan(dsa.p_holm)
+    assert dsa.margin == pytest.approx(0.1 * dsa.at_lowest)
+    without = dg.effects(StudyResult(name="s", results=results)).query("primary").p_holm
+    np.testing.assert_array_equal(without, dg.effects(study).query("primary").p_holm)
+
+
 def test_a_margin_counts_how_well_the_value_at_the_lowest_level_is_known() -> None:
     """A change of nearly nothing is flat beside a value that is known, and not beside one that may be 0."""
     noise, own = np.random.default_rng(4).normal(size=8), 0.01 * np.cos(np.arange(8))

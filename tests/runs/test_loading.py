@@ -72,14 +72,16 @@ def test_claims_about_factors_are_kept_where_others_go_with_their_measures(tmp_p
         "factors": ["task.channels"],
         "weights": {"measure": "effective_rank"},
         "dynamics": {"measure": "procrustes"},
+        "secondary": [{"measure": "effective_rank", "variant": "sd"}, {"measure": "cka", "variant": "driven"}],
     }
-    fields: dict[str, Any] = {**STUDY, "measures": ["effective_rank", "procrustes"], "claims": claims}
+    fields: dict[str, Any] = {**STUDY, "measures": ["effective_rank", "procrustes", "cka"], "claims": claims}
     plan = dg.Study(name="claims", vary={"task.channels": [1, 2]}, **fields)
     dg.run_study(plan, out=tmp_path / "run", jobs=1, progress=False)
     again = remeasured(tmp_path / "run", ["effective_rank"]).model_dump(mode="json")["claims"]
     assert again["factors"] == ["task.channels"]
     assert again["weights"]["measure"] == "effective_rank"
     assert again["dynamics"]["measure"] != "procrustes", "it was not taken: the level's own stands"
+    assert [claim["measure"] for claim in again["secondary"]] == ["effective_rank"]
 
 
 def test_a_run_of_which_nothing_is_trained_is_not_measured_again(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import tomllib
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 import degeneracy as dg
 from degeneracy.analysis import MEASURES, Finding, Measured, primary_measures
@@ -104,3 +105,43 @@ def test_the_variants_that_are_known_beforehand_are_those_that_are_measured() ->
     found = dg.measure(ensemble, task, measures=list(known), options=options, probe=dg.Probe(n_trials=6)).measured
     for name, variants in known.items():
         assert sorted(f.variant for f in found[name].findings) == sorted(variants), name
+
+
+# --- secondary claims ---
+
+
+def secondary(**claim) -> dg.Study:
+    claims = {"dynamics": {"measure": "linear_flow"}, "secondary": [claim]}
+    vary, measures = {"task.channels": [2, 3]}, ["linear_flow", "dsa"]
+    return dg.Study(name="s", seeds=[0, 1], task={"name": "flip_flop"}, measures=measures, vary=vary, claims=claims)
+
+
+def test_a_secondary_claim_is_of_a_measure_and_variant() -> None:
+    study = secondary(measure="dsa", variant="driven", expected={"task.channels": "down"})
+    (claim,) = study.claims.secondary
+    assert study.claims.secondary_of("dsa", "driven") == claim
+    assert study.claims.secondary_of("dsa", "autonomous") is None
+    assert dg.Study(**study.model_dump(mode="json")).claims == study.claims
+
+
+@pytest.mark.parametrize(
+    ("claim", "says"),
+    [
+        ({"measure": "dsa"}, r"claims.secondary\[0\]: variant is missing; dsa has driven, "),
+        ({"measure": "dsa", "variant": "drivn"}, r"claims.secondary\[0\].*'drivn'; did you mean 'driven'"),
+        ({"measure": "cka", "variant": "driven"}, r"claims.secondary\[0\]: 'cka' is not among the measures"),
+        ({"measure": "linear_flow", "variant": "driven"}, r"claims.dynamics is of linear_flow/driven already"),
+        ({"measure": "dsa", "variant": "driven", "robust_over": {"rank": [2]}}, "robust_over is for the measure that"),
+        ({"measure": "dsa", "variant": "driven", "expected": {"task.chanels": "up"}}, "did you mean 'task.channels'"),
+    ],
+)
+def test_mistakes_in_secondary_claims_are_named(claim: dict, says: str) -> None:
+    with pytest.raises(dg.UserError, match=says):
+        secondary(**claim)
+
+
+def test_one_finding_has_one_secondary_claim() -> None:
+    claim = {"measure": "dsa", "variant": "driven"}
+    claims = {"secondary": [claim, claim]}
+    with pytest.raises(dg.UserError, match=r"claims.secondary\[1\]: claims.secondary\[0\] is of dsa/driven already"):
+        dg.Study(name="s", seeds=[0, 1], task={"name": "flip_flop"}, measures=["linear_flow", "dsa"], claims=claims)
