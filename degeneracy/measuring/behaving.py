@@ -1,10 +1,12 @@
 """How networks behave on probe trials: their errors and outputs in each variant of the task, pushed, and lesioned.
 
-Trials are run block by block, so that many of them fit: errors and outputs alone are kept, not states.
+Trials are run block by block, so that many of them fit: errors are kept of all, outputs and decisions of the first
+`OUTPUT_TRIALS`, states of none. Spreads of errors between networks need thousands of trials, distances between outputs
+few.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from degeneracy.networks.cell import Cell, Params
 from degeneracy.tasks import Task, Trials, trial_errors, wrong_decisions
 
 BLOCK = 64  # trials run at a time
+OUTPUT_TRIALS = 256  # of which outputs are kept: 4,096 trials of 50 networks would be gigabytes
 LONG = 4  # of variants longer than so many trained trials, as many fewer trials: they need no more memory
 
 
@@ -55,55 +58,47 @@ class Behaving:
             params: with a leading member axis.
             kick: (member, 1), the size of the push.
         """
-        found = {}
         trained = self.trials["in_distribution"]
-        plain, kicked, lesioned = [], [], []
-        directions = self._directions(params)
+        after = torch.arange(trained.inputs.shape[2]) > _middle(trained)
+        after = after.view(-1, 1) if trained.scored.ndim == trained.targets.ndim else after
+        plain, kicked, lesioned = self._judging(), self._judging(outputs=False), self._judging(outputs=False)
         for block, direction, keep in zip(
             self._blocks(trained, params),
-            directions.split(BLOCK),
+            self._directions(params).split(BLOCK),
             self._kept(params).split(BLOCK),
             strict=True,
         ):
             states, out = forward(self.cell, params, block.inputs, {})
-            plain.append(out)
-            kicked.append(self._kicked(params, block, states, out, kick.unsqueeze(-1) * direction))
-            lesioned.append(self._lesioned(params, block, keep))
-        found["in_distribution"] = self._variant(trained, plain)
-        for name, trials in self.trials.items():
-            if name != "in_distribution":
-                outs = [forward(self.cell, params, each.inputs, {})[1] for each in self._blocks(trials, params)]
-                found[name] = self._variant(trials, outs)
-        after = torch.arange(trained.inputs.shape[2]) > _middle(trained)
-        after = after.view(-1, 1) if trained.scored.ndim == trained.targets.ndim else after
-        kicked_trials = trained.replace(scored=trained.scored & after)
-        found["state_kick"] = self._variant(kicked_trials, kicked, outputs=False)
-        found["lesion"] = self._variant(trained, lesioned, outputs=False)
+            plain.add(out, block)
+            pushed = self._kicked(params, block, states, out, kick.unsqueeze(-1) * direction)
+            kicked.add(pushed, block.replace(scored=block.scored & after))
+            lesioned.add(self._lesioned(params, block, keep), block)
+        elsewhere = {name: trials for name, trials in self.trials.items() if name != "in_distribution"}
+        judged = {"in_distribution": plain, **self._judged(elsewhere, params), "state_kick": kicked, "lesion": lesioned}
+        return {name: each.variant() for name, each in judged.items()}
+
+    def references(self, params: Params) -> dict[str, Variant]:
+        """What untrained members do: the trials of which outputs are kept, without kicks and lesions."""
+        first = {name: trials.select(slice(None), slice(OUTPUT_TRIALS)) for name, trials in self.trials.items()}
+        return {name: each.variant() for name, each in self._judged(first, params).items()}
+
+    def _judged(self, trials: Mapping[str, Trials], params: Params) -> dict[str, "_Judging"]:
+        """The trials of some variants, as they are."""
+        found = {name: self._judging() for name in trials}
+        for name, judging in found.items():
+            for block in self._blocks(trials[name], params):
+                judging.add(forward(self.cell, params, block.inputs, {})[1], block)
         return found
 
-    def _variant(self, trials: Trials, found: Sequence[Tensor], *, outputs: bool = True) -> Variant:
-        """Errors and decisions, and the outputs unless they are not comparable between members.
-
-        Kicks and lesions are given in each network's own units: two members that differ in nothing but the order of
-        their units err equally only on average over trials, and their outputs and decisions differ.
-        """
-        out, loss = torch.cat(list(found), dim=1), self.task.loss
-        decides = loss.decide is not None
-        return Variant(
-            errors=_floats(trial_errors(loss, out, trials)),
-            outputs=out.numpy() if outputs else None,
-            mask=trials.scored[0].numpy(),
-            wrong=_floats(wrong_decisions(loss, self.task.judged, out, trials)) if decides else None,
-            decisions=loss.decide(out).numpy() if loss.decide and outputs else None,
-            called_for=loss.called_for(trials.targets[0]).numpy() if loss.called_for and outputs else None,
-        )
+    def _judging(self, *, outputs: bool = True) -> "_Judging":
+        return _Judging(task=self.task, outputs=outputs)
 
     def noisy_outputs(self, params: Params, streams: Streams) -> dict[str, Any]:
-        """One draw of the outputs with the networks' own noise, by variant."""
+        """One draw of the outputs that are kept with the networks' own noise, by variant."""
         found = {}
         for name, trials in self.trials.items():
             outs = []
-            for block in self._blocks(trials, params):
+            for block in self._blocks(trials.select(slice(None), slice(OUTPUT_TRIALS)), params):
                 _, n_trials, n_steps, input_size = block.inputs.shape
                 noise = draw_noise(self.network, streams, (n_trials, n_steps), input_size)
                 outs.append(forward(self.cell, params, block.inputs, noise)[1])
@@ -150,6 +145,49 @@ class Behaving:
             state = keep * self.cell.step(params, state, step_drive)
             hidden.append(self.cell.hidden(state))
         return read_out(params, torch.stack(hidden))
+
+
+@dataclass(kw_only=True)
+class _Judging:
+    """One variant's trials, block by block.
+
+    Kicks and lesions are given in each network's own units: two members that differ in nothing but the order of their
+    units err equally only on average over trials, and their outputs and decisions differ. So these keep no outputs.
+    """
+
+    task: Task
+    outputs: bool
+    errors: list[NDArray[np.float64]] = field(default_factory=list)
+    wrong: list[NDArray[np.float64]] = field(default_factory=list)
+    kept: list[Tensor] = field(default_factory=list)
+    trials: list[Trials] = field(default_factory=list)  # of which outputs are kept
+
+    def add(self, out: Tensor, trials: Trials) -> None:
+        """Some trials, and all members' outputs, (member, trial, time, out)."""
+        loss = self.task.loss
+        self.errors.append(_floats(trial_errors(loss, out, trials)))
+        if loss.decide is not None:
+            self.wrong.append(_floats(wrong_decisions(loss, self.task.judged, out, trials)))
+        left = OUTPUT_TRIALS - sum(each.n_trials for each in self.trials)
+        if left > 0:
+            first = trials.select(slice(0, 1), slice(left))
+            self.trials.append(first)
+            self.kept.append(out[:, : first.n_trials])
+
+    def variant(self) -> Variant:
+        """All of them together."""
+        out, loss = torch.cat(self.kept, dim=1), self.task.loss
+        scored, targets = (
+            torch.cat([getattr(each, name)[0] for each in self.trials]) for name in ("scored", "targets")
+        )
+        return Variant(
+            errors=np.concatenate(self.errors, axis=1),
+            outputs=out.numpy() if self.outputs else None,
+            mask=scored.numpy(),
+            wrong=np.concatenate(self.wrong, axis=1) if self.wrong else None,
+            decisions=loss.decide(out).numpy() if loss.decide and self.outputs else None,
+            called_for=loss.called_for(targets).numpy() if loss.called_for and self.outputs else None,
+        )
 
 
 def _middle(trials: Trials) -> int:

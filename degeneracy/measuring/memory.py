@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from degeneracy.analysis import Measure
 from degeneracy.core.memory import check_memory
+from degeneracy.measuring.behaving import OUTPUT_TRIALS
 from degeneracy.measuring.probe import TRIALS_AT_ONCE, Probe
 from degeneracy.networks import Network
 from degeneracy.tasks import Task
@@ -48,14 +49,15 @@ def check_measuring_memory(
     """
     n_steps, n_units, n_trials = task.n_steps, network.hidden_size, probe.n_trials
     states = n_members * n_trials * n_steps * n_units
-    each = task.input_size + (n_members + 1) * task.output_size  # its inputs and targets, and all members' outputs
-    behavior = probe.behavior_trials * n_steps * each
+    drawn = probe.behavior_trials * n_steps * (task.input_size + task.output_size)  # inputs and targets
+    outputs = min(probe.behavior_trials, OUTPUT_TRIALS) * n_steps * n_members * task.output_size
+    errors = probe.behavior_trials * n_members
     variants = 1 + len(task.variants())
     parts = {
         f"states of {n_members} networks in probe.n_trials = {n_trials} trials with n_steps = {n_steps} and"
         f" hidden_size = {n_units}": RUNS * NUMBER * states,
         f"probe.n_behavior_trials = {probe.behavior_trials} trials of each variant with n_steps = {n_steps}": (
-            OUTPUT * variants * behavior
+            variants * (OUTPUT * (drawn + outputs) + NUMBER * errors)
         ),
     }
     check_memory(parts | _of_dynamics(task, network, probe, measures, n_members), "recording")

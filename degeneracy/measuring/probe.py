@@ -20,7 +20,9 @@ class Probe(Spec):
 
     n_trials: int = pydantic.Field(64, ge=4, description="trials, common to all members")
     n_behavior_trials: int = pydantic.Field(
-        0, ge=0, description="trials per variant for errors, outputs and closed loops; 0 for n_trials"
+        0,
+        ge=0,
+        description="trials per variant for errors and closed loops; 0 for n_trials. Outputs of 256 at most are kept",
     )
     n_dynamics_trials: int = pydantic.Field(
         2048, ge=4, description="trials for linear models of dynamics, in two halves; their states are not kept"

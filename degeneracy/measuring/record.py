@@ -121,7 +121,7 @@ class _Recorder:
             noisy_decisions=None if noisy is None else self._decided(*(outputs for _, outputs in noisy)),
             weights=self._weights(params),
             initial_weights=None if untrained is None else untrained.weights,
-            behavior=self.behaving.variants(params, kick),
+            behavior=self.behaving.references(params) if initial else self.behaving.variants(params, kick),
             error_unit=self.task.loss.unit,
             step=step_function(
                 self.cell,

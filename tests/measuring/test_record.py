@@ -104,6 +104,27 @@ def test_behavior_may_have_trials_of_its_own(network: dict, monkeypatch) -> None
         np.testing.assert_allclose(many.behavior[name].errors, variant.errors, rtol=1e-3, err_msg=name)
 
 
+def test_of_many_behavior_trials_the_first_keep_their_outputs(ensemble: dg.Ensemble, monkeypatch) -> None:
+    """Errors are of all trials; outputs, masks and decisions of 256 at most; untrained networks run no others."""
+    task, probe = dg.tasks.FlipFlop(channels=2, n_steps=12), Probe(n_trials=6, n_behavior_trials=300)
+    first = record(ensemble, task, probe)
+    monkeypatch.setattr(behaving, "OUTPUT_TRIALS", 1000)
+    whole = record(ensemble, task, probe)
+    for name, variant in first.behavior.items():
+        assert np.array_equal(variant.errors, whole.behavior[name].errors), name
+        assert variant.errors.shape[1] == 300, name
+        for part in ("outputs", "mask", "decisions"):
+            few, all_ = getattr(variant, part), getattr(whole.behavior[name], part)
+            assert (few is None) == (all_ is None), name
+            if few is not None:
+                trials = 0 if part == "mask" else 1
+                assert (few.shape[trials], all_.shape[trials]) == (256, 300), (name, part)
+                assert np.array_equal(few, all_.take(range(256), axis=trials)), (name, part)
+    assert first.behavior["state_kick"].outputs is None
+    assert set(first.untrained.behavior) == {"in_distribution", *task.variants()}, "no kicks and lesions"
+    assert {variant.errors.shape[1] for variant in first.untrained.behavior.values()} == {256}
+
+
 def test_a_probe_needs_two_halves_of_two_trials() -> None:
     with pytest.raises(UserError, match="n_behavior_trials"):
         Probe(n_behavior_trials=3)

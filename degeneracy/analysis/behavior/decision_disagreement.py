@@ -127,6 +127,7 @@ class DecisionDisagreement(Measure):
     meaning: ClassVar[str] = "share of scored steps of the same trials on which two members decide differently"
     zero: ClassVar[str] = "the same decision at every step"
     source: ClassVar[str] = "ours; the classifiers' disagreement of Kuncheva & Whitaker (2003), Machine Learning 51:181"
+    revision: ClassVar[int] = 1  # of many behavior trials, the first 256
 
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances, a row per task variant in which decisions can be compared."""

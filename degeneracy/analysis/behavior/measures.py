@@ -216,6 +216,7 @@ class OutputDistance(Measure):
     meaning: ClassVar[str] = "RMS difference of two members' outputs on the scored steps of the same trials"
     zero: ClassVar[str] = "the same outputs"
     source: ClassVar[str] = "ours"
+    revision: ClassVar[int] = 1  # of many behavior trials, the first 256
 
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances, one row per task variant whose outputs are known.
