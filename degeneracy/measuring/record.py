@@ -69,6 +69,23 @@ def record(ensemble: Ensemble, task: Task, probe: Probe, *, n_lags: int = 1, n_i
         return recorder.record(initial=False, untrained=untrained, missing={})
 
 
+@ordinary_state()
+def dynamics_sums(
+    ensemble: Ensemble, task: Task, probe: Probe, *, n_lags: int
+) -> tuple[list[LagGrams], list[LagGrams]]:
+    """The sums over the dynamics trials alone, of each member in each half (`Recording.lag_grams`).
+
+    Raises:
+        UserError: as of `record`, or trials with no more steps than lags.
+    """
+    _check_sizes(ensemble, task)
+    with torch.no_grad(), one_thread():
+        sums = _Recorder(ensemble, task, probe, {"n_lags": n_lags, "n_input_lags": 0}).lag_grams(ensemble.params())
+    if sums is None:
+        raise UserError(f"trials of {task.n_steps} steps have none that are {n_lags} apart")
+    return sums
+
+
 def _check_sizes(ensemble: Ensemble, task: Task) -> None:
     params = ensemble.params()
     sizes = ensemble.cell.axis_size(params, "in"), params["W_out"].shape[-2]
@@ -116,7 +133,7 @@ class _Recorder:
             states=_per_member(self.cell.hidden(states)),
             autonomous_states=self._autonomous(params, states),
             noisy_states=None if noisy is None else (noisy[0][0], noisy[1][0]),
-            lag_grams=self._lag_grams(params),
+            lag_grams=self.lag_grams(params),
             noisy_outputs=None if noisy is None else (noisy[0][1], noisy[1][1]),
             noisy_decisions=None if noisy is None else self._decided(*(outputs for _, outputs in noisy)),
             weights=self._weights(params),
@@ -138,7 +155,7 @@ class _Recorder:
             missing={**self._lacking(), **missing, **reasons},
         )
 
-    def _lag_grams(self, params: Params) -> tuple[list[LagGrams], list[LagGrams]] | None:
+    def lag_grams(self, params: Params) -> tuple[list[LagGrams], list[LagGrams]] | None:
         """The sums of states and inputs of each member over each half of the dynamics trials, a few at a time.
 
         None where none are asked for, and where trials have no steps as far apart as they are.

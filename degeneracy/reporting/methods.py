@@ -1,7 +1,7 @@
 """How a report's numbers came about: settings, variants, what each measure says, how its fits went, provenance."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from degeneracy.analysis import MEASURES, Measure
@@ -58,6 +58,48 @@ def methods(study: StudyResult) -> list[dict[str, str]]:
         how = _sentences(study, kind) if kind else _own_sentences(study, name)
         rows.append({"measure": measure_name(name, own), "methods": " / ".join(how), **lines})
     return rows
+
+
+def pilot(study: StudyResult) -> str:
+    """Where the rank and delays of linear models came from, where a pilot chose them; else ""."""
+    if not study.pilot:
+        return ""
+    names = _listed([measure_name(name) for name in study.pilot["measures"]])
+    seen = [len(seeds) for seeds in study.pilot["networks"].values()]
+    of_each = f"{seen[0]}" if len(set(seen)) == 1 else f"{min(seen)} to {max(seen)}"
+    conditions = "each condition" if len(seen) > 1 else "the condition"
+    how = (
+        f"Rank and number of delays of {names} came from a pilot, before any of them was taken. It looked at the "
+        f"networks that converged first ({of_each} of {conditions}, {sum(seen)} in all), each by itself, and at the "
+        "share of the next step that a linear model leaves unexplained on trials held out. Of what it tried it chose "
+        "once, the same for all conditions: the fewest delays and then the least rank whose share, mean over "
+        "conditions, is within a tenth of the least."
+    )
+    choices = study.pilot["choices"]
+    return " ".join([how, *(_choice(one, alone=len(choices) == 1) for one in choices)])
+
+
+def _choice(choice: Mapping[str, Any], *, alone: bool) -> str:
+    """What a pilot chose of one kind of model, and among what."""
+    tried = choice["tried"]
+    ranks, delays = (_listed(sorted({one[name] for one in tried})) for name in ("rank", "n_delays"))
+    least = min(tried, key=lambda one: float(one["error"]))
+    said = f"{_form(choice)}, which leaves {numbers.number(choice['error'])}"
+    if least["error"] != choice["error"]:
+        said += f" (the least, with {_form(least)}: {numbers.number(least['error'])})"
+    inputs, centred = "" if choice["inputs"] else "out", "" if choice["centre"] else "not "
+    of = "It chose " if alone else f"Of models with{inputs} inputs, {centred}centred: "
+    return f"{of}{said}; it tried ranks of {ranks} with {delays} delays."
+
+
+def _form(form: Mapping[str, Any]) -> str:
+    return f"rank {form['rank']} with {form['n_delays']} {'delay' if form['n_delays'] == 1 else 'delays'}"
+
+
+def _listed(things: Sequence[Any]) -> str:
+    """Several things in words: "1, 3 and 5"."""
+    *first, last = map(str, things)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _own_sentences(study: StudyResult, name: str) -> list[str]:

@@ -106,6 +106,7 @@ def render(
         missing=tables.missing(study),
         left_out=list(left_out),
         methods=methods.methods(study),
+        pilot=methods.pilot(study),
         diagnostics=methods.diagnostics(study),
         provenance=methods.provenance(study),
         report_figures=by_section,

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from degeneracy.analysis import Measure
+from degeneracy.analysis.dynamics.linear.linear_flow import open_forms
 from degeneracy.contrasts.convergence import convergence
 from degeneracy.contrasts.effects import effects, robustness
 from degeneracy.core.errors import UserError
@@ -96,11 +97,19 @@ def _described(run: RunDirectory, plan: Study) -> dict[str, Any]:
         "scale": plan.scale,
         "claims": plan.claims.model_dump(mode="json"),
         "claims_at_training": run.claims_at_training,
+        "pilot": run.pilot,
+        "piloted": _piloted(run),
         "conditions": [
             _described_condition(run, condition, plan, measures_of(condition.task, measures))
             for condition in plan.conditions()
         ],
     }
+
+
+def _piloted(run: RunDirectory) -> list[str]:
+    """The measures whose rank and delays the pilot chose."""
+    plan = Study(**run.study)
+    return list(open_forms(plan.build_measures())) if plan.pilot.n_networks else []
 
 
 def _described_condition(
@@ -178,6 +187,7 @@ def results_of(run: RunDirectory, index: Mapping[str, Any]) -> StudyResult:
             scale=index["scale"],
             results=tuple(_result_of(run, condition) for condition in index["conditions"]),
             claims=Claims(**index["claims"]),
+            pilot={**index["pilot"], "measures": index["piloted"]} if index.get("piloted") else {},
         )
     except (KeyError, TypeError) as error:
         raise DamagedFile(run.root / RESULTS.name, f"{LACKS} ({error})") from error

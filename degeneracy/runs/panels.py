@@ -31,6 +31,7 @@ from degeneracy.measuring.record import record
 from degeneracy.measuring.results import Result
 from degeneracy.runs.loading import load_run, repair_advice
 from degeneracy.runs.measured_records import MEASURE, load_measured, save_measured
+from degeneracy.runs.piloting import plan_of
 from degeneracy.runs.results_file import FORMAT, run_folder
 from degeneracy.runs.run_directory import RunDirectory
 from degeneracy.studies.claims import SHOWN_LEVELS, first_measure
@@ -117,7 +118,7 @@ def during_training(
     Raises:
         UserError: no finished run, a run without checkpoints, or an unknown measure.
     """
-    plan = Study(**RunDirectory.at(user_path(path)).study)
+    plan = plan_of(RunDirectory.at(user_path(path)))
     kept = set.intersection(*(set(one.training.checkpoints) for one in plan.conditions()))
     if not kept:
         raise UserError(f"{path}: its networks were kept at no fraction of training (training.checkpoints)")

@@ -1,6 +1,6 @@
 """A run directory: where a study's members, measurements and tables lie.
 
-study.json                      the study, its seeds and its conditions
+study.json                      the study, its seeds and its conditions, and what its pilot chose
 results.json                    what the finished run found, as plain data: which records make the table, and the
                                 SHA-256 of the files below
 degeneracy.csv                  the table
@@ -28,8 +28,8 @@ overwritten but the files at the top, and these only where they are what the run
 import contextlib
 import logging
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class RunDirectory:
     places: tuple[Place, ...]  # of its conditions
     identity: str  # of this run, drawn when it began: study.json and results.json name it
     claims_at_training: Mapping[str, Any] | None = None  # None: lost with a damaged file
+    pilot: Mapping[str, Any] = field(default_factory=dict)  # what it chose (`piloting`); empty: nothing yet
     made_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # see `members_of_results`
     _packs: dict[tuple[str, str], Pack] = field(default_factory=dict, repr=False, compare=False)
 
@@ -89,18 +90,21 @@ class RunDirectory:
 
         Raises:
             DamagedFile: study.json is not what was written.
-            UserError: the folder holds something else, or conditions that the study does not have.
+            UserError: the folder holds something else, or conditions that the study does not have, or its pilot chose
+                among other settings.
         """
         places = tuple(condition.place for condition in conditions)
         with run_folder(root).take(lambda: _check_folder(root, conditions, repair)):
             if repair:
                 _mend_top(root)
-            claims, identity = _claims_at_training(root, study), _identity(root)
+            claims, identity, pilot = _claims_at_training(root, study), _identity(root), _kept_pilot(root)
+            _check_pilot(root, pilot, study["pilot"])
             index = {
                 "run": identity,
                 "study": study,
                 "conditions": [vars(place) for place in places],
                 "claims_at_training": claims,
+                "pilot": pilot,
             }
             STUDY.write(root, index)
             made_of = members_of_results(root)
@@ -110,6 +114,7 @@ class RunDirectory:
             places=places,
             identity=identity,
             claims_at_training=claims,
+            pilot=pilot,
             made_of=made_of,
         )
 
@@ -132,6 +137,7 @@ class RunDirectory:
                 places=tuple(Place(**place) for place in index["conditions"]),
                 identity=index["run"],
                 claims_at_training=index["claims_at_training"],
+                pilot=index.get("pilot", {}),
             )
         except (KeyError, TypeError) as error:
             raise DamagedFile(root / STUDY.name, f"{LACKS} ({error})") from error
@@ -154,6 +160,20 @@ class RunDirectory:
     def claims_changed(self) -> bool:
         """Whether other claims were made when the first network was trained, or it is not known which."""
         return self.claims_at_training is None or Claims(**self.study["claims"]) != Claims(**self.claims_at_training)
+
+    def with_pilot(self, choose: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> "RunDirectory":
+        """The run with what its pilot chose; no other process chooses meanwhile.
+
+        Args:
+            choose: takes what is kept and returns what is to be kept.
+        """
+        with self.owned.hold():
+            kept = _kept_pilot(self.root)
+            _check_pilot(self.root, kept, self.study["pilot"])
+            pilot = choose(kept)
+            if pilot != kept:
+                STUDY.write(self.root, {**STUDY.read(self.root), "pilot": pilot})
+        return replace(self, pilot=pilot)
 
     def folder(self, place: Place) -> Path:
         """Where a condition lies."""
@@ -316,6 +336,23 @@ def _identity(root: Path) -> str:
     if exists(root / STUDY.name):
         return RunDirectory.at(root).identity
     return str(run_folder(root).read_ledger().get("run", "")) or secrets.token_hex(16)
+
+
+def _kept_pilot(root: Path) -> dict[str, Any]:
+    """What the pilot of the run in a folder chose; empty where it has chosen nothing yet."""
+    if exists(root / STUDY.name):
+        return dict(RunDirectory.at(root).pilot)
+    return dict(run_folder(root).read_ledger().get("pilot", {}))
+
+
+def _check_pilot(root: Path, kept: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse other settings than those that a pilot has chosen by: it chooses once."""
+    for name, value in asked.items() if kept and asked["n_networks"] else ():
+        if kept["settings"][name] != value:
+            raise UserError(
+                f"{root}: pilot.{name} = {value} is wrong: the run's pilot has chosen by {kept['settings'][name]}, and"
+                " chooses once; choose another folder with --out"
+            )
 
 
 def _mend_top(root: Path) -> None:

@@ -5,9 +5,9 @@ kept as it is done, so a run that was stopped anyhow goes on where it was and en
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from degeneracy.analysis import Measured
@@ -22,6 +22,7 @@ from degeneracy.measuring.measure import example_trials, lags_needed, measure_re
 from degeneracy.measuring.record import record
 from degeneracy.runs.finished import finish
 from degeneracy.runs.measured_records import EXAMPLES, MEASURE, save_examples, save_measured
+from degeneracy.runs.piloting import check_pilot, pilot_chosen
 from degeneracy.runs.progress import Progress
 from degeneracy.runs.run_directory import RunDirectory
 from degeneracy.runs.zoo import kept_members
@@ -71,7 +72,12 @@ def run_study(
     """
     with _at_work(study, out, device, jobs, progress, repair, zoo, measuring=True) as work:
         started = time.perf_counter()
-        work.through()
+        if work.plan.pilot.n_networks:
+            work.through(work.train_missing)
+            work = work.after_pilot()
+            work.through(work.measure_missing)
+        else:
+            work.through(work.train_missing, work.measure_missing)
         return finish(work.run, work.plan, seconds=time.perf_counter() - started, repair=repair)
 
 
@@ -94,7 +100,7 @@ def train_study(
         The ensembles by condition, such as "channels=2", in the order of the study's levels.
     """
     with _at_work(study, out, device, jobs, progress, repair, zoo, measuring=False) as work:
-        work.through()
+        work.through(work.train_missing)
         return {one.label: work.run.load_ensemble(one, work.plan.seeds) for one in work.conditions}
 
 
@@ -119,6 +125,7 @@ def _at_work(
         condition.check_measures(taken, plan.probe)
         condition.check_memory(taken, plan.probe, len(plan.seeds), device=place)
     root = user_path(out) if out else plan.folder
+    check_pilot(plan, conditions, device=place)
     with advising(REPAIR):
         run = RunDirectory.open(root, plan.model_dump(mode="json"), conditions, repair=repair)
         run.owned.check_tables(repair=repair)
@@ -136,7 +143,6 @@ def _at_work(
                 shown=shown,
                 repair=repair,
                 zoo=user_path(zoo) if zoo else None,
-                measuring=measuring,
             )
 
 
@@ -152,9 +158,8 @@ class _Work:
     shown: Progress
     repair: bool
     zoo: Path | None
-    measuring: bool
 
-    def through(self) -> None:
+    def through(self, *steps: Callable[[Condition], None]) -> None:
         """Take whichever condition no other process holds; wait for another only when nothing else is left."""
         waiting = list(self.conditions)
         while waiting:
@@ -163,16 +168,20 @@ class _Work:
                 with self.run.hold(condition, wait=False, repair=self.repair) as is_ours:
                     if is_ours:
                         with _said_of(condition, self.run.root):
-                            self._train_missing(condition)
-                            if self.measuring:
-                                self._measure_missing(condition)
+                            for step in steps:
+                                step(condition)
                         waiting.remove(condition)
             if waiting == left:
                 self.shown.wait(f"{waiting[0].label}: waiting for the process that works on it")
                 with self.run.hold(waiting[0], wait=True):
                     pass
 
-    def _train_missing(self, condition: Condition) -> None:
+    def after_pilot(self) -> "_Work":
+        """The work with rank and delays as the pilot of the run chose them, or chooses them now."""
+        run = pilot_chosen(self.run, self.plan, self.conditions, lambda label: self.shown.wait(f"{label}: pilot"))
+        return replace(self, run=run, plan=self.plan.after_pilot(run.pilot.get("choices", ())))
+
+    def train_missing(self, condition: Condition) -> None:
         """Train the members whose files are not there, keeping each as it finishes; take those that the zoo has."""
         seeds, task, training = self.plan.seeds, condition.task, condition.training
         missing = self.run.missing_seeds(condition.place, seeds)
@@ -190,7 +199,7 @@ class _Work:
                 self.run.save_member(condition, member)
                 self.shown.step()
 
-    def _measure_missing(self, condition: Condition) -> None:
+    def measure_missing(self, condition: Condition) -> None:
         """Measure what is not measured yet of these members with these options, keeping each measure as it is done."""
         run, task, probe = self.run, condition.task, self.plan.probe
         measures = measures_of(task, self.plan.build_measures())

@@ -21,6 +21,7 @@ from degeneracy.networks import Network
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition
 from degeneracy.studies.measure_settings import MeasureSetting, measure_settings
+from degeneracy.studies.pilot import Pilot, chosen
 from degeneracy.studies.settings import dotted, override, parse_seeds, set_field, take_scale
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Training
@@ -49,6 +50,7 @@ class Study(Spec):
         default_factory=dict, description="fields of the measures, by measure"
     )
     claims: Claims = pydantic.Field(Claims(), description="what is judged, and what is expected: see `Claims`")
+    pilot: Pilot = pydantic.Field(Pilot(), description="which chooses rank and delays of linear models: see `Pilot`")
 
     @pydantic.field_validator("seeds", mode="before")
     @classmethod
@@ -106,6 +108,15 @@ class Study(Spec):
     def measure_settings(self) -> list[MeasureSetting]:
         """The judged measures at all settings that claims name, beside those that are taken."""
         return measure_settings(self.claims, self.build_measures())
+
+    def after_pilot(self, choices: Sequence[Mapping[str, Any]]) -> "Study":
+        """The study with the options that its pilot chose, and without the pilot."""
+        options = {name: dict(fields) for name, fields in self.options.items()}
+        measures = self.build_measures()
+        keys = dict(zip(measures, self.measures, strict=True))  # by which options name those of the user's own
+        for name, values in chosen(measures, choices).items():
+            options.setdefault(keys[name] if keys[name] in options else name, {}).update(values)
+        return Study(**{**self.model_dump(), "options": options, "pilot": Pilot()})
 
     def conditions(self) -> list[Condition]:
         """The conditions, the last factor varying fastest."""

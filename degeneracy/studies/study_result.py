@@ -20,6 +20,8 @@ class StudyResult:
     description: str = ""
     scale: str = ""  # which of the study file's scales it was run at
     claims: Claims = field(default_factory=Claims)
+    # What the study's pilot chose, as study.json keeps it, and under "measures" for which; empty: it had none.
+    pilot: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from degeneracy.analysis import MEASURES, Measure
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.probe import held_input_names, probe_descriptions
+from degeneracy.studies.pilot import kinds
 from degeneracy.studies.settings import key_parts, set_field
 from degeneracy.studies.study import PARTS, Study
 from degeneracy.tuning.knob_search import Span
@@ -128,6 +129,12 @@ def _with_measure(study: Study, name: str) -> tuple[Study, Measure]:
     known = {name, *build_measures([name])}
     options = {measure: values for measure, values in settings["options"].items() if measure in known}
     reduced = Study(**settings | {"measures": [name], "options": options, "vary": {}, "claims": {}})
+    if reduced.pilot.n_networks and kinds(reduced.build_measures()):
+        raise UserError(
+            f"tune: the study's pilot would choose rank and delays of {name} anew at every strength; set them in"
+            f" options.{name}"
+        )
+    reduced = reduced.replace(pilot={})
     return reduced, next(iter(reduced.build_measures().values()))
 
 

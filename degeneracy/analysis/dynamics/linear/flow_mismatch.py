@@ -19,7 +19,7 @@ class FlowMismatch(OfSearchedModels):
     title: ClassVar[str] = "Flow mismatch"
     methods: ClassVar[str] = (
         "Dynamics were compared by how much of the motion of each network's states the other's linear model of one "
-        "step, given the inputs, gets wrong (rank {rank}, {n_delays} delay), after the best orthogonal change of "
+        "step, given the inputs, gets wrong (rank {rank}, delays: {n_delays}), after the best orthogonal change of "
         "basis; the squared distance between halves of one network's trials was taken away."
     )
     cost: ClassVar[float] = 6.0

@@ -23,7 +23,7 @@ class InputDSA(OfSearchedModels):
     title: ClassVar[str] = "InputDSA"
     methods: ClassVar[str] = (
         "Dynamics were compared by InputDSA (Huang et al. 2025): the maps of states and of inputs in linear models of "
-        "one step, fitted within trials (rank {rank}, {n_delays} delay), of states alone and jointly, after the best "
+        "one step, fitted within trials (rank {rank}, delays: {n_delays}), of states alone and jointly, after the best "
         "orthogonal change of basis; the squared distance between halves of one network's trials was taken away."
     )
     cost: ClassVar[float] = 7.0

@@ -19,8 +19,8 @@ class KoopmanSpectrum(OfLinearModels):
     title: ClassVar[str] = "Koopman spectrum"
     methods: ClassVar[str] = (
         "Time scales were compared by the eigenvalues of linear models of one step, given the inputs (rank {rank}, "
-        "{n_delays} delay), matched one to one; the squared distance between halves of one network's trials was taken "
-        "away."
+        "delays: {n_delays}), matched one to one; the squared distance between halves of one network's trials was "
+        "taken away."
     )
     cost: ClassVar[float] = 0.6
     variant_titles: ClassVar[Mapping[str, str]] = {"driven": "driven"}

@@ -17,7 +17,7 @@ from degeneracy.analysis.dynamics.linear.linear_models import (
     mean_held_out_error,
 )
 from degeneracy.analysis.dynamics.linear.of_halves import Fitted, Halves, OfHalves, Squares
-from degeneracy.analysis.measure import SCALE, Finding, fit_diagnostics
+from degeneracy.analysis.measure import SCALE, Finding, Measure, fit_diagnostics
 from degeneracy.analysis.operator_alignment import pairs as alignment
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.analysis.statistics import by_name
@@ -79,6 +79,15 @@ class OfLinearModels(OfHalves):
         return "; ".join(texts)
 
 
+def open_forms(measures: Mapping[str, Measure]) -> dict[str, Form]:
+    """Of measures that compare linear models, by name: what those fit that set neither rank nor number of delays."""
+    return {
+        name: measure.asked()
+        for name, measure in measures.items()
+        if isinstance(measure, OfLinearModels) and not {"rank", "n_delays"} & measure.model_fields_set
+    }
+
+
 class OfSearchedModels(OfLinearModels):
     """Base of those whose best common coordinates are searched for."""
 
@@ -100,7 +109,7 @@ class LinearFlow(OfSearchedModels):
     title: ClassVar[str] = "Linear flow"
     methods: ClassVar[str] = (
         "Dynamics were compared by the covariance of successive states, given the inputs, in units of the states' "
-        "spread (rank {rank}, {n_delays} delay), after the best orthogonal change of basis; the squared distance "
+        "spread (rank {rank}, delays: {n_delays}), after the best orthogonal change of basis; the squared distance "
         "between halves of one network's trials was taken away."
     )
     primary: ClassVar[bool] = True

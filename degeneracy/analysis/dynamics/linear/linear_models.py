@@ -189,23 +189,38 @@ TOLERATED = 1.1  # times the least held-out error
 SMALL_ERROR = 1e-4  # a share of the variance that is not worth another axis
 
 
+def held_out_errors(halves: tuple[Sequence[LagGrams], Sequence[LagGrams]], forms: Sequence[Form]) -> Array:
+    """The held-out error of one step of each member by models of several forms, (form, member)."""
+    members = list(zip(*halves, strict=True))
+    return np.array(
+        [[mean_held_out_error(pair, [fit_step(grams, form) for grams in pair]) for pair in members] for form in forms]
+    )
+
+
+def least_form(forms: Sequence[Form], errors: Sequence[float]) -> int:
+    """The position of the form with the fewest delays, and then the least rank, that does about as well as any.
+
+    That is one whose error is within a tenth of the least of all, or of `SMALL_ERROR` where that is more.
+    """
+    enough = TOLERATED * max(min(errors), SMALL_ERROR)
+    return min(
+        (k for k, error in enumerate(errors) if error <= enough), key=lambda k: (forms[k].n_delays, forms[k].rank)
+    )
+
+
 def choose_form(halves: tuple[Sequence[LagGrams], Sequence[LagGrams]], form: Form) -> Form:
     """The form with rank and number of delays by held-out error, which looks at each member by itself.
 
-    Of `DELAYS` and `RANKS` that the sums allow, the fewest delays and then the least rank whose mean error over
-    members, on the half of the trials that the model was not fitted to, is within a tenth of the least of all.
+    Of `DELAYS` and `RANKS` that the sums allow, the least (`least_form`) by the mean error over members, on the half of
+    the trials that the model was not fitted to.
     """
-    members = list(zip(*halves, strict=True))
     width, most = halves[0][0].n_units, halves[0][0].n_lags
-    errors: dict[tuple[int, int], float] = {}
-    for n_delays in (n for n in DELAYS if n <= most):
-        for rank in sorted({min(rank, n_delays * width) for rank in RANKS}):
-            tried = replace(form, rank=rank, n_delays=n_delays)
-            each = [mean_held_out_error(pair, [fit_step(grams, tried) for grams in pair]) for pair in members]
-            errors[n_delays, rank] = float(np.mean(each))
-    enough = TOLERATED * max(min(errors.values()), SMALL_ERROR)
-    n_delays, rank = next(key for key in sorted(errors) if errors[key] <= enough)
-    return replace(form, rank=rank, n_delays=n_delays)
+    forms = [
+        replace(form, rank=rank, n_delays=n_delays)
+        for n_delays in (n for n in DELAYS if n <= most)
+        for rank in sorted({min(rank, n_delays * width) for rank in RANKS})
+    ]
+    return forms[least_form(forms, held_out_errors(halves, forms).mean(axis=1).tolist())]
 
 
 def input_responses(grams: LagGrams, n_input_lags: int) -> Array:
