@@ -108,14 +108,23 @@ def combine_effects(studies: Mapping[str, StudyResult], *, checks: bool = False)
         checks: the rows of `robustness_checks` instead, with `check`.
 
     Returns:
-        The primary rows of each study's `effects` on the scale of the values, with `study`. Holm's correction is
-        that of each study by itself.
+        The primary rows of each study's `effects` on the scale of the values, with `study`, and beside them what the
+        same cell has on the calibrated scale: `calibrated`, `calibrated_low`, `calibrated_high` and
+        `calibrated_verdict`. Holm's correction is that of each study by itself.
     """
     tables = []
     for name, study in studies.items():
         if checks:
             tables.append(robustness_checks(study).assign(study=name))
         else:
-            table = effects(study)
-            tables.append(table[table["primary"] & (table["scale"] == VALUE)].assign(study=name))
+            tables.append(_with_calibrated(effects(study).query("primary")).assign(study=name))
     return pd.concat(tables, ignore_index=True)
+
+
+def _with_calibrated(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows on the scale of the values, with the same cell's calibrated effect."""
+    of_cell = ["factor", "level", "measure", "variant"]
+    names = {"effect": "calibrated", "ci_low": "calibrated_low", "ci_high": "calibrated_high"}
+    beside = table[table["scale"] == CALIBRATED].rename(columns=names | {"verdict": "calibrated_verdict"})
+    beside = beside[[*of_cell, *names.values(), "calibrated_verdict"]]
+    return table[table["scale"] == VALUE].merge(beside, on=of_cell, how="left", validate="one_to_one")

@@ -1,4 +1,4 @@
-"""Effects of factors with their intervals and verdicts, one row per study or check and one panel per level."""
+"""Effects of factors with intervals and verdicts, one row per study or check, and one panel per level or check."""
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ LOOKS = {
 
 
 @styled
-def verdicts(table: pd.DataFrame, by: str = "study") -> Figure:
+def verdicts(table: pd.DataFrame, by: str = "study", panel: str = "level") -> Figure:
     """Each row's change from the lowest to the highest level of its factor, with its 95% interval.
 
     Changes are percent of the value at the lowest level (of standard deviations of log errors: of the deviation);
@@ -42,23 +42,25 @@ def verdicts(table: pd.DataFrame, by: str = "study") -> Figure:
     Args:
         table: rows of `dg.effects`, such as `robustness_checks` and `combine_effects` give, each with the column `by`.
         by: the column that names the rows of the figure.
+        panel: the column that names its panels, such as "check", to see several measures of one level side by side.
 
     Raises:
-        UserError: a table without that column or without rows.
+        UserError: a table without these columns or without rows.
     """
-    missing = {by, "level", "effect", "agreement"} - set(table.columns)
+    missing = {by, panel, "effect", "agreement"} - set(table.columns)
     if missing or table.empty:
         raise UserError(f"verdicts: the table has no {min(missing) if missing else 'rows'}")
     names = list(dict.fromkeys(table[by]))
-    levels = [level for level in SHOWN_LEVELS if level in set(table["level"])]
-    figure, axes = panels(len(levels), len(levels), height=0.9 + 0.27 * len(names), extra=0.35)
-    for panel, level in zip(axes, levels, strict=True):
-        _panel(panel, table[table["level"] == level], names, by)
-        panel.set_title(level)
-        panel.set_xlabel("change (%)")
+    there = list(dict.fromkeys(table[panel]))
+    titles = [level for level in SHOWN_LEVELS if level in there] if panel == "level" else there
+    figure, axes = panels(len(titles), len(titles), height=0.9 + 0.27 * len(names), extra=0.35)
+    for each, title in zip(axes, titles, strict=True):
+        _panel(each, table[table[panel] == title], names, by)
+        each.set_title(title)
+        each.set_xlabel("change (%)")
     _row_names(axes[0], table, names, by)
-    for panel in axes[1:]:
-        panel.set_yticks([])
+    for each in axes[1:]:
+        each.set_yticks([])
     _legend(figure, table)
     return figure
 

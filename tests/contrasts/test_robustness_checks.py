@@ -70,6 +70,18 @@ def test_gathered_are_the_primary_effects(folder: Path) -> None:
     assert np.array_equal(one, two)
 
 
+def test_beside_each_primary_effect_stands_the_calibrated_one(folder: Path) -> None:
+    run = dg.load_runs(folder)["one"]
+    table, all_ = combine_effects({"one": run}).set_index("level"), dg.effects(run)
+    for level in ("dynamics", "weights", "behavior"):
+        cell = all_[all_["primary"] & (all_["scale"] == "calibrated") & (all_["level"] == level)].iloc[0]
+        row = table.loc[level]
+        beside = row["calibrated"], row["calibrated_low"], row["calibrated_high"]
+        np.testing.assert_array_equal(beside, cell[["effect", "ci_low", "ci_high"]].astype(float))
+        assert row["calibrated_verdict"] == cell["verdict"]
+    assert np.isfinite(table.loc["weights", "calibrated"])
+
+
 def test_with_checks_each_studys_are_gathered(folder: Path) -> None:
     runs = dg.load_runs(folder)
     table, one = combine_effects(runs, checks=True), robustness_checks(runs["two"])

@@ -134,6 +134,17 @@ def test_the_matrix_says_what_each_check_said_of_each_study() -> None:
     assert "+ as expected" in {text.get_text() for text in figure.findobj(Text)}
 
 
+def test_measures_of_one_level_stand_side_by_side() -> None:
+    """A panel per check, in the table's order, with one row per study."""
+    dynamics = TABLE[TABLE["level"] == "dynamics"]
+    published = dynamics.assign(check="as published", effect=-dynamics["effect"])
+    figure = plots.verdicts(pd.concat([published, dynamics]), panel="check")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["as published", "primary measures"]
+    assert len(figure.axes[0].get_yticklabels()) == dynamics["study"].nunique()
+    with pytest.raises(UserError, match="verdicts: the table has no check"):
+        plots.verdicts(TABLE.drop(columns="check"), panel="check")
+
+
 def test_a_table_that_cannot_be_drawn_is_refused() -> None:
     bare = TABLE.drop(columns="check")
     with pytest.raises(UserError, match="agreement: the table has no check"):

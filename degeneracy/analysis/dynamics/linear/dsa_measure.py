@@ -63,6 +63,7 @@ class DSA(Measure):
     cost: ClassVar[float] = 8.2
     variant_titles: ClassVar[Mapping[str, str]] = {"driven": "driven", "autonomous": "autonomous"}
     checks: ClassVar[tuple[Check, ...]] = (
+        Check(name="as published", asks="delay-embedded states of few trials", differs_in="publication"),
         Check(name="without input", asks="states that move by themselves", differs_in="input", variant="autonomous"),
     )
     level: ClassVar[Level] = "dynamics"
