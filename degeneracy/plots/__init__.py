@@ -13,6 +13,7 @@ from degeneracy.plots.run_panels import dsa_sensitivity, during_training
 from degeneracy.plots.states import fixed_points
 from degeneracy.plots.survivorship import distance_against_updates
 from degeneracy.plots.training import convergence, example_trials, training_curves
+from degeneracy.plots.transitions import transition_graph
 from degeneracy.plots.trials import trials
 from degeneracy.plots.tuning import tuning_curve
 from degeneracy.plots.variability_shares import variability_shares
@@ -36,6 +37,7 @@ __all__ = [
     "overview",
     "pair_distances",
     "training_curves",
+    "transition_graph",
     "trials",
     "tuning_curve",
     "variability_shares",

@@ -57,8 +57,7 @@ def sentences(table: pd.DataFrame, level: str, own: Cards = NO_CARDS) -> list[st
 
 def brief(row: Fields) -> str:
     """The verdict on one effect, and the change with its interval."""
-    span = f"from {factor_name(row['factor'])} = {row['lowest']} to {row['highest']}"
-    return f"{row['verdict']} {span}, {_change(row)}"
+    return _outcome(row, f" from {factor_name(row['factor'])} = {row['lowest']} to {row['highest']}")
 
 
 def tables(table: pd.DataFrame, own: Cards = NO_CARDS) -> list[EffectTable]:
@@ -148,7 +147,7 @@ def _sentence(table: pd.DataFrame, row: Fields, own: Cards) -> str:
     for name, scale in _OTHER_SCALES.items():
         other = _on(table, row, scale)
         if np.isfinite(other["effect"]):
-            said += f" {name}: {other['verdict']}, {_change(other)}."
+            said += f" {name}: {_outcome(other)}."
         elif other["note"].startswith("not calibrated"):
             reasons = other["note"].replace("; not calibrated: ", "; ")  # of several conditions
             said += f" {reasons[0].upper()}{reasons[1:]}."
@@ -165,11 +164,30 @@ def _words(row: Fields) -> str:
     """The change on the value's own scale; a direction only where the verdict is one."""
     if row["unit"] == "log ratio":
         return f"changes {_change(row)}"
-    size = _change(row) + (f" {row['unit']}" if row["unit"] and not row["corrected"] else "")
-    return f"{_VERBS.get(row['verdict'], 'changes by')} {size}"
+    return f"{_VERBS.get(row['verdict'], 'changes by')} {_change(row)}{_unit(row)}"
 
 
 _VERBS = {"up": "rises, by", "down": "falls, by"}  # the change keeps its sign
+
+
+def _outcome(row: Fields, span: str = "") -> str:
+    """The verdict on one effect, of a span, and the change with its interval; what could have been seen if nothing."""
+    said = {"": "no interval", "unclear": "no change can be told"}.get(row["verdict"], row["verdict"])
+    said = f"{said}{span}, {_change(row)}{_unit(row)}"
+    if row["verdict"] != "unclear" or not np.isfinite(row["smallest_visible"]):
+        return said
+    return f"{said}; the smallest that could have been seen is {_size(row, row['smallest_visible'])}{_unit(row)}"
+
+
+def _unit(row: Fields) -> str:
+    """The unit of a change, with a space before it; "" of factors, percent and calibrated values."""
+    bare = row["scale"] == CALIBRATED or row["unit"] == "log ratio" or _as_share(row)
+    return f" {row['unit']}" if row["unit"] and not bare else ""
+
+
+def _as_share(row: Fields) -> bool:
+    """Whether changes are given as percent of the distance: those of squares, where there is a distance."""
+    return bool(row["corrected"] and row["at_lowest"] > 0)
 
 
 def _certainty(table: pd.DataFrame, row: Fields) -> str:
@@ -195,7 +213,7 @@ def _change(row: Fields) -> str:
     ends = np.array([row["effect"], row["ci_low"], row["ci_high"]])
     if row["unit"] == "log ratio":
         return f"by a factor of {numbers.with_interval(*untransformed(ends, 'log'))}"
-    if row["corrected"] and row["at_lowest"] > 0:
+    if _as_share(row):
         return f"{numbers.with_interval(*(100 * share_of_distance(ends, row['at_lowest'])))}% of the distance"
     return numbers.with_interval(*ends)
 
@@ -209,7 +227,7 @@ def _size(row: Fields, size: float) -> str:
     """A change either way, by the one upwards."""
     if row["unit"] == "log ratio":
         return " to ".join(numbers.number(end) for end in untransformed(np.array([-1, 1]) * size, "log"))
-    if row["corrected"]:
+    if _as_share(row):
         return f"±{100 * share_of_distance(size, row['at_lowest']):.3g}%"
     return f"±{numbers.number(size)}"
 

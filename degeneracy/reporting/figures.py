@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from degeneracy import plots
 from degeneracy.analysis.dynamics.attractors.census import FixedPointCensus
-from degeneracy.analysis.dynamics.attractors.under_inputs import inputs_of
+from degeneracy.analysis.dynamics.attractors.graph_measure import FixedPointGraph
+from degeneracy.analysis.dynamics.attractors.under_inputs import inputs_of, of_input
 from degeneracy.analysis.measure import LEVELS, UNTRAINED, in_words
 from degeneracy.analysis.recording import NO_INPUT
 from degeneracy.contrasts.cells import CALIBRATED, VALUE
@@ -106,6 +107,7 @@ def _wanted(data: ReportData) -> Iterator[_Wanted]:
         yield from _of_distances(study, level)
         if level == "dynamics":
             yield from _of_fixed_points(study)
+            yield from _of_transitions(study)
         yield from _against_factor(study, level)
     yield _Wanted(
         section="members",
@@ -284,20 +286,46 @@ def _of_fixed_points(study: StudyResult) -> Iterator[_Wanted]:
         if FixedPointCensus.name not in result.measured:
             continue
         under = inputs_of(result.measured[FixedPointCensus.name].arrays) or [NO_INPUT]
-        for held_input in under:
-            plain = under == [NO_INPUT]
+        for held_input, suffix, words in _under_inputs(under):
             yield _Wanted(
                 section="dynamics",
-                name=f"{FixedPointCensus.name}{_suffix(study, result)}" + ("" if plain else f"_{held_input}"),
-                title=f"Fixed points, {condition_name(result)}" + ("" if plain else f", input {in_words(held_input)}"),
+                name=f"{FixedPointCensus.name}{_suffix(study, result)}{suffix}",
+                title=f"Fixed points, {condition_name(result)}{words}",
                 caption=(
                     "Fixed points of the first networks on the first two principal components of their own states "
                     "(grey: states on probe trials). Filled: stable; open: saddles, by number of unstable directions. "
                     "Cycles are not drawn. "
                     "Axes are each network's own."
                 ),
-                draw=partial(plots.fixed_points, result, held_input="" if plain else held_input),
+                draw=partial(plots.fixed_points, result, held_input=held_input),
             )
+
+
+def _of_transitions(study: StudyResult) -> Iterator[_Wanted]:
+    """A figure for each constant input under which pulses lead from one attractor to another."""
+    for result in _shown(study):
+        arrays = result.measured[FixedPointGraph.name].arrays if FixedPointGraph.name in result.measured else {}
+        pulsed = [name for name in inputs_of(arrays, "node_readout") if len(arrays[of_input("pulse", name)])]
+        for held_input, suffix, words in _under_inputs(pulsed):
+            yield _Wanted(
+                section="dynamics",
+                name=f"transitions{_suffix(study, result)}{suffix}",
+                title=f"Which pulse leads where, {condition_name(result)}{words}",
+                caption=(
+                    "The attractors of the network whose graph is nearest to those of all others, labelled by the sign "
+                    "of each output (0: small). Circles: stable points; boxes: stable cycles, with their period in "
+                    "steps. Arrows: where a pulse leads from each, in the pulse's colour; the opposite pulse is "
+                    "dashed, and pulses that lead back are not drawn. Graphs are the same where all pulses lead from "
+                    "the same labels to the same labels."
+                ),
+                draw=partial(plots.transition_graph, result, held_input=held_input),
+            )
+
+
+def _under_inputs(names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Constant inputs as plots take them, with what is added to a file's name and to a title for each."""
+    for name in names:
+        yield ("", "", "") if list(names) == [NO_INPUT] else (name, f"_{name}", f", input {in_words(name)}")
 
 
 def _against_factor(study: StudyResult, level: str) -> Iterator[_Wanted]:

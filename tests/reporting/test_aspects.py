@@ -1,13 +1,16 @@
 """What a report says of topology, flow and geometry: each by its own measure, side by side."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 
 from degeneracy.analysis.measure import ASPECTS, Finding, Measured
 from degeneracy.analysis.statistics import by_name, jackknife
+from degeneracy.contrasts.effects import effects
 from degeneracy.reporting.aspects import sentences
 from degeneracy.reporting.data import ReportData
+from degeneracy.wording.numbers import number
 from tests.synthetic import study
 
 N = 12
@@ -23,8 +26,13 @@ def found(variant, distances, **fields):
     return Measured(findings=(finding,), distances={variant: distances})
 
 
-def said(graph=(0.0, 0.0, 0.0), flow=(0.02, 0.02, 0.02), shape=(1.0, 1.4, 1.8)):
-    """A study of three conditions whose aspects have these means."""
+def said(**means):
+    """The sentences on a study of three conditions whose aspects have these means."""
+    return sentences(ReportData.of(study_of(**means)))
+
+
+def study_of(graph=(0.0, 0.0, 0.0), flow=(0.02, 0.02, 0.02), shape=(1.0, 1.4, 1.8), unit="", corrected=False):
+    """A study of three conditions whose aspects have these means; geometry in a unit, or as squares."""
     shown = study(N)
     results = []
     for k, result in enumerate(shown.results):
@@ -32,12 +40,14 @@ def said(graph=(0.0, 0.0, 0.0), flow=(0.02, 0.02, 0.02), shape=(1.0, 1.4, 1.8)):
         kept = {"floor": jackknife.constant(0.001, N), "reference": jackknife.constant(0.08, N)}
         measured = {
             "linear_flow": found("driven", pairs(flow[k], k), **kept),
-            "procrustes": found("driven", pairs(shape[k], 10 + k), floor=jackknife.constant(0.0, N)),
+            "procrustes": found(
+                "driven", pairs(shape[k], 10 + k), floor=jackknife.constant(0.0, N), unit=unit, corrected=corrected
+            ),
             "fixed_point_graph": found("graph", pairs(graph[k], 20 + k), floor=jackknife.constant(0.0, N)),
         }
         levels = dict.fromkeys(measured, "dynamics")
         results.append(replace(result, measured=measured, missing={}, levels=levels, measured_members=labels))
-    return sentences(ReportData.of(replace(shown, results=tuple(results))))
+    return replace(shown, results=tuple(results))
 
 
 def test_each_aspect_has_its_sentence_in_order():
@@ -80,3 +90,30 @@ def test_a_finding_without_a_number_says_so():
     assert sentences(ReportData.of(replace(shown, results=results))) == [
         "Topology (Fixed-point graph, graph): no number."
     ]
+
+
+def test_a_change_has_its_unit():
+    *_, geometry = said(unit="rad")
+    assert re.search(r"up from channels = 2 to 4, 0\.8\d* \[[\d., ]+\] rad\.$", geometry)
+
+
+def test_where_no_change_can_be_told_the_smallest_that_could_have_been_seen_is_said():
+    *_, geometry = said(shape=(1.0, 1.0, 1.0), unit="rad")
+    assert "unclear" not in geometry
+    told = re.search(
+        r"no change can be told from channels = 2 to 4, −?0\.0\d* \[.*\] rad; "
+        r"the smallest that could have been seen is ±(0\.\d+) rad\.$",
+        geometry,
+    )
+    assert told
+    shown = effects(study_of(shape=(1.0, 1.0, 1.0), unit="rad"))
+    row = shown[(shown.measure == "procrustes") & (shown.scale == "value")].iloc[0]
+    assert told[1] == number(row.smallest_visible)
+
+
+def test_squares_are_given_as_percent_or_in_their_unit():
+    lines = {corrected: said(unit="squared unit", corrected=corrected)[-1] for corrected in (True, False)}
+    assert re.search(r"\]% of the distance\.$", lines[True])
+    assert re.search(r"\] squared unit\.$", lines[False])
+    below = said(shape=(-0.5, 0.4, 1.8), unit="squared unit", corrected=True)[-1]  # no distance to be percent of
+    assert re.search(r"\] squared unit\.$", below)

@@ -199,6 +199,19 @@ def _arrays(graphs: Sequence[TransitionGraph]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def node_labels(arrays: Mapping[str, NDArray[Any]]) -> dict[tuple[int, int], str]:
+    """What the readout says at each attractor, by member and number, in the arrays under one constant input.
+
+    Raises:
+        KeyError: not the arrays of this measure, or of members of different sizes.
+    """
+    labels = {}
+    for member, node in sorted(set(zip(arrays["node_member"].tolist(), arrays["node"].tolist(), strict=True))):
+        of_node = (arrays["node_member"] == member) & (arrays["node"] == node)
+        labels[member, node] = label_of(arrays["node_readout"][of_node], float(arrays["node_period"][of_node][0]))
+    return labels
+
+
 def transition_rows(arrays: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
     """The transitions in the arrays of the measure, one row each, attractors by their labels.
 
@@ -208,10 +221,7 @@ def transition_rows(arrays: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for held_input in inputs_of(arrays, "node_readout"):
         under = arrays_under(arrays, held_input)
-        labels = {}
-        for member, node in sorted(set(zip(under["node_member"].tolist(), under["node"].tolist(), strict=True))):
-            of_node = (under["node_member"] == member) & (under["node"] == node)
-            labels[member, node] = label_of(under["node_readout"][of_node], float(under["node_period"][of_node][0]))
+        labels = node_labels(under)
         columns = (under[f"transition_{name}"].tolist() for name in ("member", "pulse", "from", "to", "share"))
         for member, pulse, start, end, share in zip(*columns, strict=True):
             values = ", ".join(f"{value:g}" for value in under["pulse"][pulse])
