@@ -1,6 +1,6 @@
 """Finished runs: their results from the files, and their studies with other measures."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,10 @@ from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
 from degeneracy.core.files import advising, digest, exists
 from degeneracy.core.user_files import user_path
-from degeneracy.measuring.measure import build_measures
 from degeneracy.runs.finished import check_trained, results_of, unfinished
 from degeneracy.runs.results_file import PROVENANCE, STUDY, check_finished
 from degeneracy.runs.run_directory import RunDirectory
-from degeneracy.studies.claims import JUDGED
-from degeneracy.studies.settings import key_parts, override
+from degeneracy.studies.settings import key_parts, override, take_measures
 from degeneracy.studies.study import Study
 from degeneracy.studies.study_result import StudyResult
 
@@ -74,13 +72,6 @@ def load_runs(folder: str | Path, names: Iterable[str] = (), *, scale: str = "")
     return runs
 
 
-def _claims_on(claims: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """The claims of these measures alone."""
-    kept = {level: claims[level] for level in JUDGED if claims.get(level, {}).get("measure") in names}
-    secondary = [claim for claim in claims.get("secondary", ()) if claim["measure"] in names]
-    return kept | {"factors": claims.get("factors", ()), "secondary": secondary}
-
-
 @ordinary_state()
 def remeasured(path: str | Path, measures: Sequence[str] = (), overrides: Iterable[tuple[str, Any]] = ()) -> Study:
     """The study of a run with other measures, options or probe trials, whose networks are all trained.
@@ -100,10 +91,7 @@ def remeasured(path: str | Path, measures: Sequence[str] = (), overrides: Iterab
         run = RunDirectory.at(root)
     fields = dict(run.study)
     if measures:
-        names = {*measures, *build_measures(measures)}
-        fields |= {"measures": list(measures)}
-        fields["options"] = {name: given for name, given in fields["options"].items() if name in names}
-        fields["claims"] = _claims_on(fields["claims"], names)
+        take_measures(fields, list(measures))
     for key, value in overrides:
         if key_parts(key)[0] not in ("options", "probe", "measures"):
             raise UserError(f"'{key}' cannot be set for a run that is trained: only options, probe and measures can")

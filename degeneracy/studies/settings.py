@@ -1,11 +1,13 @@
 """What a study file or a command line sets: dotted keys, the names of varied factors, ranges of seeds."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from degeneracy.analysis import primary_measures
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.ensembles.ensemble import MAX_SEEDS, check_seeds
+from degeneracy.measuring.measure import build_measures
 
 # Of text. A larger one is a slip of the pen, or a number that a file's name has no room for.
 LAST_SEED = 10**18
@@ -61,11 +63,42 @@ def key_parts(key: str) -> list[str]:
 def override(fields: dict[str, Any], key: str, value: Any) -> None:
     """Set a value of a study file; what follows `vary.` is the name of a factor, dots and all."""
     first, *rest = key_parts(key)
-    if first == "vary" and rest:
+    if first == "measures" and not rest:
+        take_measures(fields, value)
+    elif first == "vary" and rest:
         vary = fields.get("vary", {})
         fields["vary"] = (dotted(vary) if isinstance(vary, Mapping) else {}) | {".".join(rest): value}
     else:
         set_field(fields, [first, *rest], value)
+
+
+def take_measures(fields: dict[str, Any], measures: Any) -> None:
+    """Set which measures are taken; options and claims of those that are left out are dropped.
+
+    Args:
+        fields: of a study, changed in place.
+        measures: their names; anything else is refused where the study is made.
+    """
+    fields["measures"] = measures
+    if not isinstance(measures, Sequence) or isinstance(measures, str):
+        return
+    names = {*measures, *build_measures(measures)}
+    options, claims = fields.get("options", {}), fields.get("claims", {})
+    if isinstance(options, Mapping):
+        fields["options"] = {name: given for name, given in options.items() if name in names}
+    if isinstance(claims, Mapping):
+        kept = {key: _about(key, claim, names) for key, claim in claims.items()}
+        fields["claims"] = {key: claim for key, claim in kept.items() if claim is not None}
+
+
+def _about(key: str, claim: Any, names: Collection[str]) -> Any:
+    """What an entry of the claims says of these measures: None where it is of another; all else as it is."""
+    if isinstance(claim, Mapping):
+        of_level = next((kind.name for kind in primary_measures(key)), None)
+        return claim if claim.get("measure", of_level) in names else None
+    if isinstance(claim, Sequence) and all(isinstance(one, Mapping) for one in claim):
+        return [one for one in claim if one.get("measure") in names]
+    return claim
 
 
 def take_scale(fields: dict[str, Any], scale: str, *, where: str) -> None:

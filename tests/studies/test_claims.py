@@ -145,3 +145,43 @@ def test_one_finding_has_one_secondary_claim() -> None:
     claims = {"secondary": [claim, claim]}
     with pytest.raises(dg.UserError, match=r"claims.secondary\[1\]: claims.secondary\[0\] is of dsa/driven already"):
         dg.Study(name="s", seeds=[0, 1], task={"name": "flip_flop"}, measures=["linear_flow", "dsa"], claims=claims)
+
+
+def test_where_fewer_measures_are_taken_options_and_claims_of_the_others_go(tmp_path) -> None:
+    """As a pilot of what is judged takes them; in the file itself what is not taken is a mistake."""
+    text = """
+        name = "s"
+        seeds = "0:4"
+        [task]
+        name = "flip_flop"
+        [vary]
+        task.channels = [2, 3]
+        [options.dsa]
+        rank = 12
+        [options.linear_flow]
+        rank = 8
+        [claims]
+        factors = ["task.channels"]
+        [claims.dynamics]
+        margin = 0.2
+        [claims.weights]
+        margin = 0.3
+        [[claims.secondary]]
+        measure = "dsa"
+        variant = "driven"
+    """
+    file = tmp_path / "s.toml"
+    file.write_text(text)
+    study = dg.load_study(file, [("measures", ["linear_flow", "cka"])])
+    assert study.options == {"linear_flow": {"rank": 8}}
+    assert list(study.claims.stated()) == ["dynamics"]
+    assert study.claims.dynamics.margin == 0.2
+    assert study.claims.factors == ("task.channels",)
+    assert study.claims.secondary == ()
+    assert len(dg.load_study(file, [("measures", ["dsa", "signed_pif"])]).claims.secondary) == 1
+    file.write_text(text.replace("seeds", 'measures = ["linear_flow", "signed_pif"]\nseeds'))
+    with pytest.raises(dg.UserError, match="'dsa' is not among the measures to take"):
+        dg.load_study(file)
+    for wrong in ("dsa", 3, ["dssa"]):
+        with pytest.raises(dg.UserError, match="measure"):
+            dg.load_study(file, [("measures", wrong)])
