@@ -75,16 +75,11 @@ def of_factor(study: StudyResult, factor: str) -> Iterator[Cell]:
     }
     for name in names:
         asked = factor in (study.claims.factors or study.factors)
-        yield from _of_finding(grid, study.claims, name, primary=asked and chosen.get(name[0]) == name[1:])
+        yield from cells_of(grid, study.claims, name, primary=asked and chosen.get(name[0]) == name[1:])
 
 
-def cells_of(study: StudyResult, factor: str, name: tuple[str, str, str], *, primary: bool) -> Iterator[Cell]:
+def cells_of(grid: FactorGrid, claims: Claims, name: tuple[str, str, str], *, primary: bool) -> Iterator[Cell]:
     """The cells of one finding, by level, measure and variant: a scale each."""
-    return _of_finding(FactorGrid.of(study.results, factor), study.claims, name, primary=primary)
-
-
-def _of_finding(grid: FactorGrid, claims: Claims, name: tuple[str, str, str], *, primary: bool) -> Iterator[Cell]:
-    """The cells of one finding: a scale each."""
     level, measure, variant = name
     of_its_own = claims.secondary_of(measure, variant)
     claim = of_its_own or claims.by_level.get(level, Claim(measure=measure))

@@ -8,6 +8,7 @@ import numpy as np
 
 from degeneracy.analysis.measure import Measured
 from degeneracy.contrasts.cells import Cell, cells_of
+from degeneracy.contrasts.factor_grid import FactorGrid
 from degeneracy.measuring.results import GridPoint, Result
 from degeneracy.studies.study_result import StudyResult
 
@@ -32,9 +33,8 @@ def at_points(study: StudyResult, cell: Cell) -> list[AtPoint]:
             points.setdefault(_key(point.options), point.options)
     made = []
     for key, options in points.items():
-        moved = tuple(_at_point(result, cell, key) for result in study.results)
-        name = (cell.level, cell.measure, cell.variant)
-        for other in cells_of(replace(study, results=moved), cell.grid.factor, name, primary=True):
+        grid = FactorGrid.of([_at_point(result, cell, key) for result in study.results], cell.grid.factor)
+        for other in cells_of(grid, study.claims, (cell.level, cell.measure, cell.variant), primary=True):
             if other.scale == cell.scale:
                 made.append(AtPoint(options=options, cell=other))
     return made

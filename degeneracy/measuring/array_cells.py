@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from degeneracy.analysis import Measure, Measured, StepFunction
 from degeneracy.analysis.recording import MEAN_INPUT, NO_INPUT, Array
 from degeneracy.core.errors import UserError
+from degeneracy.core.numeric import real_array
 from degeneracy.core.registry import describe, look_up
 from degeneracy.measuring.record import step_function
 from degeneracy.networks.cell import Cell
@@ -129,8 +131,25 @@ def check_range(name: str, states: Sequence[Array], cell: Cell) -> None:
         )
 
 
+def given_pulses(value: ArrayLike, arrays: Mapping[str, Sequence[Array]]) -> Array:
+    """The pulses, (pulse, in), which have to fit the input weights.
+
+    Raises:
+        UserError: another shape, values that are not finite, or no input weights.
+    """
+    pulses = real_array(value, "pulses", ("pulse", "in"))
+    if pulses.ndim != 2 or 0 in pulses.shape or not np.isfinite(pulses).all():
+        raise UserError(f"pulses: finite values (pulse, in) are needed, got shape {pulses.shape}")
+    if "input_weights" not in arrays:
+        raise UserError("pulses: input_weights are needed with them")
+    for k, weights in enumerate(arrays["input_weights"]):
+        if weights.shape[-1] != pulses.shape[1]:
+            raise UserError(f"pulses: member {k} has weights for {weights.shape[-1]} inputs; got shape {pulses.shape}")
+    return pulses
+
+
 def step_of_arrays(
-    arrays: Mapping[str, Sequence[Array]], inputs: Array | None, known: ArrayCell
+    arrays: Mapping[str, Sequence[Array]], inputs: Array | None, pulses: Array | None, known: ArrayCell
 ) -> tuple[StepFunction | None, str]:
     """The step of all members where the arrays say what it is; else the reason, in one line."""
     cell, parts = known.cell, ("bias", "states") if known.apart else ("weights", "bias", "states")
@@ -151,10 +170,12 @@ def step_of_arrays(
     if not known.apart:
         params[names["weights"]] = torch.from_numpy(np.stack(arrays["weights"]).reshape(n_members, -1, n))
     into = np.zeros((n_members, cell.gates * n, 1))  # without inputs their weights do not matter
-    constant = {NO_INPUT: np.zeros(1)}
+    if inputs is not None or pulses is not None:
+        into = np.stack(arrays["input_weights"])
+        into = into.reshape(n_members, -1, into.shape[-1])
+    constant = {NO_INPUT: np.zeros(into.shape[-1])}
     if inputs is not None:
-        into = np.stack(arrays["input_weights"]).reshape(n_members, -1, inputs.shape[-1])
-        constant = {NO_INPUT: np.zeros(inputs.shape[-1]), MEAN_INPUT: inputs.mean(axis=(0, 1))}
+        constant[MEAN_INPUT] = inputs.mean(axis=(0, 1))
     params[names["input_weights"]] = torch.from_numpy(into)
     for k, name in enumerate(cell.biases):
         params[name] = torch.from_numpy(biases[:, :, k].reshape(n_members, -1))
@@ -163,7 +184,8 @@ def step_of_arrays(
         params["b_out"] = params["W_out"].new_zeros(params["W_out"].shape[:2])
     visited = torch.from_numpy(np.stack(arrays["states"])).flatten(1, 2)
     held = {name: torch.from_numpy(values) for name, values in constant.items()}
-    return step_function(cell, params, visited, held), ""
+    brief = () if pulses is None else tuple(torch.from_numpy(pulses))
+    return step_function(cell, params, visited, held, pulses=brief), ""
 
 
 def _hides_its_step(known: ArrayCell, cell: Cell) -> str:

@@ -21,6 +21,7 @@ from degeneracy.measuring.array_cells import (
     array_cell,
     check_range,
     check_step,
+    given_pulses,
     step_of_arrays,
 )
 from degeneracy.measuring.array_dynamics import checked_observed, lags_for, with_lag_grams
@@ -57,7 +58,7 @@ GIVE = {
     "lag_grams": "not given (states)",
     "readout": "not given (readout)",
 }
-KEYS = (*NUMERIC, "inputs", "fully_observed", "ood_errors", "ood_variants", "cell")
+KEYS = (*NUMERIC, "inputs", "pulses", "fully_observed", "ood_errors", "ood_variants", "cell")
 
 
 @ordinary_state()
@@ -71,6 +72,7 @@ def measure_arrays(
     untrained_states: Members | None = None,
     initial_weights: Members | None = None,
     inputs: ArrayLike | None = None,
+    pulses: ArrayLike | None = None,
     fully_observed: bool | None = None,
     ood_errors: ArrayLike | None = None,
     ood_variants: Sequence[str] = (),
@@ -103,6 +105,8 @@ def measure_arrays(
         inputs: (trial, time, in), the inputs behind the states, the same for all members: `linear_flow` takes out what
             they explain. With a cell, weights, biases and input weights, the states are checked to follow its step,
             and `fixed_points` can take the mean input.
+        pulses: (pulse, in), brief inputs that stand in place of a constant one for a step: `fixed_point_graph` says
+            from which attractor to which they lead (the two values of each bit of a flip-flop, the tokens of others).
         fully_observed: whether the states are of all units of a network, so that one tells the next. `linear_flow` has
             to be told; where only some were recorded, it takes past states too, how many by held-out error.
         ood_errors: (member, variant), mean squared error of each member on each task variant.
@@ -129,7 +133,9 @@ def measure_arrays(
     built, n_jobs = measures_of(None, build_measures(measures, options)), resolve_jobs(jobs)
     driven = None if inputs is None else _inputs(inputs, arrays)
     observed = checked_observed(fully_observed)
-    recording = _recording(arrays, driven, errors, variants, known, n)
+    brief = None if pulses is None else given_pulses(pulses, arrays)
+    step, reason = _step(arrays, driven, brief, known)
+    recording = _recording(arrays, step, reason, errors, variants, known, n)
     lags = lags_for(observed, lags_needed(built), arrays.get("states"))
     recording = with_lag_grams(recording, driven, lags, observed)
     asked = [name for name in built if not lacking(built[name], recording)]
@@ -286,7 +292,8 @@ def _match_units(name: str, values: list[Array], weights: list[Array]) -> None:
 
 def _recording(
     arrays: Mapping[str, list[Array]],
-    inputs: Array | None,
+    step: StepFunction | None,
+    reason: str,
     errors: Array | None,
     names: tuple[str, ...],
     known: ArrayCell,
@@ -312,7 +319,6 @@ def _recording(
     untrained = None
     if initial is not None or "untrained_states" in arrays:
         untrained = Recording(members=labels, states=arrays.get("untrained_states"), weights=initial)
-    step, reason = _step(arrays, inputs, known)
     return Recording(
         members=labels,
         states=arrays.get("states"),
@@ -336,12 +342,15 @@ def _of_apart(known: ArrayCell) -> dict[str, str]:
     return {"weights": "not given (input_weights)", "recurrent_weights": none, "initial_weights": none}
 
 
-def _step(arrays: Mapping[str, list[Array]], inputs: Array | None, known: ArrayCell) -> tuple[StepFunction | None, str]:
+def _step(
+    arrays: Mapping[str, list[Array]], inputs: Array | None, pulses: Array | None, known: ArrayCell
+) -> tuple[StepFunction | None, str]:
     """The step of the members, of a cell that fits the states; else why it is not known."""
     for name in ("states", "untrained_states"):
         if known.cell is not None and name in arrays:
             check_range(name, arrays[name], known.cell)
-    step, reason = step_of_arrays(arrays, inputs, known)
+    inputs = inputs if "input_weights" in arrays else None  # else it is not known what they do
+    step, reason = step_of_arrays(arrays, inputs, pulses, known)
     if step is not None and inputs is not None and known.cell is not None:
         check_step(step, arrays["states"], inputs, known.cell)
     return step, reason

@@ -9,9 +9,11 @@ from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
 from degeneracy.core.files import advising, digest, exists
 from degeneracy.core.user_files import user_path
+from degeneracy.measuring.measure import build_measures
 from degeneracy.runs.finished import check_trained, results_of, unfinished
 from degeneracy.runs.results_file import PROVENANCE, STUDY, check_finished
 from degeneracy.runs.run_directory import RunDirectory
+from degeneracy.studies.pilot import kinds
 from degeneracy.studies.settings import key_parts, override, take_measures
 from degeneracy.studies.study import Study
 from degeneracy.studies.study_result import StudyResult
@@ -81,6 +83,7 @@ def remeasured(path: str | Path, measures: Sequence[str] = (), overrides: Iterab
     Args:
         path: a run directory.
         measures: names; those of the run where none are given. Options and claims of measures left out are dropped.
+            What the run's pilot chose stands for all whose rank and delays are not set.
         overrides: (key, value) pairs as of `load_study`, of `options`, `probe` and `measures` only.
 
     Raises:
@@ -96,6 +99,9 @@ def remeasured(path: str | Path, measures: Sequence[str] = (), overrides: Iterab
         if key_parts(key)[0] not in ("options", "probe", "measures"):
             raise UserError(f"'{key}' cannot be set for a run that is trained: only options, probe and measures can")
         override(fields, key, value)
+    fields["pilot"] = run.pilot.get("settings", fields.get("pilot", {}))
+    if not kinds(build_measures(fields["measures"], fields["options"])):
+        fields["pilot"] = {}
     plan = Study(**fields)
     with advising(repair_advice(root)):
         for condition in plan.conditions():

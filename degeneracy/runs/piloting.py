@@ -22,7 +22,7 @@ from degeneracy.training import Member
 
 
 def check_pilot(plan: Study, conditions: Sequence[Condition], *, device: str) -> None:
-    """Refuse a pilot that tries what the trials or the memory do not allow, before anything is trained.
+    """Refuse a pilot that has nothing to choose, or tries what trials or memory do not allow, before any training.
 
     Raises:
         UserError: such a pilot.
@@ -30,6 +30,11 @@ def check_pilot(plan: Study, conditions: Sequence[Condition], *, device: str) ->
     if not plan.pilot.n_networks:
         return
     largest = plan.pilot.largest(plan.build_measures())
+    if not largest:
+        raise UserError(
+            "pilot: it has nothing to choose: no measure of linear models is taken, or options set rank or n_delays of"
+            " each; leave these to the pilot, or set pilot.n_networks = 0"
+        )
     try:
         for condition in conditions:
             condition.check_measures(largest, plan.probe)

@@ -117,16 +117,8 @@ class DelayedCue(Task):
 
     def variants(self) -> Mapping[str, Variant]:
         """Two and five times as long with nothing to do after the reaction, noisy inputs, and weaker cues."""
-        longer = {times: self.replace(n_steps=times * self.n_steps) for times in (2, 5)}
         return {
-            **{
-                f"length_{times}x": Variant(
-                    description=f"{task.n_steps} steps instead of {self.n_steps}, without input after the cue; the "
-                    "same rule: one reaction",
-                    sample=task.sample,
-                )
-                for times, task in longer.items()
-            },
+            **self.longer_trials(2, 5, said=", without input after the cue; the same rule: one reaction"),
             "input_noise": self.noisy_inputs(0.2),
             "amplitude": self.scaled_inputs(0.5),
         }

@@ -94,12 +94,8 @@ class FlipFlop(Task):
 
     def variants(self) -> Mapping[str, Variant]:
         """Twice as long, noisy inputs, and pulses of half the trained height."""
-        longer = self.replace(n_steps=2 * self.n_steps)
         return {
-            "length_2x": Variant(
-                description=f"{longer.n_steps} steps instead of {self.n_steps}; the same rule throughout",
-                sample=longer.sample,
-            ),
+            **self.longer_trials(2),
             "input_noise": self.noisy_inputs(0.2),
             "amplitude": self.scaled_inputs(0.5),
         }

@@ -134,7 +134,6 @@ class Lorenz96(Task):
 
     def variants(self) -> Mapping[str, Variant]:
         """Twice as long, noisy inputs, and states further from the mean than the attractor's."""
-        longer = self.replace(n_steps=2 * self.n_steps)
         factor = 1.5
 
         def sample_amplified(streams: Streams, n_trials: int) -> Trials:
@@ -142,10 +141,7 @@ class Lorenz96(Task):
             return Trials.of(inputs, self.solve(inputs))
 
         return {
-            "length_2x": Variant(
-                description=f"{longer.n_steps} steps instead of {self.n_steps}; the same rule throughout",
-                sample=longer.sample,
-            ),
+            **self.longer_trials(2),
             "input_noise": self.noisy_inputs(0.1),
             "amplitude": Variant(
                 description=(

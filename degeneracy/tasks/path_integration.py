@@ -163,15 +163,11 @@ class PathIntegration(Task):
 
     def variants(self) -> Mapping[str, Variant]:
         """Twice as long, noisy inputs, and faster motion."""
-        longer = self.replace(n_steps=2 * self.n_steps)
         v_max = min(1.5 * self.v_max, self.side)
         factor = v_max / self.v_max
         faster = self.replace(v_max=v_max, speed_sd=factor * self.speed_sd)
         return {
-            "length_2x": Variant(
-                description=f"{longer.n_steps} steps instead of {self.n_steps}; the same rule throughout",
-                sample=longer.sample,
-            ),
+            **self.longer_trials(2),
             "input_noise": self.noisy_inputs(0.05),
             "amplitude": Variant(
                 description=(

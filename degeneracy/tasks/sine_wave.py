@@ -107,13 +107,9 @@ class SineWave(Task):
 
     def variants(self) -> Mapping[str, Variant]:
         """Twice as long, noisy inputs, and frequencies (the inputs' amplitude) over the trained ones."""
-        longer = self.replace(n_steps=2 * self.n_steps)
         stretch = 1.2
         return {
-            "length_2x": Variant(
-                description=f"{longer.n_steps} steps instead of {self.n_steps}; the wave goes on",
-                sample=longer.sample,
-            ),
+            **self.longer_trials(2, said="; the wave goes on"),
             "input_noise": self.noisy_inputs(1.0 * self.input_scale),
             "amplitude": Variant(
                 description=(

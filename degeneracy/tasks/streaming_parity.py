@@ -91,15 +91,8 @@ class StreamingParity(Task):
 
     def variants(self) -> Mapping[str, Variant]:
         """Random strings 5 and 50 times as long, and long runs of one token."""
-        longer = {times: self.replace(n_steps=times * self.n_steps) for times in (5, 50)}
         return {
-            **{
-                f"length_{times}x": Variant(
-                    description=f"{task.n_steps} tokens instead of {self.n_steps}; the same rule throughout",
-                    sample=task.sample,
-                )
-                for times, task in longer.items()
-            },
+            **self.longer_trials(5, 50, unit="tokens"),
             "constant_runs": Variant(
                 description=(
                     f"{self.n_steps} random tokens, then {RUN_STEPS} times the same one; the same rule, scored in the "

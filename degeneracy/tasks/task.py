@@ -166,6 +166,18 @@ class Task(Spec):
         """How to run free on one's own outputs; None for a task whose outputs are not its next inputs."""
         return None
 
+    def longer_trials(
+        self, *times: int, unit: str = "steps", said: str = "; the same rule throughout"
+    ) -> dict[str, Variant]:
+        """Trials so many times as long, "length_2x" and so on; `said` is what else there is to say of them."""
+        longer = {n: self.replace(n_steps=n * self.n_steps) for n in times}
+        return {
+            f"length_{n}x": Variant(
+                description=f"{task.n_steps} {unit} instead of {self.n_steps}{said}", sample=task.sample
+            )
+            for n, task in longer.items()
+        }
+
     def noisy_inputs(self, sd: float) -> Variant:
         """Gaussian noise on every input at every step; targets are those of the clean inputs."""
 

@@ -1,16 +1,21 @@
 """Given states have to be what a cell's step makes of the given inputs and weights."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from array_networks import N_INPUTS, N_MEMBERS, N_STEPS, N_TRIALS, N_UNITS, few, networks
 
 import degeneracy as dg
+from degeneracy.analysis.dynamics.attractors.graph_measure import transition_rows
 from degeneracy.core.errors import UserError
 from degeneracy.measuring.array_cells import check_range
+from degeneracy.measuring.array_files import load_arrays
 from degeneracy.networks.cells import CELLS
+from degeneracy.training import History, Member
 
 
 class TestRange:
@@ -132,3 +137,81 @@ class TestStep:
         _, _, arrays = networks("tanh")
         with pytest.raises(UserError, match=says):
             dg.measure_arrays(**arrays | change, cell="tanh", measures=["effective_rank"])
+
+
+class TestPulses:
+    """Pulses that are given lead from one attractor to another, as those of a task do."""
+
+    @staticmethod
+    def flip_flops(n_bits: int = 2) -> tuple[dict[str, Any], dg.Ensemble]:
+        """Three networks, each unit of which holds a bit: h' = tanh(gain h + 6 u); as arrays, and as an ensemble."""
+        eye, gains = np.eye(n_bits), (2.0, 2.5, 3.0)
+        states = np.random.default_rng(0).uniform(-1, 1, size=(3, 40, 4, n_bits))
+        arrays = {
+            "states": states,
+            "weights": np.stack([gain * eye for gain in gains]),
+            "input_weights": np.stack([6.0 * eye] * 3),
+            "bias": np.zeros((3, n_bits)),
+            "readout": np.stack([eye] * 3),
+        }
+        named = {"W_rec": "weights", "W_in": "input_weights", "bias": "bias", "W_out": "readout"}
+        members = tuple(
+            Member(
+                seed=k,
+                status="given",
+                initial={},
+                final={
+                    **{name: torch.tensor(arrays[key][k]) for name, key in named.items()},
+                    "b_out": torch.zeros(n_bits, dtype=torch.float64),
+                },
+                history=History.empty(),
+            )
+            for k in range(3)
+        )
+        return arrays, dg.Ensemble(network=dg.Network(hidden_size=n_bits), members=members)
+
+    def test_they_lead_where_those_of_the_task_do(self) -> None:
+        arrays, ensemble = self.flip_flops()
+        task = dg.TASKS["flip_flop"](channels=2)
+        given = {"measures": ["fixed_point_graph"], "options": {"fixed_point_graph": {"n_starts": 32}}}
+        ours = dg.measure_arrays(**arrays, pulses=np.array(task.pulses()), cell="tanh", **given)
+        of_task = dg.measure(ensemble, task, **given)
+        mine, theirs = (one.measured["fixed_point_graph"] for one in (ours, of_task))
+        assert transition_rows(mine.arrays) == transition_rows(theirs.arrays)
+        assert len(transition_rows(mine.arrays)) == 3 * 4 * 4  # of 3 networks with 4 points each, 4 pulses
+        np.testing.assert_array_equal(mine.arrays["pulse"], theirs.arrays["pulse"])
+        assert mine.distances["graph"].tolist() == np.zeros((3, 3)).tolist()
+
+    def test_without_them_there_are_points_and_no_transitions(self) -> None:
+        arrays, _ = self.flip_flops()
+        options = {"fixed_point_graph": {"n_starts": 32}}
+        found = dg.measure_arrays(**arrays, cell="tanh", measures=["fixed_point_graph"], options=options)
+        kept = found.measured["fixed_point_graph"].arrays
+        assert (len(kept["node"]), len(kept["transition_from"])) == (12, 0)
+
+    def test_they_may_stand_in_a_file(self, tmp_path: Path) -> None:
+        arrays, _ = self.flip_flops()
+        np.savez(tmp_path / "a.npz", **arrays, pulses=np.eye(2), cell="tanh")
+        found = dg.measure_arrays(**load_arrays(tmp_path / "a.npz"), measures=["fixed_point_graph"])
+        assert found.measured["fixed_point_graph"].arrays["pulse"].tolist() == [[1, 0], [0, 1]]
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"pulses": np.ones((2, 3))}, r"^pulses: member 0 has weights for 2 inputs; got shape \(2, 3\)$"),
+            ({"pulses": np.ones(2)}, r"^pulses: finite values \(pulse, in\) are needed, got shape \(2,\)$"),
+            ({"pulses": np.full((1, 2), np.nan)}, r"^pulses: finite values"),
+            ({"pulses": np.eye(2), "input_weights": None}, "^pulses: input_weights are needed with them$"),
+        ],
+    )
+    def test_pulses_that_do_not_fit(self, change: dict[str, Any], says: str) -> None:
+        arrays, _ = self.flip_flops()
+        with pytest.raises(UserError, match=says):
+            dg.measure_arrays(**arrays | change, cell="tanh", measures=["fixed_point_graph"])
+
+    def test_inputs_of_unknown_weights_leave_the_step_without_input_known(self) -> None:
+        _, _, arrays = networks("tanh")
+        without = {name: value for name, value in arrays.items() if name not in ("inputs", "input_weights")}
+        expected = dg.measure_arrays(**without, cell="tanh", **few("fixed_points")).table
+        found = dg.measure_arrays(**without, inputs=arrays["inputs"], cell="tanh", **few("fixed_points")).table
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)

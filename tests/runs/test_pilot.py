@@ -136,6 +136,9 @@ def test_each_kind_of_model_has_its_choice(tmp_path: Path, monkeypatch: pytest.M
     dg.run_study(remeasured(tmp_path / "run", ["procrustes"]), out=tmp_path / "run", jobs=1, progress=False)
     assert "came from a pilot" not in dg.report(dg.load_run(tmp_path / "run"), tmp_path).read_text()
     assert kept(tmp_path / "run") == second
+    plan = remeasured(tmp_path / "run", ["linear_flow"])  # the pilot is not forgotten
+    dg.run_study(plan, out=tmp_path / "run", jobs=1, progress=False)
+    assert set(taken(tmp_path / "run")) == {(second["choices"][1]["rank"], second["choices"][1]["n_delays"])}
 
 
 def test_options_and_settings_that_say_rank_or_delays_keep_their_own(tmp_path: Path) -> None:
@@ -166,6 +169,9 @@ def test_a_pilot_that_cannot_choose_says_so_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="pilot: no network converged with states that vary, so that rank and delays"):
         run(tmp_path / "none", **PILOTED, **untrained, **hard)
     assert kept(tmp_path / "none") == {}
+    for idle in ({"measures": ["procrustes"]}, {"options": {name: {"rank": 3} for name in PILOTED["measures"]}}):
+        with pytest.raises(UserError, match=r"^pilot: it has nothing to choose: no measure of linear models is taken"):
+            run(tmp_path / "short", **{**PILOTED, **idle})
     with pytest.raises(UserError, match=r"^pilot: linear_flow: n_delays = 10 is wrong: trials have 10 steps$"):
         run(tmp_path / "short", **{**PILOTED, "pilot": {"n_networks": 2, "n_delays": [1, 10]}})
     assert not (tmp_path / "short").exists()

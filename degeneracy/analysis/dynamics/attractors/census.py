@@ -19,12 +19,12 @@ _Searched = tuple[str, list[fixed_points.FixedPoints], list[fixed_points.FixedPo
 
 
 class FixedPointCensus(UnderInputs):
-    """How many fixed points members have, of which kinds, and with which spectra."""
+    """How many fixed points members have, of which kinds and spectra; half of the starts are run forward too."""
 
     name: ClassVar[str] = "fixed_points"
     title: ClassVar[str] = "Fixed points"
     methods: ClassVar[str] = (
-        "Fixed points under {inputs} were searched from {n_starts} visited states per network (Sussillo & Barak 2013); "
+        "Fixed points under {inputs} were searched from {starts} visited states per network (Sussillo & Barak 2013); "
         "their Jacobians were compared by {n_eigenvalues} eigenvalues each."
     )
     cost: ClassVar[float] = 2.5
@@ -48,9 +48,6 @@ class FixedPointCensus(UnderInputs):
     source: ClassVar[str] = "Sussillo & Barak (2013), Neural Computation 25:626; distances ours"
     revision: ClassVar[int] = 1  # what forward runs end in is searched and counted
 
-    n_starts: int = pydantic.Field(
-        256, ge=1, description="starts per member, from visited states; half are also run forward"
-    )
     n_eigenvalues: int = pydantic.Field(8, ge=1, description="eigenvalues per point that are compared")
     seed: int = pydantic.Field(0, ge=0, description="of the starts; the repeat search takes the next")
 
@@ -110,7 +107,7 @@ class FixedPointCensus(UnderInputs):
         )
 
     def _search_twice(self, step: StepFunction, held_input: str, members: Sequence[str]) -> _Searched:
-        search = partial(fixed_points.find_fixed_points, step, held_input=held_input, n_starts=self.n_starts)
+        search = partial(fixed_points.find_fixed_points, step, held_input=held_input, n_starts=self.starts(step))
         points = search(seed=self.seed)
         return held_input, points, search(seed=self.seed + 1, found_before=points), members
 

@@ -29,9 +29,7 @@ from degeneracy.analysis.measure import Measured, nan_finding
 from degeneracy.analysis.recording import Array, Recording, StepFunction
 from degeneracy.analysis.statistics import by_name, jackknife
 
-FEW_STARTS, MANY_STARTS = 256, 1024
 BY_PERIOD = tuple(f"n_cycles_{p}" for p in range(2, MAX_PERIOD + 1))
-MANY_PULSES = 8  # of a flip-flop with 4 channels, which has 16 stable points: of 256 starts one was missed at times
 Distance = Callable[[TransitionGraph, TransitionGraph], float]
 # The constant input, the graphs of members under it, those of a second search, the pulses, and the members' names.
 _Searched = tuple[str, list[TransitionGraph], list[TransitionGraph], Array, Sequence[str]]
@@ -67,12 +65,6 @@ class FixedPointGraph(UnderInputs):
     zero: ClassVar[str] = "the same graph; as many states at rest; one skeleton up to rotation and scale; equal spectra"
     source: ClassVar[str] = "Sussillo & Barak (2013), Neural Computation 25:626, figure 3; distances ours"
 
-    n_starts: int = pydantic.Field(
-        0,
-        ge=0,
-        description=f"runs per member, from visited states; 0 for {FEW_STARTS}, or {MANY_STARTS} where the task has "
-        f"{MANY_PULSES} pulses or more",
-    )
     at_once: int = pydantic.Field(
         1,
         ge=1,
@@ -92,9 +84,8 @@ class FixedPointGraph(UnderInputs):
         ]
 
     def _search_twice(self, step: StepFunction, held_input: str, members: Sequence[str]) -> _Searched:
-        n_starts = self.n_starts or (MANY_STARTS if len(step.pulses) >= MANY_PULSES else FEW_STARTS)
         pulses = pulses_at_once(step.pulses, step.inputs[held_input], self.at_once)
-        search = partial(transition_graphs, step, held_input, pulses, n_starts=n_starts)
+        search = partial(transition_graphs, step, held_input, pulses, n_starts=self.starts(step))
         inputs = np.array([pulse.double().cpu().numpy() for pulse in pulses]).reshape(
             len(pulses), len(step.inputs[held_input])
         )

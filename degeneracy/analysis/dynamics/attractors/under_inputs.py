@@ -8,8 +8,11 @@ import pydantic
 from numpy.typing import NDArray
 
 from degeneracy.analysis.measure import HELD, PERMUTATION, ROTATION, SIGNS, Level, Measured, MeasureInParts, in_words
-from degeneracy.analysis.recording import MEAN_INPUT, NO_INPUT
+from degeneracy.analysis.recording import MEAN_INPUT, NO_INPUT, StepFunction
 from degeneracy.core.errors import UserError, unknown_name
+
+FEW_STARTS, MANY_STARTS = 256, 1024
+MANY_PULSES = 8  # of a flip-flop with 4 channels, which has 16 stable points: of 256 starts one was missed at times
 
 
 class UnderInputs(MeasureInParts):
@@ -26,6 +29,16 @@ class UnderInputs(MeasureInParts):
         description="the constant input searched under, by the name that the task gives it, or 'mean' of the probe "
         "trials; empty for each one that the task names, which is 'none' of most tasks",
     )
+    n_starts: int = pydantic.Field(
+        0,
+        ge=0,
+        description=f"starts per member, from visited states; 0 for {FEW_STARTS}, or {MANY_STARTS} where the task has "
+        f"{MANY_PULSES} pulses or more",
+    )
+
+    def starts(self, step: StepFunction) -> int:
+        """How many starts per member: as many as were asked for, else more where many attractors are expected."""
+        return self.n_starts or (MANY_STARTS if len(step.pulses) >= MANY_PULSES else FEW_STARTS)
 
     @classmethod
     def variant_title(cls, variant: str) -> str:
@@ -46,7 +59,8 @@ class UnderInputs(MeasureInParts):
     def methods_sentence(self) -> str:
         """The card's sentence with the measure's options."""
         inputs = f"the constant input '{self.input}'" if self.input else "each constant input that the task names"
-        return self.methods.format(inputs=inputs, **self.model_dump(mode="json"))
+        starts = str(self.n_starts or f"{FEW_STARTS}, with {MANY_PULSES} pulses or more {MANY_STARTS:,},")
+        return self.methods.format(inputs=inputs, starts=starts, **self.model_dump(mode="json"))
 
     def check(self, *, n_units: int, n_steps: int, n_trials: int, held_inputs: Collection[str]) -> None:  # noqa: ARG002
         """Refuse an input that the task does not name."""

@@ -1,9 +1,13 @@
 """What the table says of fixed points: counts, cycles, notes, and networks of which there is no number."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 from fixed_point_systems import step_of, uniform
 
+from degeneracy.analysis.dynamics.attractors import fixed_points
 from degeneracy.analysis.dynamics.attractors.census import FixedPointCensus
 from degeneracy.analysis.dynamics.attractors.fixed_points import find_fixed_points, notes
 from degeneracy.analysis.dynamics.attractors.forward_runs import Cycle, Outcomes, outcome_notes
@@ -97,3 +101,23 @@ def test_the_cycles_are_exported_point_by_point():
     at_rest = step_of(lambda h, _: 0.5 * h, uniform((2, 20, 3)))
     none = FixedPointCensus(n_starts=8)(Recording(members=("a", "b"), step=at_rest)).arrays
     assert none["cycle_position"].shape == (0, 3)
+
+
+def test_where_many_points_are_expected_more_starts_are_taken(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def few(step, *, n_starts, **how):
+        asked.append(n_starts)
+        return find_fixed_points(step, n_starts=8, **how)
+
+    monkeypatch.setattr(fixed_points, "find_fixed_points", few)
+    step = step_of(lambda h, _, gain: torch.tanh(gain * h), uniform((2, 64, 1)), weights=[torch.full((2, 1, 1), 2.0)])
+    for n_pulses, n_starts in ((7, 256), (8, 1024)):
+        pulsed = replace(step.select([0]), pulses=(torch.ones(1),) * n_pulses)
+        both = replace(step, select=lambda _, pulsed=pulsed: pulsed)
+        FixedPointCensus()(Recording(members=("0", "1"), step=both))
+        assert set(asked) == {n_starts}
+        asked.clear()
+    sentence = FixedPointCensus().methods_sentence()
+    assert "were searched from 256, with 8 pulses or more 1,024, visited states per network" in sentence
+    assert "were searched from 7 visited states" in FixedPointCensus(n_starts=7).methods_sentence()
