@@ -21,13 +21,14 @@ from degeneracy.core.compiling import compiled
 # iterations it saves (measured: rank 20 3 times faster with it, rank 50 3 times slower).
 DENSE_RANK = 32
 DAMPING = 0.02  # added to the Gauss-Newton matrix, over rank: eigenvalues of an operator of norm 1 are ~ rank^-1/2
+NONE = np.empty((0, 0), np.float32)
 
 
 class Model(NamedTuple):
     """The inverse curvature that searches start from, known from the first operator alone."""
 
     frame: Any  # (rank, rank), orthogonal: the coordinates of the search are along its columns
-    dense: Any  # (number, number) on packed skew matrices; empty at large rank, and rank 1
+    dense: Any  # (number, number) on packed skew matrices, single precision; empty at large rank, and rank 1
     diagonal: Any  # (number,): what stands in for it then, else 1
 
 
@@ -37,9 +38,9 @@ def model(a: Array, b: Array | None = None) -> Model:
     i, j = np.tril_indices(rank, -1)
     square = a @ a.T + a.T @ a if b is None else a @ a.T + a.T @ a + b @ b.T
     if rank <= DENSE_RANK:
-        return Model(np.eye(rank), inverse_gauss_newton(a, square), np.ones(len(i)))
+        return Model(np.eye(rank), inverse_gauss_newton(a, square).astype(np.float32), np.ones(len(i)))
     squares, frame = np.linalg.eigh(square)
-    return Model(frame, np.empty((0, 0)), 1 / ((squares[i] + squares[j]) / 2 + DAMPING / rank))
+    return Model(frame, NONE, 1 / ((squares[i] + squares[j]) / 2 + DAMPING / rank))
 
 
 def commutator_model(parts: Sequence[tuple[Array, Array]]) -> Model:
@@ -56,14 +57,14 @@ def commutator_model(parts: Sequence[tuple[Array, Array]]) -> Model:
         for p, w in parts:  # the size of each [S, P] W without what its two halves have in common
             rows, columns, weights = np.sum((p @ w) ** 2, axis=1), np.sum(p**2, axis=0), np.sum(w**2, axis=1)
             own += rows[i] + rows[j] + weights[j] * columns[i] + weights[i] * columns[j]
-        return Model(np.eye(rank), np.empty((0, 0)), 1 / own)
+        return Model(np.eye(rank), NONE, 1 / own)
     basis = np.zeros((len(i), rank, rank))
     basis[np.arange(len(i)), i, j], basis[np.arange(len(i)), j, i] = 1.0, -1.0
     matrix = damping * np.eye(len(i))
     for p, w in parts:
         moved = (basis @ (p @ w) - p @ (basis @ w)).reshape(len(i), rank * rank)
         matrix += moved @ moved.T
-    return Model(np.eye(rank), _inverse(matrix), np.ones(len(i)))
+    return Model(np.eye(rank), _inverse(matrix).astype(np.float32), np.ones(len(i)))
 
 
 def inverse_gauss_newton(a: Array, square: Array) -> Array:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from degeneracy.core.compiling import compiled
 
 MEMORY = 8  # pairs of vectors in L-BFGS
+REACH = 2.0  # the longest step, as the norm of a skew matrix: no plane is turned by more than 1 / sqrt 2 of it
 COPY = 1e-6  # above the least value possible: of operators of norm 1 an angle of 0.0014
 
 jit = compiled(error_model="numpy")  # a division by 0 is an infinity, not an exception
@@ -36,14 +37,16 @@ class Fits(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What is minimised, and room for products, (rank, rank) where nothing else is said, and for a packed gradient."""
+    """What is minimised, and room for products, (rank, rank) where nothing else is said, and for a packed gradient.
 
-    left: Any  # (term, rank, rank): L_k
-    turned: Any  # (term, rank, rank): L_k^T
-    right: Any  # (term, rank, rank): R_k
-    linear: Any  # (rank, rank): K; or (0, 0) for none
-    product: Any
-    aligned: Any
+    Blocks of (rank, rank), one per term, stand under or beside one another, so that few products do for all terms.
+    """
+
+    left: Any  # ((term + 1) * rank, rank): L_k, then K^T; no K, here and below, where there is none
+    right: Any  # (term * rank, rank): R_k
+    halfway: Any  # (term * rank, rank): R_k c^T
+    below: Any  # ((2 term + 1) * rank, rank): X_k = c R_k c^T, then c^T, then L_k^T
+    beside: Any  # (rank, (2 term + 1) * rank): L_k^T, then K, then -X_k
     first: Any
     second: Any
     third: Any
@@ -74,14 +77,24 @@ def new_fits(starts: NDArray[Any]) -> Fits:
 
 def new_work(left: NDArray[Any], right: NDArray[Any], linear: NDArray[Any] | None = None) -> Work:
     """Room for the products of sum_k <left_k, C right_k C^T> + <linear, C>; left and right (term, rank, rank)."""
-    rank, kind = left.shape[1], left.dtype
-    product, aligned, first, second, third, skew, trial = (np.empty((rank, rank), kind) for _ in range(7))
-    turned, gradient = np.ascontiguousarray(left.transpose(0, 2, 1)), np.empty(rank * (rank - 1) // 2, kind)
-    none = np.empty((0, 0), kind)
+    n_terms, rank = left.shape[:2]
+    kind = left.dtype
+    linear = np.empty((rank, 0), kind) if linear is None else linear
+    turned, room = left.transpose(0, 2, 1), np.empty((n_terms, rank, rank), kind)
+    first, second, third, skew, trial = (np.empty((rank, rank), kind) for _ in range(5))
     return Work(
-        left, turned, right, none if linear is None else linear, product, aligned, first, second, third, skew, trial,
-        gradient,
-    )  # fmt: skip
+        left=np.concatenate([*left, linear.T]),
+        right=np.concatenate(right),
+        halfway=np.empty((n_terms * rank, rank), kind),
+        below=np.concatenate([*room, np.empty_like(linear.T), *turned]),
+        beside=np.hstack([*turned, linear, *room]),
+        first=first,
+        second=second,
+        third=third,
+        skew=skew,
+        trial=trial,
+        gradient=np.empty(rank * (rank - 1) // 2, kind),
+    )
 
 
 @jit
@@ -91,55 +104,45 @@ def multiply(x, y, out):  # type: ignore[no-untyped-def]
 
 
 @jit
+def multiply_transposed(x, y, out):  # type: ignore[no-untyped-def]
+    """x y^T."""
+    np.dot(x, y.T, out)
+
+
+@compiled(error_model="numpy", fastmath={"reassoc", "contract"})
 def inner(x, y):  # type: ignore[no-untyped-def]
-    """The inner product of two vectors."""
-    return np.dot(x, y)
+    """The inner product of two vectors; summed in any order, several entries at a time."""
+    total = x.dtype.type(0)
+    for k in range(x.shape[0]):
+        total += x[k] * y[k]
+    return total
 
 
 @jit
 def objective(work, c, gradient):  # type: ignore[no-untyped-def]
     """The objective at c; writes its gradient over rotations of c.
 
-    That is the skew part of sum_k (L X^T - X^T L) + K c^T, X = c R c^T, packed.
+    That is the skew part of sum_k (L^T X - X L^T) + K c^T, X = c R c^T, packed.
     """
-    half, value = c.dtype.type(0.5), 0.0
-    gradient[:] = 0
-    for term in range(work.left.shape[0]):
-        multiply(c, work.right[term], work.product)
-        for i in range(c.shape[0]):
-            for j in range(c.shape[0]):
-                work.skew[j, i] = c[i, j]
-        multiply(work.product, work.skew, work.aligned)  # X
-        multiply(work.turned[term], work.aligned, work.first)
-        multiply(work.aligned, work.turned[term], work.second)
-        k = 0
-        for i in range(1, c.shape[0]):
-            for j in range(i):
-                gradient[k] += half * (work.second[j, i] - work.first[j, i] + work.first[i, j] - work.second[i, j])
-                k += 1
-        for i in range(c.shape[0]):
-            value += inner(work.left[term, i], work.aligned[i])
-    if work.linear.shape[0] > 0:
-        value += linear_objective(work, c, gradient)
-    return value
-
-
-@jit
-def linear_objective(work, c, gradient):  # type: ignore[no-untyped-def]
-    """<K, c>; adds its gradient."""
-    half, value = c.dtype.type(0.5), 0.0
-    for i in range(c.shape[0]):
-        for j in range(c.shape[0]):
-            work.skew[j, i] = c[i, j]
-    multiply(work.linear, work.skew, work.first)
-    k = 0
-    for i in range(1, c.shape[0]):
+    rank, size, done = c.shape[0], work.right.shape[0], work.left.shape[0]
+    below, beside = work.below, work.beside
+    multiply_transposed(work.right, c, work.halfway)
+    for start in range(0, size, rank):
+        multiply(c, work.halfway[start : start + rank], below[start : start + rank])
+        for i in range(rank):
+            for j in range(rank):
+                beside[i, done + start + j] = -below[start + i, j]
+    if done > size:
+        for i in range(rank):
+            for j in range(rank):
+                below[size + j, i] = c[i, j]
+    multiply(beside, below, work.first)
+    half, k = c.dtype.type(0.5), 0
+    for i in range(1, rank):
         for j in range(i):
-            gradient[k] += half * (work.first[i, j] - work.first[j, i])
+            gradient[k] = half * (work.first[i, j] - work.first[j, i])
             k += 1
-    for i in range(c.shape[0]):
-        value += inner(work.linear[i], c[i])
-    return value
+    return inner(work.left.reshape(-1), below[:done].reshape(-1))
 
 
 @jit
@@ -167,11 +170,8 @@ def turn(work, direction, length, c):  # type: ignore[no-untyped-def]
 @jit
 def orthogonalise(work, c):  # type: ignore[no-untyped-def]
     """One Newton-Schulz step to the nearest orthogonal matrix, in place."""
-    for i in range(c.shape[0]):
-        for j in range(c.shape[0]):
-            work.skew[j, i] = c[i, j]
-    multiply(work.skew, c, work.first)
-    multiply(c, work.first, work.second)
+    multiply_transposed(c, c, work.first)
+    multiply(work.first, c, work.second)
     one_and_half, half = c.dtype.type(1.5), c.dtype.type(0.5)
     for i in range(c.shape[0]):
         for j in range(c.shape[0]):
@@ -198,14 +198,14 @@ def step(work, fits, f, diagonal, slack):  # type: ignore[no-untyped-def]
     """One step of search f; False where it was refused, and the next one is shorter."""
     direction = fits.direction[f]
     size = np.sqrt(2.0 * inner(direction, direction))
-    # A rotation by more than about one radian leaves the range of the quadratic model (and of `turn`).
-    fits.length[f] = min(fits.length[f], 1.0 / max(size, 1e-30))
+    # A turn of any plane by more than about one radian leaves the range of the quadratic model (and of `turn`).
+    fits.length[f] = min(fits.length[f], REACH / max(size, 1e-30))
     length = fits.length[f]
     turn(work, direction, length, fits.rotation[f])
-    drift = fits.drift[f] + (length * size) ** 6 / 64.0
-    if drift > 1e-6:
+    drift = fits.drift[f] + (length * size / np.sqrt(2.0)) ** 6 / 64.0
+    while drift > 1e-6:
         orthogonalise(work, work.trial)
-        drift = 0.0
+        drift = drift**2
     value = objective(work, work.trial, work.gradient)
     expected = 2.0 * length * inner(direction, fits.gradient[f])
     rise = value - fits.value[f]
@@ -286,14 +286,14 @@ def best(value, alive, n_kept):  # type: ignore[no-untyped-def]
 
 @jit
 def descend(work, fits, inverse, kept, iterations, tolerance, slack, least):  # type: ignore[no-untyped-def]
-    """All rounds of one pair, in place; returns the searches of the last round, the best first.
+    """All rounds of one pair, in place; returns all searches, the best first: those of the last round, then others.
 
     Round r goes on with the best kept[r] for iterations[r] steps; a search whose gradient is under the tolerance,
     or which no step improves any more, stands still. So do all others once one has come to `least`, what a copy has.
     """
     n, packed = fits.gradient.shape
-    alpha = np.empty((n, MEMORY), work.left.dtype)
-    rows, solved = np.empty((n, packed), work.left.dtype), np.empty((n, packed), work.left.dtype)
+    alpha = np.empty((n, MEMORY), fits.value.dtype)
+    rows, solved = np.empty((n, packed), np.float32), np.empty((n, packed), np.float32)  # as `Model.dense`
     alive, moved = np.arange(n), np.empty(n, np.int64)
     for f in range(n):
         fits.value[f] = objective(work, fits.rotation[f], fits.gradient[f])
@@ -314,6 +314,6 @@ def descend(work, fits, inverse, kept, iterations, tolerance, slack, least):  # 
                     moved[n_moved] = f
                     n_moved += 1
             new_directions(fits, moved[:n_moved], inverse, alpha, rows, solved)
-    for f in alive:
+    for f in range(n):
         orthogonalise(work, fits.rotation[f])
-    return best(fits.value, alive, len(alive))
+    return best(fits.value, np.arange(n), n)

@@ -29,7 +29,7 @@ Score = Literal["angular", "frobenius", "wasserstein"]
 class ConjugationFit:
     """The distances of pairs of operators, and how far the search can be trusted."""
 
-    distance: Array  # (pair,), in the unit of the score; 0: the same dynamics
+    distance: Array  # (pair,), of halves (member, member), in the unit of the score; 0: the same dynamics
     spread: Array  # (pair,), same unit: range of the best restarts' distances; 0: they agree
     converged: NDArray[np.bool_]  # (pair,): the best restart reached the tolerance
     n_starts: int  # 1 where the distance is exact ("wasserstein")
@@ -102,7 +102,7 @@ def fit_among(
     Source: Ostrow et al. 2023, equation 5 (angular form, section 3.2); eigenvalue form: Redman et al. 2023.
     """
     x, y = (real_array(each, "operators") for each in (operators_x, operators_y))
-    _check_pairs(x, y, score, n_starts, max_iter)
+    check_operators(x, y, score, n_starts, max_iter)
     assert len(first) == len(second), "positions of pairs"
     operators, order_x, order_y = _distinct(x, y)
     one, other = order_x[first], order_y[second]
@@ -123,7 +123,8 @@ def fit_among(
     )
 
 
-def _check_pairs(x: Array, y: Array, score: str, n_starts: int, max_iter: int) -> None:
+def check_operators(x: Array, y: Array, score: str, n_starts: int, max_iter: int) -> None:
+    """Refuse what is no operators, and too small a search."""
     if score not in get_args(Score):
         raise unknown_name("score", score, get_args(Score), where="DSA")
     if x.ndim != 3 or x.shape[1] != x.shape[2] or x.shape[1] == 0 or x.shape[1:] != y.shape[1:]:
@@ -197,17 +198,20 @@ def _search(
         inverse = curvature.model(unit[i])
         aligned, slope = [], []
         for j in other[chunk]:
-            starts = np.stack([np.eye(len(unit[i]))] * 2)  # which carry an operator onto itself
-            if i != j:
-                starts = starts_of.of(i, j)
+            starts = identities(unit[i]) if i == j else starts_of.of(i, j)
             found = search.align(unit[i], unit[j], starts, inverse, max_iter=max_iter, tolerance=tolerance)
             aligned.append(found[0])
             slope.append(found[1])
         sizes = size[np.full(len(chunk), i)], size[other[chunk]]
-        yield chunk, *_judge(unit[i][None], np.array(aligned), *sizes, np.array(slope), score, tolerance)
+        yield chunk, *judge(unit[i][None], np.array(aligned), *sizes, np.array(slope), score, tolerance)
 
 
-def _judge(
+def identities(operator: Array) -> Array:
+    """The starts that carry an operator onto itself, (2, rank, rank)."""
+    return np.stack([np.eye(len(operator))] * 2)
+
+
+def judge(
     a: Array, aligned: Array, size_x: Array, size_y: Array, slope: Array, score: Score, tolerance: float
 ) -> tuple[Array, Array, Array]:
     """Distance, spread and convergence of some pairs, from the searches that came furthest.

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from degeneracy.analysis.dynamics.linear.distances_of_halves import ordered_pairs
 from degeneracy.analysis.dynamics.linear.linear_flow import OfSearchedModels
 from degeneracy.analysis.dynamics.linear.of_halves import Fitted, OfHalves, Squares
 from degeneracy.analysis.measure import SCALE, fit_diagnostics
@@ -34,8 +34,9 @@ class FlowMismatch(OfSearchedModels):
     zero: ClassVar[str] = "each predicts the other's steps as well as its own; copies are at 0 on average"
     source: ClassVar[str] = "ours, after Ostrow et al. (2023), arXiv 2306.10168"
 
-    def squares(self, first: Fitted, second: Fitted, pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Squares:
+    def squares(self, first: Fitted, second: Fitted) -> Squares:
         """Of the linear models and the states' spread."""
         one, other = ((np.array([s.a for s in half]), np.array([s.spread for s in half])) for half in (first, second))
-        fit = fit_flows(one, other, *pairs, n_starts=self.n_starts, seed=self.seed)
-        return Squares(squares=fit.square, diagnostics=fit_diagnostics(fit.spread, fit.converged))
+        n = len(first)
+        fit = fit_flows(one, other, *ordered_pairs(n), n_starts=self.n_starts, seed=self.seed)
+        return Squares(squares=fit.square.reshape(n, n), diagnostics=fit_diagnostics(fit.spread, fit.converged))

@@ -67,10 +67,10 @@ class ImpulseResponse(OfHalves):
         first, second = ([_in_few_coordinates(input_responses(grams, lags)) for grams in half] for half in halves)
         return first, second
 
-    def squares(self, first: Fitted, second: Fitted, pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Squares:
+    def squares(self, first: Fitted, second: Fitted) -> Squares:
         """2 - 2 sum of the singular values of the answers' products: after the best rotation, exact."""
-        products = np.array([first[i] @ second[j].T for i, j in zip(*pairs, strict=True)])
-        alike = np.linalg.svd(products, compute_uv=False).sum(axis=1)
+        products = np.array([[one @ other.T for other in second] for one in first])
+        alike = np.linalg.svd(products, compute_uv=False).sum(axis=2)
         return Squares(squares=np.maximum(2 - 2 * alike, 0.0), diagnostics={})
 
 

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from degeneracy.analysis.dynamics.linear.distances_of_halves import squared_chords
+from degeneracy.analysis.dynamics.linear.distances_of_halves import ordered_pairs, squared_chords
 from degeneracy.analysis.dynamics.linear.impulse_response import NO_INPUTS
 from degeneracy.analysis.dynamics.linear.linear_flow import OfSearchedModels
 from degeneracy.analysis.dynamics.linear.of_halves import Fitted, OfHalves, Squares
 from degeneracy.analysis.measure import SCALE, Measured, fit_diagnostics, nan_finding
+from degeneracy.analysis.operator_alignment.halves import fit_halves
 from degeneracy.analysis.operator_alignment.joint import fit_joint
-from degeneracy.analysis.operator_alignment.pairs import fit_among, normalised
+from degeneracy.analysis.operator_alignment.pairs import normalised
 from degeneracy.analysis.recording import Array, Recording
 
 
@@ -62,10 +62,10 @@ class InputDSA(OfSearchedModels):
             },
         )
 
-    def squares(self, first: Fitted, second: Fitted, pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Squares:
+    def squares(self, first: Fitted, second: Fitted) -> Squares:
         """Of the states' maps at norm 1."""
         one, other = (np.array([step.a for step in half]) for half in (first, second))
-        fit = fit_among(one, other, *pairs, n_starts=self.n_starts, seed=self.seed)
+        fit = fit_halves(one, other, n_starts=self.n_starts, seed=self.seed)
         return Squares(squares=squared_chords(fit.distance), diagnostics=fit_diagnostics(fit.spread, fit.converged))
 
 
@@ -78,11 +78,14 @@ class _Joint(InputDSA):
         """Pairwise distances of both maps."""
         return OfHalves.__call__(self, recording)
 
-    def squares(self, first: Fitted, second: Fitted, pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Squares:
+    def squares(self, first: Fitted, second: Fitted) -> Squares:
         """The mean of those of both maps at norm 1, under one change of basis."""
         one, other = (_at_norm_1(half) for half in (first, second))
-        fit = fit_joint(one, other, *pairs, n_starts=self.n_starts, seed=self.seed)
-        return Squares(squares=(fit.state + fit.input) / 2, diagnostics=fit_diagnostics(fit.spread, fit.converged))
+        n = len(first)
+        fit = fit_joint(one, other, *ordered_pairs(n), n_starts=self.n_starts, seed=self.seed)
+        return Squares(
+            squares=(fit.state + fit.input).reshape(n, n) / 2, diagnostics=fit_diagnostics(fit.spread, fit.converged)
+        )
 
 
 def _at_norm_1(steps: Fitted) -> tuple[Array, Array]:

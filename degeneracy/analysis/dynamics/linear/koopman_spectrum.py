@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from degeneracy.analysis.dynamics.linear.distances_of_halves import ordered_pairs
 from degeneracy.analysis.dynamics.linear.linear_flow import OfLinearModels
 from degeneracy.analysis.dynamics.linear.of_halves import Fitted, Squares
 from degeneracy.analysis.measure import SCALE
@@ -37,8 +37,9 @@ class KoopmanSpectrum(OfLinearModels):
         "Redman et al. (2024), arXiv 2302.04471, as a matched squared distance; given the input: ours"
     )
 
-    def squares(self, first: Fitted, second: Fitted, pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Squares:
+    def squares(self, first: Fitted, second: Fitted) -> Squares:
         """Of the eigenvalues in the best matching; exact."""
         one, other = (np.array([step.a for step in half]) for half in (first, second))
-        fit = alignment.fit_among(one, other, *pairs, score="wasserstein")
-        return Squares(squares=fit.distance**2, diagnostics={})
+        n = len(first)
+        fit = alignment.fit_among(one, other, *ordered_pairs(n), score="wasserstein")
+        return Squares(squares=fit.distance.reshape(n, n) ** 2, diagnostics={})

@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pydantic
-from numpy.typing import NDArray
 
 from degeneracy.analysis.dynamics.linear.distances_of_halves import squared_chords
 from degeneracy.analysis.dynamics.linear.linear_models import (
@@ -18,7 +17,7 @@ from degeneracy.analysis.dynamics.linear.linear_models import (
 )
 from degeneracy.analysis.dynamics.linear.of_halves import Fitted, Halves, OfHalves, Squares
 from degeneracy.analysis.measure import SCALE, Finding, Measure, fit_diagnostics
-from degeneracy.analysis.operator_alignment import pairs as alignment
+from degeneracy.analysis.operator_alignment.halves import fit_halves
 from degeneracy.analysis.recording import Array, Recording
 from degeneracy.analysis.statistics import by_name
 from degeneracy.core.errors import UserError
@@ -66,17 +65,20 @@ class OfLinearModels(OfHalves):
         pairs = zip(zip(*halves, strict=True), zip(*fits, strict=True), strict=True)
         return np.array([mean_held_out_error(grams, steps) for grams, steps in pairs])
 
-    def note(self, halves: Halves, fits: tuple[Fitted, Fitted], recording: Recording) -> str:
-        """How much of a step the model leaves out where that is much, and what was not recorded."""
-        texts, error = [], float(self.errors(halves, fits).mean())
-        if error > LARGEST_ERROR:
-            texts.append(f"the linear model leaves {error:.0%} of the next step unexplained on trials held out")
+    def about(
+        self, halves: Halves, fits: tuple[Fitted, Fitted], recording: Recording
+    ) -> tuple[str, list[tuple[Finding, Array]]]:
+        """How much of a step the model leaves out, where that is much or has a row, and what was not recorded."""
+        texts, errors = [], self.errors(halves, fits)
+        if errors.mean() > LARGEST_ERROR:
+            texts.append(f"the linear model leaves {errors.mean():.0%} of the next step unexplained on trials held out")
         if not halves[0][0].n_inputs:
             texts.append("no inputs were given, so that what they do counts as dynamics")
         if not recording.fully_observed:
             form = fits[0][0].form
             texts.append(f"rank {form.rank}, {form.n_delays} delays by held-out error: only some units were recorded")
-        return "; ".join(texts)
+        row = by_name.finding(ONE_STEP_ERROR, "mean", errors, of=ONE_STEP_ERROR)
+        return "; ".join(texts), [(row, errors)] if ONE_STEP_ERROR in self.variant_titles else []
 
 
 def open_forms(measures: Mapping[str, Measure]) -> dict[str, Form]:
@@ -143,11 +145,6 @@ class LinearFlow(OfSearchedModels):
     )
     n_starts: int = pydantic.Field(24, ge=2, description="starts of each fit, of both determinants")
 
-    def beside(self, halves: Halves, fits: tuple[Fitted, Fitted]) -> list[tuple[Finding, Array]]:
-        """The held-out error of one step, mean over members."""
-        errors = self.errors(halves, fits)
-        return [(by_name.finding(ONE_STEP_ERROR, "mean", errors, of=ONE_STEP_ERROR), errors)]
-
     def asked(self) -> Form:
         """Likewise, with or without inputs and mean."""
         return replace(super().asked(), inputs=self.inputs, centre=self.centre)
@@ -159,12 +156,10 @@ class LinearFlow(OfSearchedModels):
         spread = np.linalg.norm(step.spread) if self.weighting == "variance" else np.sqrt((step.spread > 0).sum())
         return operator / spread
 
-    def squares(self, first: Fitted, second: Fitted, pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Squares:
+    def squares(self, first: Fitted, second: Fitted) -> Squares:
         """Of the operators at norm 1, or of those in units of the states' spread."""
-        fit = alignment.fit_among(
-            np.array([self._operator(step) for step in first]),
-            np.array([self._operator(step) for step in second]),
-            *pairs,
+        fit = fit_halves(
+            *(np.array([self._operator(step) for step in half]) for half in (first, second)),
             score="angular" if self.norm == "flow" else "frobenius",
             n_starts=self.n_starts,
             seed=self.seed,

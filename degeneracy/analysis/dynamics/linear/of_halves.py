@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from degeneracy.analysis.activity import among_all, named, silent_note
-from degeneracy.analysis.dynamics.linear.distances_of_halves import Corrected, corrected, ordered_pairs
+from degeneracy.analysis.dynamics.linear.distances_of_halves import Corrected, corrected
 from degeneracy.analysis.lag_grams import LagGrams
 from degeneracy.analysis.measure import (
     PERMUTATION,
@@ -37,7 +36,7 @@ NOT_SAID = "give fully_observed: whether the states are of all units of a networ
 class Squares:
     """Squared distances of pairs, and how the search for them went."""
 
-    squares: Array  # (pair,)
+    squares: Array  # (member, member): of the member in the first half and of that in the second
     diagnostics: Mapping[str, float]
 
 
@@ -64,16 +63,17 @@ class OfHalves(Measure):
         """What is compared, of each member in each half of the trials."""
 
     @abstractmethod
-    def squares(self, first: Fitted, second: Fitted, pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Squares:
-        """The squared distances of first[i] and second[j] for each of the pairs (i, j)."""
+    def squares(self, first: Fitted, second: Fitted) -> Squares:
+        """The squared distances of first[i] and second[j] for all members i and j."""
 
-    def beside(self, halves: Halves, fits: tuple[Fitted, Fitted]) -> list[tuple[Finding, Array]]:  # noqa: ARG002
-        """Further findings, one per array (member,) that each is of; none by default."""
-        return []
-
-    def note(self, halves: Halves, fits: tuple[Fitted, Fitted], recording: Recording) -> str:  # noqa: ARG002
-        """What the row has to say of the fits."""
-        return ""
+    def about(
+        self,
+        halves: Halves,  # noqa: ARG002
+        fits: tuple[Fitted, Fitted],  # noqa: ARG002
+        recording: Recording,  # noqa: ARG002
+    ) -> tuple[str, list[tuple[Finding, Array]]]:
+        """What the row has to say of the fits, and further findings, one per array (member,); none by default."""
+        return "", []
 
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances of the driven dynamics, noise taken away."""
@@ -91,7 +91,7 @@ class OfHalves(Measure):
             )
         found, fits, diagnostics = self._of(halves, recording)
         reference, lack = self._reference(recording)
-        notes = (self.note(halves, fits, recording), lack)
+        note, further = self.about(halves, fits, recording)
         finding = by_name.finding(
             variant,
             "pair_mean_square",
@@ -100,10 +100,9 @@ class OfHalves(Measure):
             floor=found.floor,
             reference=reference,
             unit=self.unit,
-            note="; ".join(text for text in notes if text),
+            note="; ".join(text for text in (note, lack) if text),
             corrected=True,
         )
-        further = self.beside(halves, fits)
         return Measured(
             findings=(finding, *(each for each, _ in further)),
             distances={variant: found.distances},
@@ -113,9 +112,8 @@ class OfHalves(Measure):
 
     def _of(self, halves: Halves, recording: Recording) -> tuple[Corrected, tuple[Fitted, Fitted], Mapping[str, float]]:
         fits = self.fitted(halves, recording)
-        n = len(halves[0])
-        measured = self.squares(*fits, ordered_pairs(n))
-        return corrected(measured.squares.reshape(n, n)), fits, measured.diagnostics
+        measured = self.squares(*fits)
+        return corrected(measured.squares), fits, measured.diagnostics
 
     def _reference(self, recording: Recording) -> tuple[Estimate | None, str]:
         """The corrected value of the untrained networks; else why there is none."""
