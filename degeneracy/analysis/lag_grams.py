@@ -74,7 +74,7 @@ class LagGrams:
             self._first += _products(z[: self.n_lags + 1])
             self._last += _products(z[n_steps - self.n_lags - 1 :][::-1])
             past = self._past(z)
-            self._answers += z[self.n_input_lags :, :, :n_units].reshape(-1, n_units).T @ past
+            self._answers += (z[self.n_input_lags :].reshape(-1, z.shape[-1]).T @ past)[:n_units]
             self._given += past.T @ past
         self.n_trials += n_trials
 
