@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from degeneracy.analysis.operator_alignment import curvature, search
+from degeneracy.analysis.operator_alignment.descent import COPY
 from degeneracy.analysis.operator_alignment.pairs import (
     ConjugationFit,
     Score,
@@ -60,7 +61,7 @@ def fit_halves(
         first, second: (member, rank, rank), finite: the same members in either half of the trials.
         score: "angular" or "frobenius".
         n_starts, max_iter, seed: as of `pairs.fit_among`.
-        tolerance: of pairs, as there; a tenth of it for the halves of one member, which are nearer to each other.
+        tolerance: of pairs, as there; a tenth of it for the halves of one member, and for members as near as these.
 
     Returns:
         Arrays (member, member), by the member of the first half and that of the second.
@@ -98,6 +99,7 @@ class _Halves:
         self._n_starts, self._seed = n_starts, seed
         self._floors = np.zeros(len(both))  # of the halves of each member, once these are in common coordinates
         self._until: Any = {"max_iter": max_iter, "tolerance": tolerance}
+        self._strict: Any = {"max_iter": max_iter, "tolerance": tolerance / 10}
 
     def ends(self) -> Iterator[list[End]]:
         """The halves of each member, which are in common coordinates from then on; then the pairs of each."""
@@ -119,8 +121,7 @@ class _Halves:
         k = self._earlier[i]
         x, y = self.unit[i, k], self.unit[i, 1 - k]
         starts = identities(x) if np.array_equal(x, y) else starts
-        until = self._until | {"tolerance": self._until["tolerance"] / 10}
-        aligned, slope = search.align(x, y, starts, self._models[i], **until)
+        aligned, slope = search.align(x, y, starts, self._models[i], **self._strict)
         squares = np.sum((x - aligned) ** 2, axis=(1, 2))
         self.unit[i, 1 - k], self._floors[i] = aligned[squares.argmin()], squares.min()
         return (i, k), (i, 1 - k), aligned, slope
@@ -133,14 +134,16 @@ class _Halves:
         squares = np.sum((x - candidates @ y @ candidates.transpose(0, 2, 1)) ** 2, axis=(1, 2))
         order = squares.argsort(kind="stable")
         candidates = candidates[order[np.diff(squares[order], prepend=-1.0) > DISTINCT * squares.min()]][:CANDIDATES]
-        noisy = self._floors[[i, j]].mean() > NOISY * squares.min()
+        near = self._floors[[i, j]].mean() + COPY > NOISY * squares.min()
+        until = self._strict if near else self._until
         for one, other in (((i, 0), (j, 1)), ((i, 1), (j, 0))):
             x, y = self.unit[one], self.unit[other]
-            objective, near = search.alignment(x, y), candidates
-            if noisy:
+            objective, leading = search.alignment(x, y), candidates
+            if near and not np.array_equal(x, y):
                 starts = self._starts_of_halves.of(*(2 * member + half for member, half in (one, other)))
-                near = np.concatenate([search.explore(objective, starts, inverse, tolerance=tolerance), near])
-            c, slope = search.polish(objective, near, inverse, **self._until)
+                best = search.explore(objective, starts, inverse, tolerance=tolerance)[:CANDIDATES]
+                leading = np.concatenate([best, leading])
+            c, slope = search.polish(objective, leading, inverse, **until)
             yield one, other, c @ y @ c.transpose(0, 2, 1), slope
 
     @cached_property

@@ -63,7 +63,7 @@ def test_turned_copies_are_at_zero_and_the_same_operator_exactly():
     [a], [turned] = two_halves(1, 9, 0.0)
     reflected = a * np.where(np.arange(9) == 2, -1, 1)[:, None] * np.where(np.arange(9) == 2, -1, 1)
     fit = fit_halves(np.array([a, reflected, a]), np.array([turned, 3 * turned, turned]))
-    assert fit.distance.max() < 1e-3  # a gradient of 1e-6 over the flattest curvature
+    assert fit.distance.max() < 1e-4  # a gradient of 1e-7 over the flattest curvature
     assert fit.converged.all()
     assert np.all(fit_halves(np.array([a, a]), np.array([a, a])).distance < 1e-12)
 
