@@ -73,15 +73,32 @@ def of_factor(study: StudyResult, factor: str) -> Iterator[Cell]:
         for measure, found in result.measured.items()
         for finding in found.findings
     }
+    # A row each of what was said beforehand, whether there is a number or not.
+    names |= {
+        (result.levels[claim.measure], claim.measure, claim.variant): None
+        for claim in study.claims.secondary
+        for result in study.results
+        if claim.measure in result.levels
+    }
     for name in names:
         asked = factor in (study.claims.factors or study.factors)
-        yield from cells_of(grid, study.claims, name, primary=asked and chosen.get(name[0]) == name[1:])
+        yield from cells_of(grid, study.claims, name, primary=asked and chosen.get(name[0]) == name[1:], asked=asked)
 
 
-def cells_of(grid: FactorGrid, claims: Claims, name: tuple[str, str, str], *, primary: bool) -> Iterator[Cell]:
-    """The cells of one finding, by level, measure and variant: a scale each."""
+def cells_of(
+    grid: FactorGrid, claims: Claims, name: tuple[str, str, str], *, primary: bool, asked: bool = True
+) -> Iterator[Cell]:
+    """The cells of one finding, by level, measure and variant: a scale each.
+
+    Args:
+        grid: of the factor and the conditions.
+        claims: of the study.
+        name: level, measure and variant.
+        primary: whether the level is judged by it.
+        asked: whether effects of the factor are judged; where they are not, nothing is secondary.
+    """
     level, measure, variant = name
-    of_its_own = claims.secondary_of(measure, variant)
+    of_its_own = claims.secondary_of(measure, variant) if asked and not primary else None
     claim = of_its_own or claims.by_level.get(level, Claim(measure=measure))
     findings = {place: f for place, r in grid.conditions.items() if (f := finding_of(r, measure, variant)) is not None}
     first = next(iter(findings.values()), None)

@@ -59,6 +59,33 @@ def test_a_secondary_claim_is_held_against_its_own_p_value() -> None:
     np.testing.assert_array_equal(without, dg.effects(study).query("primary").p_holm)
 
 
+def test_a_secondary_claim_without_a_number_has_its_row() -> None:
+    """What was said beforehand does not vanish where the measure failed in every condition."""
+    claim = {"measure": "dsa", "variant": "driven", "expected": {"task.channels": "down"}}
+    study = over(X, secondary=[claim])
+    study = replace(study, results=tuple(replace(r, levels={**r.levels, "dsa": "dynamics"}) for r in study.results))
+    rows = dg.effects(study).query("measure == 'dsa'")
+    assert set(rows["scale"]) == {"value", "calibrated", "value, matched loss"}
+    assert rows["secondary"].all()
+    assert not rows["primary"].any()
+    assert (rows["effect"].isna() & (rows["verdict"] == "") & (rows["expected"] == "down")).all()
+    unasked = replace(study, results=tuple(replace(r, levels={"linear_flow": "dynamics"}) for r in study.results))
+    assert "dsa" not in set(dg.effects(unasked)["measure"])
+
+
+def test_nothing_is_secondary_of_a_factor_that_is_not_judged() -> None:
+    results = tuple(
+        replace(r, measured={**r.measured, "dsa": r.measured["linear_flow"]}, levels={**r.levels, "dsa": "dynamics"})
+        for r in factorial(np.random.default_rng(0))
+    )
+    claim = {"measure": "dsa", "variant": "driven"}
+    for judged, expected in (((), 2), (("task.channels",), 1)):
+        claims = Claims(factors=judged, secondary=[claim])
+        table = dg.effects(StudyResult(name="s", results=results, claims=claims)).query("scale == 'value'")
+        assert table.query("measure == 'dsa'")["secondary"].sum() == expected
+        assert table.query("measure == 'linear_flow'")["primary"].sum() == expected
+
+
 def test_a_margin_counts_how_well_the_value_at_the_lowest_level_is_known() -> None:
     """A change of nearly nothing is flat beside a value that is known, and not beside one that may be 0."""
     noise, own = np.random.default_rng(4).normal(size=8), 0.01 * np.cos(np.arange(8))
