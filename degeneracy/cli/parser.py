@@ -29,8 +29,9 @@ examples:
   degeneracy run my_study.toml --set training.learning_rate=3e-3 --set network.hidden_size=128
   degeneracy run quickstart --set 'vary.task.channels=[2, 3]' --set options.dsa.rank=30
 
-KEY is one of a study file: seeds, measures, task.FIELD, network.FIELD, training.FIELD, probe.FIELD,
-options.MEASURE.FIELD, or vary.PART.FIELD with a list of levels. VALUE is written as in TOML; text needs no quotes.
+KEY is one of a study file: seeds, measures, task.FIELD, network.FIELD, training.FIELD, probe.FIELD, pilot.FIELD,
+options.MEASURE.FIELD, claims.LEVEL.FIELD, or vary.PART.FIELD with a list of levels. VALUE is written as in TOML; text
+needs no quotes. Where measures are set, options and claims in the file that are of others are left out.
 
 Whatever is finished is kept at once: the same command goes on where a run was stopped, and more seeds train only
 the new ones. Several processes may run the same study into the same folder. Other settings need another folder.

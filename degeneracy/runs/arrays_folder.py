@@ -26,7 +26,7 @@ from degeneracy.measuring.arrays import measure_arrays
 from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.results import Result
 from degeneracy.reporting import report
-from degeneracy.studies.settings import key_parts, override
+from degeneracy.studies.settings import key_parts, override_all
 from degeneracy.studies.study_result import StudyResult
 
 ABOUT = Sealed(name="arrays.json", kind="arrays", format=2, holds=TABLES)
@@ -89,12 +89,13 @@ def _fields(measures: Sequence[str], settings: Iterable[tuple[str, Any]]) -> dic
         "cell_options": {},
         "fully_observed": None,
     }
-    for key, value in settings:
+    pairs = list(settings)
+    for key, _ in pairs:
         if key_parts(key)[0] not in fields:
             raise UserError(
                 f"'{key}' cannot be set for arrays: only options, measures, cell_options and fully_observed can"
             )
-        override(fields, key, value)
+    override_all(fields, pairs)
     if not isinstance(fields["cell_options"], Mapping):
         raise UserError(f"cell_options = {fields['cell_options']!r} is wrong: write cell_options.FIELD=VALUE")
     return fields

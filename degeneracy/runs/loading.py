@@ -14,7 +14,7 @@ from degeneracy.runs.finished import check_trained, results_of, unfinished
 from degeneracy.runs.results_file import PROVENANCE, STUDY, check_finished
 from degeneracy.runs.run_directory import RunDirectory
 from degeneracy.studies.pilot import kinds
-from degeneracy.studies.settings import key_parts, override, take_measures
+from degeneracy.studies.settings import key_parts, override_all, take_measures
 from degeneracy.studies.study import Study
 from degeneracy.studies.study_result import StudyResult
 
@@ -95,10 +95,11 @@ def remeasured(path: str | Path, measures: Sequence[str] = (), overrides: Iterab
     fields = dict(run.study)
     if measures:
         take_measures(fields, list(measures))
-    for key, value in overrides:
+    pairs = list(overrides)
+    for key, _ in pairs:
         if key_parts(key)[0] not in ("options", "probe", "measures"):
             raise UserError(f"'{key}' cannot be set for a run that is trained: only options, probe and measures can")
-        override(fields, key, value)
+    override_all(fields, pairs)
     fields["pilot"] = run.pilot.get("settings", fields.get("pilot", {}))
     if not kinds(build_measures(fields["measures"], fields["options"])):
         fields["pilot"] = {}

@@ -1,7 +1,7 @@
 """What a study file or a command line sets: dotted keys, the names of varied factors, ranges of seeds."""
 
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from degeneracy.analysis import primary_measures
@@ -60,6 +60,12 @@ def key_parts(key: str) -> list[str]:
     return parts
 
 
+def override_all(fields: dict[str, Any], pairs: Iterable[tuple[str, Any]]) -> None:
+    """Set several values of a study file, the measures first: what is said of one that is left out is refused."""
+    for key, value in sorted(pairs, key=lambda pair: key_parts(pair[0]) != ["measures"]):
+        override(fields, key, value)
+
+
 def override(fields: dict[str, Any], key: str, value: Any) -> None:
     """Set a value of a study file; what follows `vary.` is the name of a factor, dots and all."""
     first, *rest = key_parts(key)
@@ -80,10 +86,10 @@ def take_measures(fields: dict[str, Any], measures: Any) -> None:
         measures: their names; anything else is refused where the study is made.
     """
     fields["measures"] = measures
-    if not isinstance(measures, Sequence) or isinstance(measures, str):
+    if not isinstance(measures, Sequence) or isinstance(measures, str) or not all(isinstance(n, str) for n in measures):
         return
     names = {*measures, *build_measures(measures)}
-    options, claims = fields.get("options", {}), fields.get("claims", {})
+    options, claims = fields.get("options"), fields.get("claims")
     if isinstance(options, Mapping):
         fields["options"] = {name: given for name, given in options.items() if name in names}
     if isinstance(claims, Mapping):
@@ -95,10 +101,16 @@ def _about(key: str, claim: Any, names: Collection[str]) -> Any:
     """What an entry of the claims says of these measures: None where it is of another; all else as it is."""
     if isinstance(claim, Mapping):
         of_level = next((kind.name for kind in primary_measures(key)), None)
-        return claim if claim.get("measure", of_level) in names else None
+        return claim if _is_of({"measure": of_level, **claim}, names) else None
     if isinstance(claim, Sequence) and all(isinstance(one, Mapping) for one in claim):
-        return [one for one in claim if one.get("measure") in names]
+        return [one for one in claim if _is_of(one, names)]
     return claim
+
+
+def _is_of(claim: Mapping[str, Any], names: Collection[str]) -> bool:
+    """Whether a claim is of one of these measures; one that names none is kept, to be refused with the study."""
+    measure = claim.get("measure")
+    return not isinstance(measure, str) or measure in names
 
 
 def take_scale(fields: dict[str, Any], scale: str, *, where: str) -> None:
@@ -123,8 +135,7 @@ def take_scale(fields: dict[str, Any], scale: str, *, where: str) -> None:
         raise UserError(f"{where} has several scales; name one with --scale: {', '.join(scales)}")
     if scale not in scales:
         raise unknown_name("scale", scale, scales, where=where)
-    for key, value in scales[scale].items():
-        override(fields, key, value)
+    override_all(fields, scales[scale].items())
     fields["scale"] = scale
 
 

@@ -22,7 +22,7 @@ from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition
 from degeneracy.studies.measure_settings import MeasureSetting, measure_settings
 from degeneracy.studies.pilot import Pilot, chosen
-from degeneracy.studies.settings import dotted, override, parse_seeds, set_field, take_scale
+from degeneracy.studies.settings import dotted, override_all, parse_seeds, set_field, take_scale
 from degeneracy.tasks import TASKS, Task
 from degeneracy.training import Training
 
@@ -166,6 +166,5 @@ def load_study(source: str | Path, overrides: Iterable[tuple[str, Any]] = (), *,
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"cannot read {path}: damaged TOML: {error}") from error
     take_scale(fields, scale, where=str(path))
-    for key, value in overrides:
-        override(fields, key, value)
+    override_all(fields, overrides)
     return Study(**fields)

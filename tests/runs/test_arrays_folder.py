@@ -68,3 +68,8 @@ def test_a_kill_before_the_first_file_was_there_is_gone_on_from(source: Path) ->
     measure_to_folder(source, out, measures=["cka"], jobs=1)
     assert sorted(contents(out)) == ["arrays.json", "degeneracy.csv", "distances.npz", "lock"]
     assert read_json(out / "arrays.json")["replaced"] == {}
+
+
+def test_measures_of_arrays_may_be_set(source: Path) -> None:
+    study, _ = measure_to_folder(source, source.parent / "out", settings=[("measures", ["cka"])], jobs=1)
+    assert list(study.results[0].levels) == ["cka"]

@@ -185,3 +185,26 @@ def test_where_fewer_measures_are_taken_options_and_claims_of_the_others_go(tmp_
     for wrong in ("dsa", 3, ["dssa"]):
         with pytest.raises(dg.UserError, match="measure"):
             dg.load_study(file, [("measures", wrong)])
+
+
+def test_mistakes_beside_fewer_measures_are_named_whatever_is_set_first(tmp_path) -> None:
+    """What is set for a measure that is left out is a mistake, also before the measures; so is what is no name."""
+    file = tmp_path / "s.toml"
+    text = 'name = "s"\nseeds = "0:2"\nmeasures = ["linear_flow", "dsa"]\n[task]\nname = "flip_flop"\n'
+    file.write_text(text)
+    pairs = [("options.dsa.rank", 5), ("measures", ["linear_flow"])]
+    for order in (pairs, pairs[::-1]):
+        with pytest.raises(dg.UserError, match="'dsa' is not among the measures to take"):
+            dg.load_study(file, order)
+    scale = "[scale.small]\n'options.dsa.rank' = 5\nmeasures = ['linear_flow']\n"
+    file.write_text(text + scale)
+    with pytest.raises(dg.UserError, match="'dsa' is not among the measures to take"):
+        dg.load_study(file, scale="small")
+    for wrong in ([["dsa"]], [1]):
+        file.write_text(text)
+        with pytest.raises(dg.UserError, match=r"measures\.0 = .* is wrong"):
+            dg.load_study(file, [("measures", wrong)])
+    for claims in ("[claims.dynamics]", "[[claims.secondary]]"):
+        file.write_text(f"{text}{claims}\nmeasure = [1]\n")
+        with pytest.raises(dg.UserError, match=r"measure = \[1\] is wrong"):
+            dg.load_study(file, [("measures", ["linear_flow"])])
