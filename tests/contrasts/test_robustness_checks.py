@@ -1,12 +1,16 @@
 """Checks of an effect by other measures, and effects of several studies in one table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from by_hand import factorial
 
 import degeneracy as dg
+from degeneracy.analysis.statistics import jackknife
 from degeneracy.contrasts.robustness_checks import combine_effects, questions, robustness_checks
+from degeneracy.studies.study_result import StudyResult
 
 STUDY = {
     "seeds": range(5),
@@ -80,6 +84,21 @@ def test_beside_each_primary_effect_stands_the_calibrated_one(folder: Path) -> N
         np.testing.assert_array_equal(beside, cell[["effect", "ci_low", "ci_high"]].astype(float))
         assert row["calibrated_verdict"] == cell["verdict"]
     assert np.isfinite(table.loc["weights", "calibrated"])
+
+
+def test_the_calibrated_effect_is_that_of_the_same_factor() -> None:
+    """Two factors with other effects; floor 0 and reference 10, so that a calibrated effect is a tenth of its value."""
+    gen = np.random.default_rng(2)
+    floor, reference = (jackknife.member_mean(level + 1e-3 * gen.normal(size=8)) for level in (0.0, 10.0))
+    results = []
+    for result in factorial(gen, effects=(2.0, -1.0)):
+        measured = result.measured["linear_flow"]
+        finding = replace(measured.findings[0], floor=floor, reference=reference)
+        results.append(replace(result, measured={"linear_flow": replace(measured, findings=(finding,))}))
+    table = combine_effects({"s": StudyResult(name="s", results=tuple(results))}).set_index("factor")
+    assert list(table.index) == ["task.channels", "network.cell"]
+    np.testing.assert_allclose(table["calibrated"], table["effect"] / 10, rtol=1e-2)  # noise of 1e-3 in 10 and in 0
+    assert list(table["calibrated_verdict"]) == ["up", "down"]
 
 
 def test_with_checks_each_studys_are_gathered(folder: Path) -> None:
