@@ -11,9 +11,11 @@ from tunes import tiny as tuned_study
 from tunes import tuned
 
 import degeneracy as dg
+from degeneracy.analysis.dynamics.linear.linear_models import Form
 from degeneracy.core.errors import UserError
 from degeneracy.runs import piloting
 from degeneracy.runs.loading import remeasured
+from degeneracy.studies.pilot import choice
 from tests.linear_systems import grams, rotation, system
 from tests.linear_systems import run as linear_run
 
@@ -77,6 +79,23 @@ def test_the_choice_is_that_of_options_which_say_the_same(finished: Path, tmp_pa
     same = {**PILOTED, "pilot": {}, "options": {"linear_flow": fixed, "koopman_spectrum": fixed}}
     assert run(tmp_path / "fixed", **same) == (finished / "degeneracy.csv").read_bytes()
     assert kept(tmp_path / "fixed") == {}
+
+
+def test_conditions_count_alike() -> None:
+    """By the first condition alone rank 2 would do, and by the second alone rank 8 would be needed."""
+    forms = [Form(rank=rank) for rank in (2, 4, 8)]
+    made = choice(forms, [[0.10, 0.10, 0.10], [0.90, 0.21, 0.19]])
+    assert (made["rank"], made["n_delays"]) == (4, 1)
+    assert [one["error"] for one in made["tried"]] == pytest.approx([0.5, 0.155, 0.145])
+
+
+def test_what_was_chosen_stands_at_all_times_of_training(tmp_path: Path) -> None:
+    training = {"batch_size": 8, "steps_per_epoch": 2, "max_epochs": 5, "patience": 1, "checkpoints": [0.5]}
+    run(tmp_path / "run", **{**PILOTED, "measures": ["koopman_spectrum"]}, training=training)
+    table = dg.during_training(tmp_path / "run", ["koopman_spectrum"], jobs=1, progress=False)
+    at_end, final = table[table["fraction"] == 1.0], dg.load_run(tmp_path / "run").table
+    assert len(at_end) == 2
+    np.testing.assert_array_equal(at_end["value"], final["value"])
 
 
 def test_a_run_that_goes_on_never_chooses_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
