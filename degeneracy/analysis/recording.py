@@ -176,7 +176,10 @@ class TangentKernel:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """The members' behavior on one task variant (the name "in_distribution" for the training distribution)."""
+    """The members' behavior on one task variant (the name "in_distribution" for the training distribution).
+
+    Errors and shares of wrong decisions are of all trials; outputs, mask and decisions may be of the first ones alone.
+    """
 
     errors: Array  # (member, trial): the task's loss on the scored steps of each trial
     outputs: Array | None = None  # (member, trial, time, out)

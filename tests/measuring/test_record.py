@@ -106,6 +106,9 @@ def test_behavior_may_have_trials_of_its_own(network: dict, monkeypatch) -> None
 
 def test_of_many_behavior_trials_the_first_keep_their_outputs(ensemble: dg.Ensemble, monkeypatch) -> None:
     """Errors are of all trials; outputs, masks and decisions of 256 at most; untrained networks run no others."""
+    for name in ("output_distance", "decision_disagreement"):
+        assert f"{behaving.OUTPUT_TRIALS} at most" in dg.MEASURES[name].meaning
+        assert f"{behaving.OUTPUT_TRIALS} at most" in dg.MEASURES[name].methods
     task, probe = dg.tasks.FlipFlop(channels=2, n_steps=12), Probe(n_trials=6, n_behavior_trials=300)
     first = record(ensemble, task, probe)
     monkeypatch.setattr(behaving, "OUTPUT_TRIALS", 1000)

@@ -116,15 +116,17 @@ class DecisionDisagreement(Measure):
     floor: ClassVar[str] = "0, or two noisy draws of the same network"
     reference: ClassVar[str] = "networks that err as often, in the same ways, but independently of one another"
     methods: ClassVar[str] = (
-        "The decision disagreement of two networks is the share of scored steps of the same trials on which they "
-        "decide differently."
+        "The decision disagreement of two networks is the share of scored steps of the same trials, 256 at most, on "
+        "which they decide differently."
     )
     level: ClassVar[Level] = "behavior"
     needs: ClassVar[tuple[str, ...]] = ("behavior", "decisions")
     pairwise: ClassVar[bool] = True
     is_metric: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
-    meaning: ClassVar[str] = "share of scored steps of the same trials on which two members decide differently"
+    meaning: ClassVar[str] = (
+        "share of scored steps of the same trials, 256 at most, on which two members decide differently"
+    )
     zero: ClassVar[str] = "the same decision at every step"
     source: ClassVar[str] = "ours; the classifiers' disagreement of Kuncheva & Whitaker (2003), Machine Learning 51:181"
     revision: ClassVar[int] = 1  # of many behavior trials, the first 256

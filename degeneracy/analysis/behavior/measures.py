@@ -204,7 +204,7 @@ class OutputDistance(Measure):
     reference: ClassVar[str] = "the same networks before training"
     methods: ClassVar[str] = (
         "The output distance of two networks is the root mean squared difference of their outputs on the scored steps "
-        "of the same trials."
+        "of the same trials, 256 at most."
     )
     primary: ClassVar[bool] = True  # where errors have no logarithm, and between floor and reference
     level: ClassVar[Level] = "behavior"
@@ -213,7 +213,7 @@ class OutputDistance(Measure):
     pairwise: ClassVar[bool] = True
     is_metric: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
-    meaning: ClassVar[str] = "RMS difference of two members' outputs on the scored steps of the same trials"
+    meaning: ClassVar[str] = "RMS difference of two members' outputs on the scored steps of the same trials, 256 at most"
     zero: ClassVar[str] = "the same outputs"
     source: ClassVar[str] = "ours"
     revision: ClassVar[int] = 1  # of many behavior trials, the first 256
