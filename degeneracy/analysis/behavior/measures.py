@@ -213,7 +213,9 @@ class OutputDistance(Measure):
     pairwise: ClassVar[bool] = True
     is_metric: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
-    meaning: ClassVar[str] = "RMS difference of two members' outputs on the scored steps of the same trials, 256 at most"
+    meaning: ClassVar[str] = (
+        "RMS difference of two members' outputs on the scored steps of the same trials, 256 at most"
+    )
     zero: ClassVar[str] = "the same outputs"
     source: ClassVar[str] = "ours"
     revision: ClassVar[int] = 1  # of many behavior trials, the first 256
