@@ -240,7 +240,9 @@ class Orthogonal(Measure):
     looks_at: ClassVar[tuple[str, ...]] = ("states",)
     pairwise: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = (ROTATION, PERMUTATION, SIGNS)
-    revision: ClassVar[int] = 1  # units that do nothing are left out; distances per parameter and relative
+    revision: ClassVar[int] = (
+        2  # units that do nothing are left out; distances per parameter; a search that goes further
+    )
     meaning: ClassVar[str] = (
         "how differently recurrent weights act as linear maps: Frobenius distance after the best orthogonal change of "
         "basis, at most that of pif; of gated cells the candidate's weights; 'per parameter' and 'relative' as for pif"

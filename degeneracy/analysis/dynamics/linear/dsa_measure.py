@@ -82,6 +82,7 @@ class DSA(Measure):
         "trials are compared, and at 0 with halves = false"
     )
     source: ClassVar[str] = "Ostrow, Eisen, Kozachkov & Fiete (2023), NeurIPS, arXiv 2306.10168"
+    revision: ClassVar[int] = 1  # the search goes further in a step, and is in single precision until the best are near
 
     rank: int = pydantic.Field(20, ge=1, description="rank of the operators")
     n_delays: int = pydantic.Field(10, ge=1, description="delays of the embedding")

@@ -33,6 +33,7 @@ class FlowMismatch(OfSearchedModels):
     )
     zero: ClassVar[str] = "each predicts the other's steps as well as its own; copies are at 0 on average"
     source: ClassVar[str] = "ours, after Ostrow et al. (2023), arXiv 2306.10168"
+    revision: ClassVar[int] = 1  # the search goes further in a step, and is in single precision until the best are near
 
     def squares(self, first: Fitted, second: Fitted) -> Squares:
         """Of the linear models and the states' spread."""

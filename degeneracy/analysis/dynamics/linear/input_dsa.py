@@ -40,6 +40,7 @@ class InputDSA(OfSearchedModels):
         "the same A up to a change of basis and a factor, and by it the same B; copies are at 0 on average"
     )
     source: ClassVar[str] = "Huang, Ostrow et al. (2025), arXiv 2510.25943, fitted within trials, noise taken away"
+    revision: ClassVar[int] = 1  # the search goes further in a step, and is in single precision until the best are near
 
     def __call__(self, recording: Recording) -> Measured:
         """Pairwise distances of the states' maps, and of both maps where there is an input that varies."""

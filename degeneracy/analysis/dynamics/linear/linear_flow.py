@@ -131,6 +131,7 @@ class LinearFlow(OfSearchedModels):
     source: ClassVar[str] = (
         "ours, after Ostrow et al. (2023), arXiv 2306.10168, and the inputs of Huang et al. (2025), arXiv 2510.25943"
     )
+    revision: ClassVar[int] = 1  # one search for two members seen in halves
 
     weighting: Literal["variance", "none", "whitened"] = pydantic.Field(
         "variance",
