@@ -212,7 +212,7 @@ def test_the_report_has_it_under_every_input_with_pulses(tmp_path: Path) -> None
             },
         )
     }
-    text = dg.report(replace(condition(N_MEMBERS, 2), measured=both), tmp_path / "one").read_text()
+    text = dg.report(replace(condition(N_MEMBERS, 2), measured=both), tmp_path / "one").read_text(encoding="utf-8")
     drawn = [path.name for path in (tmp_path / "one" / "figures").glob("transitions*.png")]
     assert drawn == ["transitions_token_0.png"]
     assert "Which pulse leads where, channels = 2, input token 0" in text

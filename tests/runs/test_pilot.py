@@ -28,7 +28,7 @@ PILOTED: dict[str, Any] = {
 
 
 def kept(out: Path) -> dict[str, Any]:
-    return dict(json.loads((out / "study.json").read_text())["pilot"])
+    return dict(json.loads((out / "study.json").read_text(encoding="utf-8"))["pilot"])
 
 
 def taken(out: Path) -> list[tuple[int, int]]:
@@ -111,7 +111,7 @@ def test_a_run_that_goes_on_never_chooses_again(tmp_path: Path, monkeypatch: pyt
     assert len(dg.load_run(tmp_path / "run").results) == 3
     assert set(taken(tmp_path / "run")) == {(chosen["choices"][0]["rank"], chosen["choices"][0]["n_delays"])}
     # A damaged study.json is made again with the choice that results.json holds.
-    (tmp_path / "run" / "study.json").write_text("{}")
+    (tmp_path / "run" / "study.json").write_text("{}", encoding="utf-8")
     dg.run_study(tiny(**PILOTED, **more), out=tmp_path / "run", jobs=1, progress=False, repair=True)
     assert kept(tmp_path / "run") == chosen
 
@@ -151,9 +151,9 @@ def test_each_kind_of_model_has_its_choice(tmp_path: Path, monkeypatch: pytest.M
     plan = remeasured(tmp_path / "run", ["flow_mismatch", "procrustes"])  # takes the choice of its kind
     dg.run_study(plan, out=tmp_path / "run", jobs=1, progress=False)
     assert taken(tmp_path / "run") == [(second["choices"][1]["rank"], second["choices"][1]["n_delays"])] * 2
-    assert "came from a pilot" in dg.report(dg.load_run(tmp_path / "run"), tmp_path).read_text()
+    assert "came from a pilot" in dg.report(dg.load_run(tmp_path / "run"), tmp_path).read_text(encoding="utf-8")
     dg.run_study(remeasured(tmp_path / "run", ["procrustes"]), out=tmp_path / "run", jobs=1, progress=False)
-    assert "came from a pilot" not in dg.report(dg.load_run(tmp_path / "run"), tmp_path).read_text()
+    assert "came from a pilot" not in dg.report(dg.load_run(tmp_path / "run"), tmp_path).read_text(encoding="utf-8")
     assert kept(tmp_path / "run") == second
     plan = remeasured(tmp_path / "run", ["linear_flow"])  # the pilot is not forgotten
     dg.run_study(plan, out=tmp_path / "run", jobs=1, progress=False)
@@ -217,7 +217,7 @@ def test_a_network_that_is_silent_has_no_say(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_report_says_what_the_pilot_chose(finished: Path, tmp_path: Path) -> None:
-    text = dg.report(dg.load_run(finished), tmp_path).read_text()
+    text = dg.report(dg.load_run(finished), tmp_path).read_text(encoding="utf-8")
     [choice] = kept(finished)["choices"]
     delays = "1 delay" if choice["n_delays"] == 1 else f"{choice['n_delays']} delays"
     assert (

@@ -171,7 +171,7 @@ def test_where_fewer_measures_are_taken_options_and_claims_of_the_others_go(tmp_
         variant = "driven"
     """
     file = tmp_path / "s.toml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     study = dg.load_study(file, [("measures", ["linear_flow", "cka"])])
     assert study.options == {"linear_flow": {"rank": 8}}
     assert list(study.claims.stated()) == ["dynamics"]
@@ -179,7 +179,7 @@ def test_where_fewer_measures_are_taken_options_and_claims_of_the_others_go(tmp_
     assert study.claims.factors == ("task.channels",)
     assert study.claims.secondary == ()
     assert len(dg.load_study(file, [("measures", ["dsa", "signed_pif"])]).claims.secondary) == 1
-    file.write_text(text.replace("seeds", 'measures = ["linear_flow", "signed_pif"]\nseeds'))
+    file.write_text(text.replace("seeds", 'measures = ["linear_flow", "signed_pif"]\nseeds'), encoding="utf-8")
     with pytest.raises(dg.UserError, match="'dsa' is not among the measures to take"):
         dg.load_study(file)
     for wrong in ("dsa", 3, ["dssa"]):
@@ -191,20 +191,20 @@ def test_mistakes_beside_fewer_measures_are_named_whatever_is_set_first(tmp_path
     """What is set for a measure that is left out is a mistake, also before the measures; so is what is no name."""
     file = tmp_path / "s.toml"
     text = 'name = "s"\nseeds = "0:2"\nmeasures = ["linear_flow", "dsa"]\n[task]\nname = "flip_flop"\n'
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     pairs = [("options.dsa.rank", 5), ("measures", ["linear_flow"])]
     for order in (pairs, pairs[::-1]):
         with pytest.raises(dg.UserError, match="'dsa' is not among the measures to take"):
             dg.load_study(file, order)
     scale = "[scale.small]\n'options.dsa.rank' = 5\nmeasures = ['linear_flow']\n"
-    file.write_text(text + scale)
+    file.write_text(text + scale, encoding="utf-8")
     with pytest.raises(dg.UserError, match="'dsa' is not among the measures to take"):
         dg.load_study(file, scale="small")
     for wrong in ([["dsa"]], [1]):
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         with pytest.raises(dg.UserError, match=r"measures\.0 = .* is wrong"):
             dg.load_study(file, [("measures", wrong)])
     for claims in ("[claims.dynamics]", "[[claims.secondary]]"):
-        file.write_text(f"{text}{claims}\nmeasure = [1]\n")
+        file.write_text(f"{text}{claims}\nmeasure = [1]\n", encoding="utf-8")
         with pytest.raises(dg.UserError, match=r"measure = \[1\] is wrong"):
             dg.load_study(file, [("measures", ["linear_flow"])])
