@@ -172,20 +172,21 @@ class _Judging:
         if left > 0:
             first = trials.select(slice(0, 1), slice(left))
             self.trials.append(first)
-            self.kept.append(out[:, : first.n_trials])
+            if self.outputs:
+                self.kept.append(out[:, : first.n_trials])
 
     def variant(self) -> Variant:
         """All of them together."""
-        out, loss = torch.cat(self.kept, dim=1), self.task.loss
+        out, loss = torch.cat(self.kept, dim=1) if self.outputs else None, self.task.loss
         scored, targets = (
             torch.cat([getattr(each, name)[0] for each in self.trials]) for name in ("scored", "targets")
         )
         return Variant(
             errors=np.concatenate(self.errors, axis=1),
-            outputs=out.numpy() if self.outputs else None,
+            outputs=None if out is None else out.numpy(),
             mask=scored.numpy(),
             wrong=np.concatenate(self.wrong, axis=1) if self.wrong else None,
-            decisions=loss.decide(out).numpy() if loss.decide and self.outputs else None,
+            decisions=loss.decide(out).numpy() if loss.decide and out is not None else None,
             called_for=loss.called_for(targets).numpy() if loss.called_for and self.outputs else None,
         )
 
