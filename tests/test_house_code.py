@@ -65,7 +65,7 @@ def type_tests(source: str, classes: set[str] = CELL_CLASSES) -> Iterator[str]:
     def named(node: ast.AST) -> bool:
         return any(
             (isinstance(part, ast.Name) and part.id in classes)
-            or (isinstance(part, ast.Attribute) and part.attr in classes)
+            or (isinstance(part, ast.Attribute) and part.attr in classes and ast.unparse(part.value) != "nn")  # torch's
             for part in ast.walk(node)
         )
 

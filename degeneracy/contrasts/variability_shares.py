@@ -60,8 +60,8 @@ def variability_shares(study: StudyResult) -> pd.DataFrame:
 
 def _sources(result: Result) -> tuple[str, ...]:
     """The sources there are: noise only where it is on."""
-    network = result.spec["network"]
-    return SOURCES if network["sigma_rec"] or network["sigma_in"] else SOURCES[:2]
+    network = result.spec.get("network") or {}
+    return SOURCES if network.get("sigma_rec") or network.get("sigma_in") else SOURCES[:2]
 
 
 def _power(result: Result, measure: str, variant: str) -> float:

@@ -1,7 +1,7 @@
-"""Ensembles: networks of one kind that differ in their seeds."""
+"""Ensembles: networks that differ in their seeds; those made elsewhere may differ in kind and size too."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ from degeneracy.ensembles.member_files import (
     public_params,
     save_member,
 )
-from degeneracy.ensembles.modules import ReadModule, read_module
-from degeneracy.networks import Network, forward
+from degeneracy.ensembles.modules.members import read_members
+from degeneracy.ensembles.modules.reading import Asked
+from degeneracy.networks import CELLS, Network, RecurrentMap, dtype_of, forward
 from degeneracy.networks.cell import Cell, Params
+from degeneracy.networks.recurrent_maps import Dense
 from degeneracy.tasks import TASKS, Task
-from degeneracy.training import History, Member, Training, one_thread
+from degeneracy.training import Member, Training, one_thread
 
 MAX_SEEDS = 100_000  # more would be a slip of the pen; each is a network to train
 CONVERGED = ("converged", "given")  # the status of members that measures look at
@@ -44,19 +46,34 @@ INDEX = Sealed(
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Ensemble:
-    """Trained networks of one architecture: the members, and how they came to be."""
+    """Trained networks: the members, and how they came to be.
 
-    network: Network
+    Those that are trained here are of one architecture, `network`. Where networks made elsewhere are not, or are
+    modules of the user's own, it is None and each has its own cell.
+    """
+
+    network: Network | None
     members: tuple[Member, ...]
     task: Task | None = None  # None for networks trained elsewhere
     training: Training | None = None
+    cells: tuple[Cell, ...] = ()  # one per member where `network` is None
 
     def __len__(self) -> int:
         return len(self.members)
 
     def __repr__(self) -> str:
-        n, kind = len(self), f"{self.network.cell} {self.network.hidden_size}"
-        return f"Ensemble({n} members of {kind}, {len(self.converged.members)} converged or given)"
+        return f"Ensemble({len(self)} members of {self.kind}, {len(self.converged.members)} converged or given)"
+
+    @property
+    def kind(self) -> str:
+        """What the members are, in a few words: "tanh 64"; of several kinds with how many of each."""
+        if self.network is not None:
+            return f"{self.network.cell} {self.network.hidden_size}"
+        kinds: dict[str, int] = {}
+        for part in self.parts().values():
+            name = f"{part.cell.in_words()} {part.n_units}"
+            kinds[name] = kinds.get(name, 0) + len(part)
+        return next(iter(kinds)) if len(kinds) == 1 else ", ".join(f"{n} of {name}" for name, n in kinds.items())
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -65,14 +82,54 @@ class Ensemble:
 
     @property
     def cell(self) -> Cell:
-        """The members' cell."""
-        return self.network.build_cell()
+        """The members' cell.
+
+        Raises:
+            UserError: the members have cells of their own (`cells`).
+        """
+        if self.network is not None:
+            return self.network.build_cell()
+        if len(self.parts()) != 1:
+            raise UserError(f"the members are of several kinds ({self.kind}): see `cells`, and `parts`")
+        return self.cells[0]
+
+    @property
+    def n_units(self) -> int:
+        """How many hidden units each member has.
+
+        Raises:
+            UserError: the members have cells of their own.
+        """
+        return self.cell.axis_size(self.params(), "unit") if self.network is None else self.network.hidden_size
+
+    @property
+    def recurrent(self) -> RecurrentMap:
+        """What was trained in place of recurrent weights."""
+        return Dense() if self.network is None else self.network.recurrent
+
+    def parts(self) -> dict[tuple[int, ...], "Ensemble"]:
+        """The members that can run side by side, of one cell and size, by their positions in this ensemble."""
+        if self.network is not None:
+            return {tuple(range(len(self))): self}
+        alike: list[tuple[Cell, Any, list[int]]] = []
+        for k, (cell, member) in enumerate(zip(self.cells, self.members, strict=True)):
+            shapes = {name: value.shape for name, value in member.final.items()}, bool(member.initial)
+            same = next((places for other, sizes, places in alike if other == cell and sizes == shapes), None)
+            if same is None:
+                alike.append((cell, shapes, [k]))
+            else:
+                same.append(k)
+        return {tuple(places): self._some(places) for *_, places in alike}
+
+    def _some(self, places: Sequence[int]) -> "Ensemble":
+        """The members at these positions."""
+        cells = tuple(self.cells[k] for k in places) if self.cells else ()
+        return replace(self, members=tuple(self.members[k] for k in places), cells=cells)
 
     @property
     def converged(self) -> "Ensemble":
         """The members that converged (or were given): those that measures look at."""
-        kept = tuple(member for member in self.members if member.status in CONVERGED)
-        return replace(self, members=kept)
+        return self._some([k for k, member in enumerate(self.members) if member.status in CONVERGED])
 
     def at(self, fraction: float) -> "Ensemble":
         """The members as they were in the course of training, with the status that they had at its end.
@@ -101,55 +158,86 @@ class Ensemble:
         """The parameters with a leading member axis, trained or (`initial`) before training.
 
         Raises:
-            UserError: an ensemble without members, such as the converged ones of one where none converged.
+            UserError: an ensemble without members, such as the converged ones of one where none converged; or members
+                of several kinds or sizes, which `parts` gives apart.
         """
         if not self.members:
             raise UserError("the ensemble has no members")
+        if self.network is None:
+            _ = self.cell
         parts = [member.initial if initial else member.final for member in self.members]
         return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
     def weights(self, *, initial: bool = False) -> dict[str, NDArray[Any]]:
-        """The parameters as arrays: `W_rec` (member, post, pre), of gated cells (member, gate, post, pre)."""
-        parts = [public_params(self.cell, member.initial if initial else member.final) for member in self.members]
+        """The parameters as arrays: `W_rec` (member, post, pre), of gated cells (member, gate, post, pre).
+
+        Of modules of one's own: each parameter and buffer by its name after "module.", and the weights that were given.
+
+        Raises:
+            UserError: members with other parameters than the first, which `parts` gives apart.
+        """
+        cells = self.cells or (self.cell,) * len(self)
+        parts = [
+            public_params(cell, member.initial if initial else member.final)
+            for cell, member in zip(cells, self.members, strict=True)
+        ]
+        shapes = [{name: value.shape for name, value in part.items()} for part in parts]
+        if any(each != shapes[0] for each in shapes):
+            raise UserError(f"the members have other parameters ({self.kind}): see `parts`")
         return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
     @ordinary_state()
-    def rollout(self, inputs: ArrayLike | torch.Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+    def rollout(self, inputs: ArrayLike | torch.Tensor) -> tuple[Any, NDArray[Any]]:
         """Run all members without noise.
 
         Args:
             inputs: (trial, time, in), common to all members, or (member, trial, time, in).
 
         Returns:
-            Hidden states (member, trial, time, unit) and outputs (member, trial, time, out).
+            Hidden states (member, trial, time, unit) and outputs (member, trial, time, out). Where members differ in
+            size, the states are a list of one array per member.
 
         Raises:
             UserError: inputs of another shape than the members take, or not finite.
         """
-        params = self.params()
+        parts = {places: (part.cell, part.params()) for places, part in self.parts().items()}
         layouts = ("trial", "time", "in"), ("member", "trial", "time", "in")
         numbers = real_array(inputs, "rollout: inputs", *layouts)
-        given = torch.from_numpy(numbers.copy()).to(params["W_out"].dtype)
+        given = torch.from_numpy(numbers.copy())
         if given.ndim == 3:
             given = given.unsqueeze(0).expand(len(self), *given.shape)
-        size = self.cell.axis_size(params, "in")
-        if given.ndim != 4 or given.shape[0] != len(self) or given.shape[-1] != size:
-            raise UserError(
-                f"rollout: inputs of shape {tuple(given.shape)}; needed are (trial, time, {size})"
-                f" or ({len(self)}, trial, time, {size})"
-            )
+        for cell, params in parts.values():
+            size = cell.axis_size(params, "in")
+            if given.ndim != 4 or given.shape[0] != len(self) or given.shape[-1] != size:
+                raise UserError(
+                    f"rollout: inputs of shape {tuple(given.shape)}; needed are (trial, time, {size})"
+                    f" or ({len(self)}, trial, time, {size})"
+                )
         if not torch.isfinite(given).all():
             raise UserError("rollout: the inputs hold values that are not finite")
+        hidden: dict[int, NDArray[Any]] = {}
+        outputs: dict[int, NDArray[Any]] = {}
         with torch.no_grad(), one_thread():
-            states, outputs = forward(self.cell, params, given, {})
-        return self.cell.hidden(states).numpy(), outputs.numpy()
+            for places, (cell, params) in parts.items():
+                states, made = forward(cell, params, given[list(places)].to(dtype_of(params)), {})
+                hidden |= dict(zip(places, cell.hidden(states).numpy(), strict=True))
+                outputs |= dict(zip(places, made.numpy(), strict=True))
+        each = [hidden[k] for k in range(len(self))]
+        alike = len({one.shape for one in each}) == 1
+        return np.stack(each) if alike else each, np.stack([outputs[k] for k in range(len(self))])
 
     def save(self, path: str | Path) -> Path:
         """Write the ensemble to a folder of its own: `ensemble.json`, and the members in `members-0001.pack`.
 
         Raises:
-            UserError: the folder holds something already, be it an ensemble, or two members have one seed.
+            UserError: the folder holds something already, be it an ensemble, two members have one seed, or the members
+                are modules of one's own or of several kinds.
         """
+        if self.network is None:
+            raise UserError(
+                f"save: the code of these networks ({self.kind}) is not this package's; keep the modules' state_dicts,"
+                " and give the modules to from_modules again"
+            )
         folder = user_path(path)
         owned = OwnedFolder(root=folder, index=INDEX, ledger=INDEX)
         if len(set(self.seeds)) < len(self):
@@ -199,43 +287,84 @@ class Ensemble:
 
     @classmethod
     @ordinary_state()
-    def from_modules(cls, modules: Sequence[Any]) -> "Ensemble":
+    def from_modules(
+        cls,
+        modules: Sequence[Any],
+        *,
+        step: Callable[..., Any] | None = None,
+        readout: Callable[..., Any] | None = None,
+        state_size: int | Callable[[Any], int] | None = None,
+        input_size: int | Callable[[Any], int] | None = None,
+        output_size: int | Callable[[Any], int] | None = None,
+        h0: Any = None,
+        weights: Callable[[Any], Mapping[str, Any]] | None = None,
+        symmetry: str = "permutation",
+        initial: Sequence[Any] | None = None,
+        batch_first: bool = True,
+    ) -> "Ensemble":
         """An ensemble of PyTorch modules trained elsewhere, to be used with any task.
 
-        What acts in a module is read (its pruned, normed, parametrised or tied weights) in evaluation mode, so that
-        dropout is off. Each member is then compared with its module on random inputs; the largest difference, as a
-        share of the states' size, is in its `provenance`. The modules are left as they are.
+        Each member is one of these, in evaluation mode, so that dropout is off:
+
+        - a pair (core, readout): the core nn.RNN, nn.GRU or nn.LSTM, nn.RNNCell, nn.GRUCell or nn.LSTMCell, or a module
+          of one's own with `input_size` and `hidden_size` that is called as nn.RNNCell is; the readout any module from
+          its units to the outputs, or None. With one layer and an nn.Linear readout what acts in it is read (pruned,
+          normed, parametrised or tied weights) and it is taken as a network of this package; else it runs as it is.
+        - such a core alone, or an nn.Sequential that begins with one.
+        - with `step` and `readout`, any module.
+        - any module whose forward gives outputs, or (outputs, states), for whole trials: what needs a step is then a
+          row with that reason.
+
+        Members may differ in class and size; measures that compare such have numbers, others a row with the reason.
+        What is read is compared with what the module does on random inputs; the largest difference, as a share of its
+        size, is in the member's `provenance`. The modules are left as they are, and later changes of them do not reach
+        the ensemble.
 
         Args:
-            modules: one pair (nn.RNN, nn.GRU or nn.LSTM with one layer; its nn.Linear readout) per member; either may
-                be a subclass, or wrapped by torch.compile, DataParallel or AveragedModel.
+            modules: one per member.
+            step: of modules of one's own, function (module, state (trial, state_size), input (trial, input_size)) that
+                gives the next state.
+            readout: beside `step`, function (module, state) that gives the outputs (trial, output_size).
+            state_size, input_size, output_size: beside `step`, numbers or functions of a module; the number of outputs
+                may be left out.
+            h0: beside `step`, what trials start from, (state_size,), or a function of a module; zeros by default.
+            weights: beside `step`, function of a module that gives its weights, so that they can be measured: a
+                dictionary of "recurrent" (unit, pre), "input" (unit, in), "bias" (unit,) and "readout" (out, pre), each
+                but the last with an axis of gates before these where there are several; anything else as
+                (array, axes, role), the role one of recurrent, input, bias, readout, unit.
+            symmetry: what may be done to the units of these weights without changing the network, a name in
+                `SYMMETRIES`; by default "permutation", which holds for any.
+            initial: the same modules before training, one per member, which then are the reference of what is measured.
+            batch_first: whether a forward of whole trials takes and gives (trial, time, ...), or (time, trial, ...).
+                Recurrent modules of PyTorch say so themselves.
 
         Raises:
-            UserError: a module of another kind, more than one layer, two directions or a projection, half precision,
-                a module that does not run as its weights say (with the largest difference), or members that differ
-                in kind or size.
+            UserError: a module that cannot be read or run, or that does not do what was said of it (with the largest
+                difference).
         """
         if not isinstance(modules, Sequence):
-            raise UserError(f"from_modules: a list of pairs is needed, got {type(modules).__name__}")
-        with one_thread():
-            read = [read_module(k, given) for k, given in enumerate(modules)]
-        if not read:
+            raise UserError(f"from_modules: a list of modules is needed, got {type(modules).__name__}")
+        if not modules:
             raise UserError("from_modules: no modules given")
-        kinds = {(each.cell, *(tuple(value.shape) for value in each.params.values())) for each in read}
-        if len(kinds) > 1:
-            raise UserError(
-                "from_modules: the modules differ in kind or size; measure such members with measure_arrays"
-            )
-        first = read[0]
-        return cls(
-            network=Network(hidden_size=first.hidden_size, cell=first.cell),
-            members=tuple(_given_member(k, each) for k, each in enumerate(read)),
+        said = Asked(
+            step=step,
+            readout=readout,
+            state_size=state_size,
+            input_size=input_size,
+            output_size=output_size,
+            h0=h0,
+            weights=weights,
+            symmetry=symmetry,
+            batch_first=batch_first,
         )
-
-
-def _given_member(k: int, read: ReadModule) -> Member:
-    history = History.empty()
-    return Member(seed=k, status="given", initial={}, final=read.params, history=history, provenance=read.provenance)
+        with one_thread():
+            members, cells = read_members(modules, initial, said)
+        first, shapes = cells[0], [{name: value.shape for name, value in each.final.items()} for each in members]
+        known = type(first) is CELLS.get(first.name)
+        if known and all(cell == first for cell in cells) and all(each == shapes[0] for each in shapes):
+            n_units = first.axis_size({name: value[None] for name, value in members[0].final.items()}, "unit")
+            return cls(network=Network(hidden_size=n_units, cell=first.name), members=members)
+        return cls(network=None, members=members, cells=cells)
 
 
 def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:

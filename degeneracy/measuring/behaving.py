@@ -18,7 +18,7 @@ from degeneracy.analysis.recording import Variant
 from degeneracy.core.streams import Streams
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.probe import Probe
-from degeneracy.networks import Network, draw_noise, forward, input_drive, read_out
+from degeneracy.networks import Network, draw_noise, dtype_of, forward, input_drive, member_count
 from degeneracy.networks.cell import Cell, Params
 from degeneracy.tasks import Task, Trials, trial_errors, wrong_decisions
 
@@ -32,7 +32,7 @@ class Behaving:
     """An ensemble, and the behavior trials of each variant: (1, trial, ...), common to all members."""
 
     task: Task
-    network: Network
+    network: Network | None  # None: not of this package, and without noise of their own
     cell: Cell
     trials: Mapping[str, Trials]
     probe: Probe
@@ -52,7 +52,7 @@ class Behaving:
         )
 
     def variants(self, params: Params, kick: Tensor) -> dict[str, Variant]:
-        """What all members do in every variant, without noise.
+        """What all members do in every variant, without noise; kicks and lesions need their step.
 
         Args:
             params: with a leading member axis.
@@ -61,6 +61,8 @@ class Behaving:
         trained = self.trials["in_distribution"]
         after = torch.arange(trained.inputs.shape[2]) > _middle(trained)
         after = after.view(-1, 1) if trained.scored.ndim == trained.targets.ndim else after
+        if not self.cell.stepwise:
+            return {name: each.variant() for name, each in self._judged(self.trials, params).items()}
         plain, kicked, lesioned = self._judging(), self._judging(outputs=False), self._judging(outputs=False)
         for block, direction, keep in zip(
             self._blocks(trained, params),
@@ -95,6 +97,7 @@ class Behaving:
 
     def noisy_outputs(self, params: Params, streams: Streams) -> dict[str, Any]:
         """One draw of the outputs that are kept with the networks' own noise, by variant."""
+        assert self.network is not None
         found = {}
         for name, trials in self.trials.items():
             outs = []
@@ -107,26 +110,29 @@ class Behaving:
 
     def _blocks(self, trials: Trials, params: Params) -> Iterator[Trials]:
         """Some trials at a time, with inputs for every member."""
-        n_members, dtype = len(params["W_out"]), params["W_out"].dtype
+        n, dtype = member_count(params), dtype_of(params)
         n_steps, usual = trials.inputs.shape[2], LONG * self.task.n_steps
         size = BLOCK if n_steps <= usual else max(1, BLOCK * usual // n_steps)
         for first in range(0, trials.n_trials, size):
             block = trials.select(slice(None), slice(first, first + size))
             inputs = block.inputs.to(dtype)
-            yield block.replace(inputs=inputs.expand(n_members, *inputs.shape[1:]))
+            yield block.replace(inputs=inputs.expand(n, *inputs.shape[1:]))
+
+    def _n_units(self, params: Params) -> int:
+        return self.cell.axis_size(params, "unit")
 
     def _directions(self, params: Params) -> Tensor:
         """Directions in state space of norm 1, another in every trial: (trial, state)."""
-        n = self.cell.state_size(self.network.hidden_size)
+        n = self.cell.state_size(self._n_units(params))
         direction = Streams([self.probe.seed], "kick").normal((self.probe.behavior_trials, n))[0]
-        return (direction / direction.norm(dim=-1, keepdim=True)).to(params["W_out"].dtype)
+        return (direction / direction.norm(dim=-1, keepdim=True)).to(dtype_of(params))
 
     def _kept(self, params: Params) -> Tensor:
         """Which units a lesion leaves, in every trial others, since no unit's number means anything: (trial, N)."""
-        n = self.network.hidden_size
+        n = self._n_units(params)
         n_silent = max(1, round(self.probe.lesion * n))
         drawn = Streams([self.probe.seed], "lesion").uniform((self.probe.behavior_trials, n))[0]
-        return (drawn.argsort(-1).argsort(-1) >= n_silent).to(params["W_out"].dtype)
+        return (drawn.argsort(-1).argsort(-1) >= n_silent).to(dtype_of(params))
 
     def _kicked(self, params: Params, trials: Trials, states: Tensor, outputs: Tensor, push: Tensor) -> Tensor:
         """The outputs where all states are pushed once at the middle step, (member, trial, state)."""
@@ -137,14 +143,14 @@ class Behaving:
 
     def _lesioned(self, params: Params, trials: Trials, keep: Tensor) -> Tensor:
         """The outputs where the states of the other units are held at 0."""
-        of = self.cell.units(self.network.hidden_size)
+        of = self.cell.units(self._n_units(params))
         keep = torch.where(of < 0, 1.0, keep[:, of])
         state = keep.new_zeros(len(trials.inputs), *keep.shape)
-        hidden = []
+        states = []
         for step_drive in input_drive(self.cell, params, trials.inputs, {}):
             state = keep * self.cell.step(params, state, step_drive)
-            hidden.append(self.cell.hidden(state))
-        return read_out(params, torch.stack(hidden))
+            states.append(state)
+        return self.cell.read_out(params, torch.stack(states))
 
 
 @dataclass(kw_only=True)

@@ -263,8 +263,10 @@ def measure(
         reason = f"needs 2 converged members, {len(kept)} of {len(ensemble)} converged"
         missing = dict.fromkeys(built, reason)
     else:
-        check_measures(built, task, kept.network.hidden_size, used)  # before the work, as a study does
-        check_measuring_memory(task, kept.network, used, built, len(kept))
+        sizes = [part.n_units for part in kept.parts().values()]
+        if min(sizes):  # of networks without states nothing is asked that hangs on their size
+            check_measures(built, task, min(sizes), used)  # before the work, as a study does
+        check_measuring_memory(task, max(sizes), used, built, len(kept))
         recording = record(kept, task, used, **lags_needed(built))
         examples = example_trials(kept, task, used)
         outcome = dict(measure_recording(recording, built, jobs=n_jobs))
@@ -290,7 +292,8 @@ def result_spec(ensemble: Ensemble, task: Task, measures: Mapping[str, Measure],
         "task": describe(task, TASKS),
         "loss": {"label": task.loss.label, "unit": task.loss.unit},
         "stop": {"by": task.stop, "under": task.goal()},
-        "network": ensemble.network.model_dump(mode="json"),
+        **({"given": ensemble.kind} if ensemble.network is None else {}),
+        "network": None if ensemble.network is None else ensemble.network.model_dump(mode="json"),
         "training": None if ensemble.training is None else ensemble.training.model_dump(mode="json"),
         "probe": probe.model_dump(mode="json"),
         "variants": probe_descriptions(task, probe),

@@ -6,7 +6,6 @@ from degeneracy.analysis import Measure
 from degeneracy.core.memory import check_memory
 from degeneracy.measuring.behaving import OUTPUT_TRIALS
 from degeneracy.measuring.probe import TRIALS_AT_ONCE, Probe
-from degeneracy.networks import Network
 from degeneracy.tasks import Task
 
 NUMBER = 8  # bytes: recordings are float64
@@ -15,13 +14,13 @@ RUNS = 4  # states that are kept: driven and autonomous, of the networks trained
 
 
 def _of_dynamics(
-    task: Task, network: Network, probe: Probe, measures: Mapping[str, Measure], n_members: int
+    task: Task, n_units: int, probe: Probe, measures: Mapping[str, Measure], n_members: int
 ) -> dict[str, int]:
     """The sums over dynamics trials, trained and untrained, and the trials whose states are held at once."""
     n_lags = max((measure.n_lags for measure in measures.values()), default=0)
     if not n_lags:
         return {}
-    n_units, n_at_once = network.hidden_size, min(TRIALS_AT_ONCE, probe.n_dynamics_trials)
+    n_at_once = min(TRIALS_AT_ONCE, probe.n_dynamics_trials)
     size = n_units + task.input_size + 1
     sums = 4 * n_members * (n_lags + 1 + 2 * (n_lags + 1) ** 2) * size**2
     return {
@@ -33,13 +32,13 @@ def _of_dynamics(
 
 
 def check_measuring_memory(
-    task: Task, network: Network, probe: Probe, measures: Mapping[str, Measure], n_members: int
+    task: Task, n_units: int, probe: Probe, measures: Mapping[str, Measure], n_members: int
 ) -> None:
     """Refuse probe trials and options of measures that no process could hold.
 
     Args:
         task: draws the probe trials.
-        network: says how many units are recorded.
+        n_units: of each network, that are recorded.
         probe: how many trials.
         measures: by name.
         n_members: that are recorded.
@@ -47,7 +46,7 @@ def check_measuring_memory(
     Raises:
         UserError: says how much memory they would take, and which field is to blame.
     """
-    n_steps, n_units, n_trials = task.n_steps, network.hidden_size, probe.n_trials
+    n_steps, n_trials = task.n_steps, probe.n_trials
     states = n_members * n_trials * n_steps * n_units
     drawn = probe.behavior_trials * n_steps * (task.input_size + task.output_size)  # inputs and targets
     outputs = min(probe.behavior_trials, OUTPUT_TRIALS) * n_steps * n_members * task.output_size
@@ -60,7 +59,7 @@ def check_measuring_memory(
             variants * (OUTPUT * (drawn + outputs) + NUMBER * errors)
         ),
     }
-    check_memory(parts | _of_dynamics(task, network, probe, measures, n_members), "recording")
+    check_memory(parts | _of_dynamics(task, n_units, probe, measures, n_members), "recording")
     for name, measure in measures.items():
         needed = measure.memory(n_units=n_units, n_steps=n_steps, n_trials=n_trials)
         check_memory(needed, f"measure '{name}'")

@@ -19,16 +19,17 @@ from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.behaving import Behaving
+from degeneracy.measuring.joining import joined
 from degeneracy.measuring.probe import TRIALS_AT_ONCE, Probe
 from degeneracy.measuring.tangents import tangent_kernel
 from degeneracy.networks import (
     draw_noise,
+    dtype_of,
     forward,
     input_drive,
+    member_count,
     parameters,
-    read_out,
     run_states,
-    state_0,
     weights_obstacle,
 )
 from degeneracy.networks.cell import Cell, Params, Role
@@ -55,18 +56,25 @@ def record(ensemble: Ensemble, task: Task, probe: Probe, *, n_lags: int = 1, n_i
         UserError: networks with other numbers of inputs or outputs than the task's.
     """
     _check_sizes(ensemble, task)
+    lags = {"n_lags": n_lags, "n_input_lags": n_input_lags}
     with torch.no_grad(), one_thread():
-        recorder = _Recorder(ensemble, task, probe, {"n_lags": n_lags, "n_input_lags": n_input_lags})
-        if any(not member.initial for member in ensemble.members):
-            reason = "the members before training were not given"
-            missing = dict.fromkeys(("untrained", "initial_weights"), reason)
-            return recorder.record(initial=False, untrained=None, missing=missing)
-        untrained = recorder.record(initial=True, untrained=None, missing={})
-        if not all(np.isfinite(one).all() for one in untrained.states or ()):
-            # Rectified units before training may grow without bound: then they are no reference.
-            why = {**untrained.missing, "states": "their states are not finite"}
-            untrained = replace(untrained, states=None, autonomous_states=None, lag_grams=None, missing=why)
-        return recorder.record(initial=False, untrained=untrained, missing={})
+        recorded = {places: _record(part, task, probe, lags) for places, part in ensemble.parts().items()}
+    return joined(recorded)
+
+
+def _record(ensemble: Ensemble, task: Task, probe: Probe, lags: Mapping[str, int]) -> Recording:
+    """Record members that run side by side."""
+    recorder = _Recorder(ensemble, task, probe, lags)
+    if any(not member.initial for member in ensemble.members):
+        reason = "the members before training were not given"
+        missing = dict.fromkeys(("untrained", "initial_weights"), reason)
+        return recorder.record(initial=False, untrained=None, missing=missing)
+    untrained = recorder.record(initial=True, untrained=None, missing={})
+    if not all(np.isfinite(one).all() for one in untrained.states or ()):
+        # Rectified units before training may grow without bound: then they are no reference.
+        why = {**untrained.missing, "states": "their states are not finite"}
+        untrained = replace(untrained, states=None, autonomous_states=None, lag_grams=None, missing=why)
+    return recorder.record(initial=False, untrained=untrained, missing={})
 
 
 @ordinary_state()
@@ -87,13 +95,18 @@ def dynamics_sums(
 
 
 def _check_sizes(ensemble: Ensemble, task: Task) -> None:
-    params = ensemble.params()
-    sizes = ensemble.cell.axis_size(params, "in"), params["W_out"].shape[-2]
-    if sizes != (task.input_size, task.output_size):
-        raise UserError(
-            f"the networks have {sizes[0]} inputs and {sizes[1]} outputs, the task '{task.name}' has"
-            f" {task.input_size} and {task.output_size}"
-        )
+    for places, part in ensemble.parts().items():
+        sizes = tuple(part.cell.axis_size(part.params(), axis) for axis in ("in", "out"))
+        if sizes != (task.input_size, task.output_size):
+            which = "the networks have" if len(places) == len(ensemble) else f"member {places[0]}'s network has"
+            raise UserError(
+                f"{which} {sizes[0]} inputs and {sizes[1]} outputs, the task '{task.name}' has"
+                f" {task.input_size} and {task.output_size}"
+            )
+
+
+NO_STEP = "the networks run whole trials alone: no step of theirs is known"
+NO_STATES = "the networks give outputs alone"
 
 
 class _Recorder:
@@ -110,7 +123,7 @@ class _Recorder:
             )
         self.inputs = trials.inputs
         self.behaving = Behaving.of(ensemble, task, probe)
-        self.no_weights = weights_obstacle(self.cell, task.input_size, ensemble.network.hidden_size)
+        self.no_weights = weights_obstacle(self.cell, task.input_size, ensemble.n_units)
 
     def _trials(self, sample: Any, n_trials: int) -> Trials:
         """The same probe trials for all members."""
@@ -119,18 +132,22 @@ class _Recorder:
 
     def record(self, *, initial: bool, untrained: Recording | None, missing: Mapping[str, str]) -> Recording:
         params = self.ensemble.params(initial=initial)
-        inputs = self.inputs.to(params["W_out"].dtype)
+        inputs = self.inputs.to(dtype_of(params))
         states, _ = forward(self.cell, params, inputs, {})
         noisy = self._noisy(params, inputs) if self._has_noise else None
         reasons = {} if noisy else {"noisy_states": "the networks have no noise of their own"}
-        if not self.cell.between_units:
+        if not self.no_weights and not self.cell.between_units:
             reasons["recurrent_weights"] = f"cell '{self.cell.name}' has no weights between units"
         if self.no_weights:
-            reasons |= dict.fromkeys(("weights", "initial_weights"), self.no_weights)
+            reasons |= dict.fromkeys(("weights", "initial_weights", "recurrent_weights"), self.no_weights)
+        if not self.cell.stepwise:
+            reasons |= dict.fromkeys(("step", "autonomous_states", "prediction_times"), NO_STEP)
+        if not self.ensemble.n_units:
+            reasons |= dict.fromkeys(("states", "lag_grams"), NO_STATES)
         kick = self.probe.kick * states.square().sum(-1).mean((1, 2)).sqrt().unsqueeze(-1)
         return Recording(
             members=tuple(str(seed) for seed in self.ensemble.seeds),
-            states=_per_member(self.cell.hidden(states)),
+            states=_per_member(self.cell.hidden(states)) if self.ensemble.n_units else None,
             autonomous_states=self._autonomous(params, states),
             noisy_states=None if noisy is None else (noisy[0][0], noisy[1][0]),
             lag_grams=self.lag_grams(params),
@@ -140,19 +157,22 @@ class _Recorder:
             initial_weights=None if untrained is None else untrained.weights,
             behavior=self.behaving.references(params) if initial else self.behaving.variants(params, kick),
             error_unit=self.task.loss.unit,
-            step=step_function(
-                self.cell,
-                params,
-                _visited(states),
-                self._held_inputs(inputs),
-                decide=self.task.loss.decide,
-                pulses=tuple(inputs.new_tensor(values) for values in self.task.pulses()),
-                pulse_steps=self.task.pulse_steps,
-            ),
+            step=self._step(params, states, inputs) if self.cell.stepwise else None,
             tangent_kernel=tangent_kernel(self.cell, params, inputs[0]),
             prediction_times=None if initial else self._prediction_times(params),
             untrained=untrained,
             missing={**self._lacking(), **missing, **reasons},
+        )
+
+    def _step(self, params: Params, states: Tensor, inputs: Tensor) -> StepFunction:
+        return step_function(
+            self.cell,
+            params,
+            _visited(states),
+            self._held_inputs(inputs),
+            decide=self.task.loss.decide,
+            pulses=tuple(inputs.new_tensor(values) for values in self.task.pulses()),
+            pulse_steps=self.task.pulse_steps,
         )
 
     def lag_grams(self, params: Params) -> tuple[list[LagGrams], list[LagGrams]] | None:
@@ -160,7 +180,7 @@ class _Recorder:
 
         None where none are asked for, and where trials have no steps as far apart as they are.
         """
-        if not 0 < max(self.lags.values()) < self.inputs.shape[2]:
+        if not 0 < max(self.lags.values()) < self.inputs.shape[2] or not self.ensemble.n_units:
             return None
         halves: tuple[list[LagGrams], list[LagGrams]] = ([], [])
         pilots: list[Any] = []
@@ -181,28 +201,29 @@ class _Recorder:
 
     def _dynamics_states(self, params: Params, inputs: Tensor) -> tuple[Any, Any]:
         """All of the state, (member, trial, time, state), and the inputs (trial, time, in) behind it."""
-        given = inputs.to(params["W_out"].dtype).expand(len(self.ensemble), *inputs.shape[1:])
+        given = inputs.to(dtype_of(params)).expand(len(self.ensemble), *inputs.shape[1:])
         states = run_states(self.cell, params, input_drive(self.cell, params, given, {}), None)
+        states = states if self.cell.stepwise else self.cell.hidden(states)
         return states.permute(1, 2, 0, 3).numpy(), inputs[0].numpy()
 
     def _weights(self, params: Params) -> list[Weights] | None:
         """What weight measures take; None where it is not what acts."""
-        return None if self.no_weights else member_weights(self.cell, params, self.ensemble.network.recurrent)
+        return None if self.no_weights else member_weights(self.cell, params, self.ensemble.recurrent)
 
     def _prediction_times(self, params: Params) -> Any:
         """How long each member stays near the truth on its own outputs, (member, trial); None without such a loop."""
         loop = self.task.closed_loop()
-        if loop is None:
+        if loop is None or not self.cell.stepwise:
             return None
         trials = self._trials(loop.sample, self.probe.behavior_trials)
-        inputs, cell = trials.inputs.to(params["W_out"].dtype), self.cell
+        inputs, cell = trials.inputs.to(dtype_of(params)), self.cell
 
         def step(given: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
             [drive] = input_drive(cell, params, given.unsqueeze(2), {})
             state = cell.step(params, state, drive)
-            return read_out(params, cell.hidden(state).unsqueeze(0))[:, :, 0], state
+            return cell.read_out(params, state.unsqueeze(0))[:, :, 0], state
 
-        outputs = closed_loop(step, inputs, warm_up=loop.warm_up, state=state_0(cell, params, inputs))
+        outputs = closed_loop(step, inputs, warm_up=loop.warm_up, state=cell.state_0(params, inputs))
         # The output at the last true input is an ordinary prediction; what follows is made of predictions.
         return _array(loop.judge(outputs[:, :, loop.warm_up :], trials.targets[:, :, loop.warm_up :]))
 
@@ -226,7 +247,8 @@ class _Recorder:
 
     @property
     def _has_noise(self) -> bool:
-        return self.ensemble.network.sigma_rec > 0 or self.ensemble.network.sigma_in > 0
+        network = self.ensemble.network
+        return network is not None and (network.sigma_rec > 0 or network.sigma_in > 0)
 
     def _autonomous(self, params: Params, states: Tensor) -> list[Any] | None:
         """As many steps as a trial under the rest input, from the states in the middle of the probe trials.
@@ -234,7 +256,7 @@ class _Recorder:
         None where the task has no such input.
         """
         rest = self.task.rest_input()
-        if rest is None:
+        if rest is None or not self.cell.stepwise:
             return None
         n_steps = states.shape[2]
         inputs = states.new_tensor(rest).expand(*states.shape[:3], -1)
@@ -248,6 +270,7 @@ class _Recorder:
 
     def _noisy(self, params: Params, inputs: Tensor) -> list[tuple[list[Any], dict[str, Any]]]:
         """Two draws with the networks' own noise: the states, and the outputs by variant."""
+        assert self.ensemble.network is not None
         draws = []
         for name in ("probe noise 1", "probe noise 2"):
             streams = Streams(self.ensemble.seeds, name)
@@ -276,7 +299,7 @@ def step_function(
 ) -> StepFunction:
     """The noise-free step of all members as a function of their state, in the dtype it is called with.
 
-    It has a readout where the parameters do; `about` holds further fields of it, the same for all members.
+    It has a readout where the parameters have one; `about` holds further fields of it, the same for all members.
     """
 
     def step(h: Tensor, x: Tensor) -> Tensor:
@@ -290,7 +313,8 @@ def step_function(
         return step_function(cell, chosen, visited[index], inputs, **about)
 
     def outputs(h: Tensor) -> Tensor:
-        return cell.hidden(h) @ params["W_out"].to(h).mT + params["b_out"].to(h)[:, None]
+        own = {name: value.to(h) for name, value in params.items()}
+        return cell.read_out(own, h.unsqueeze(0))[:, :, 0]
 
     return StepFunction(
         step=step,
@@ -299,7 +323,7 @@ def step_function(
         visited=visited,
         inputs=inputs,
         faults=tuple(_fault(params, k) for k in range(len(visited))),
-        read_out=outputs if "W_out" in params else None,
+        read_out=outputs if cell.readout_parameters(1, 1).keys() <= params.keys() else None,
         **about,
     )
 
@@ -343,7 +367,7 @@ def member_weights(cell: Cell, params: Params, recurrent: RecurrentMap = DENSE) 
             summed_biases=cell.summed_biases,
             classes=recurrent.classes(cell.axis_size(params, "unit")),
         )
-        for member in range(len(params["W_out"]))
+        for member in range(member_count(params))
     ]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.func import vjp, vmap
 
 from degeneracy.analysis.recording import TangentKernel
-from degeneracy.networks import forward, input_drive, read_out, state_0
+from degeneracy.networks import forward, input_drive, linear_readout, member_count
 from degeneracy.networks.cell import Cell, Params
 from degeneracy.networks.pointwise import PointwiseCell
 
@@ -52,9 +52,9 @@ def _drives(cell: Cell, params: Params) -> int:
 
 def _parts(cell: Cell, params: Params, inputs: Tensor, n_steps: int) -> Iterator[Params]:
     """The members, as many at a time as `SIGNALS` allows."""
-    samples = len(inputs) * n_steps * params["W_out"].shape[1]
+    samples = len(inputs) * n_steps * cell.axis_size(params, "out")
     size = max(1, SIGNALS // (samples * inputs.shape[1] * _drives(cell, params)))
-    for start in range(0, len(params["W_out"]), size):
+    for start in range(0, member_count(params), size):
         yield {name: value[start : start + size] for name, value in params.items()}
 
 
@@ -64,7 +64,7 @@ def _kernel(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> Ten
         return torch.cat(
             [
                 automatic(cell, {name: value[k : k + 1] for name, value in params.items()}, inputs, steps)
-                for k in range(len(params["W_out"]))
+                for k in range(member_count(params))
             ]
         )
     return _by_signals(cell, params, inputs, steps)
@@ -78,18 +78,19 @@ def serves_signals(cell: Cell, params: Params) -> TypeGuard[PointwiseCell]:
 def automatic(cell: Cell, params: Params, inputs: Tensor, steps: list[int]) -> Tensor:
     """The kernel by automatic differentiation of the network, whatever its cell is made of."""
     # A copy of a member for each of its trials, so that each has a gradient of its own.
-    own = {name: value.repeat_interleave(len(inputs), 0) for name, value in params.items()}
-    x = inputs.repeat(len(params["W_out"]), 1, 1).unsqueeze(1)
+    every = {name: value.repeat_interleave(len(inputs), 0) for name, value in params.items()}
+    own = {name: value for name, value in every.items() if name not in cell.fixed}
+    x = inputs.repeat(member_count(params), 1, 1).unsqueeze(1)
 
     def outputs(given: Params) -> Tensor:
-        return forward(cell, given, x, {})[1][:, 0, steps]  # (member * trial, step, out)
+        return forward(cell, {**every, **given}, x, {})[1][:, 0, steps]  # (member * trial, step, out)
 
     made: Any = vjp(outputs, own)
     y, back = made
     gradients = vmap(back)(_each(y))[0]  # of each parameter, (sample of a trial, member * trial, ...)
     found = y.new_zeros(())
     for value in gradients.values():
-        found = found + _alike(value.flatten(2).transpose(0, 1), len(params["W_out"]))
+        found = found + _alike(value.flatten(2).transpose(0, 1), member_count(params))
     return found
 
 
@@ -105,10 +106,10 @@ def _by_signals(cell: PointwiseCell, params: Params, inputs: Tensor, steps: list
     In a cell with `signals` that input is the drive, W_in x + bias, and the recurrent product, with the second bias
     where there is one; so a weight's gradient is a sum over steps of products.
     """
-    n_members = len(params["W_out"])
+    n_members = member_count(params)
     x = inputs.expand(n_members, -1, -1, -1)
     drive = input_drive(cell, params, x, {})  # (time, member, trial, G * N)
-    start = state_0(cell, params, drive[0])
+    start = cell.state_0(params, drive[0])
 
     def outputs(drive: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         state, hidden = start, []
@@ -117,7 +118,7 @@ def _by_signals(cell: PointwiseCell, params: Params, inputs: Tensor, steps: list
             state = cell.update(params, state, step_drive, recurrent)
             hidden.append(cell.hidden(state))
         seen = torch.stack(hidden)
-        return read_out(params, seen[steps]).flatten(0, 1), seen  # (member * trial, step, out)
+        return linear_readout(params, seen[steps]).flatten(0, 1), seen  # (member * trial, step, out)
 
     made: Any = vjp(outputs, drive, torch.zeros_like(drive), has_aux=True)
     y, back, hidden = made

@@ -1,7 +1,7 @@
 """Networks: cells, and a readout on top, drawn and run for many members at once."""
 
 from degeneracy.networks.acting import weights_obstacle
-from degeneracy.networks.cell import Cell, Parameter, Params
+from degeneracy.networks.cell import Cell, Parameter, Params, dtype_of, linear_readout, member_count
 from degeneracy.networks.cells import CELLS
 from degeneracy.networks.network import (
     Network,
@@ -14,10 +14,8 @@ from degeneracy.networks.network import (
     made_by_map,
     parameters,
     parts_of,
-    read_out,
     run_states,
     scales,
-    state_0,
     trained_params,
 )
 from degeneracy.networks.parametrisation import PARAMETRISATIONS, Scale
@@ -38,16 +36,17 @@ __all__ = [
     "acting_params",
     "acting_weights",
     "draw_noise",
+    "dtype_of",
     "forward",
     "initial_params",
     "input_drive",
+    "linear_readout",
     "made_by_map",
+    "member_count",
     "parameters",
     "parts_of",
-    "read_out",
     "run_states",
     "scales",
-    "state_0",
     "trained_params",
     "weights_obstacle",
 ]

@@ -32,6 +32,9 @@ def weights_obstacle(cell: Cell, input_size: int, hidden_size: int) -> str:
         wrongly whether their biases act through their sum alone, or the parameters whose signs make no difference
         though `acting` leaves them. "" too where the states are not finite.
     """
+    known = cell.known_obstacle()
+    if known is not None:
+        return known
     if cell.read_size(hidden_size) != hidden_size:
         return f"the readout of cell '{cell.name}' sees {cell.read_size(hidden_size)} numbers of {hidden_size} units"
     trial = _Trial(cell, input_size, hidden_size)

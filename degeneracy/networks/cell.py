@@ -96,6 +96,10 @@ class Cell(Spec):
     signals: ClassVar[bool] = False  # a `PointwiseCell` whose parameters are W_rec, W_in and biases alone
     maximal_update: ClassVar[bool] = False  # the parametrisation "mup" is derived for it
     scans: ClassVar[bool] = False  # a `ScanCell` that steps by its coefficients alone
+    fixed: ClassVar[
+        tuple[str, ...]
+    ] = ()  # parameters that no training has moved: how outputs hang on them is no matter
+    stepwise: ClassVar[bool] = True  # False: runs whole trials alone; there is no `step`, and no start but its own
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
@@ -128,6 +132,13 @@ class Cell(Spec):
             for name, (role, axes) in named.items()
         }
 
+    def readout_parameters(self, hidden_size: int, output_size: int) -> Mapping[str, Parameter]:
+        """Those of the readout, drawn after the cell's: of a linear one by default."""
+        return {
+            "W_out": Parameter(axes=("out", "pre"), sizes=(output_size, self.read_size(hidden_size)), role="readout"),
+            "b_out": Parameter(axes=("out",), sizes=(output_size,), role="readout"),
+        }
+
     @property
     def between_units(self) -> list[str]:
         """The names of the recurrent weights, of each unit to each."""
@@ -136,9 +147,15 @@ class Cell(Spec):
     def axis_size(self, params: Params, axis: str) -> int:
         """How long an axis is in parameters with a leading member axis, by the first that has it.
 
+        Args:
+            params: the cell's, and the readout's.
+            axis: "unit", "in", another that the cell names, or "out".
+
         Raises:
             KeyError: none has it.
         """
+        if axis == "out":
+            return params["b_out"].shape[-1]
         for name, parameter in self.parameters(1, 1).items():
             if axis in parameter.axes and name in params:
                 place = parameter.axes.index(axis) - parameter.gated
@@ -156,6 +173,14 @@ class Cell(Spec):
     def units(self, hidden_size: int) -> Tensor:
         """Whose unit each number of the state is, (state,); -1: nobody's. A lesion of a unit silences all of its."""
         return torch.arange(hidden_size).repeat(self.states)
+
+    def in_words(self) -> str:
+        """What to call it."""
+        return self.name
+
+    def known_obstacle(self) -> str | None:
+        """Why its parameters are not what acts, in one line, "" where they are; None where that is found by trying."""
+        return None
 
     def acting(self, params: Params) -> Params:
         """The parameters as they act, in the same shapes: |W| where a step makes nothing of the signs of W."""
@@ -197,6 +222,42 @@ class Cell(Spec):
             states.append(state)
         return torch.stack(states)
 
+    def state_0(self, params: Params, like: Tensor) -> Tensor:
+        """What members start from: 0 by default, (member, trial, state).
+
+        Args:
+            params: the parameters, each with a leading member axis.
+            like: (member, trial, ...): how many of both, and the dtype and device.
+        """
+        return like.new_zeros(*like.shape[:2], self.state_size(self.axis_size(params, "unit")))
+
     def hidden(self, state: Tensor) -> Tensor:
         """The part of the state that the readout sees, (..., N)."""
         return state
+
+    def read_out(self, params: Params, states: Tensor) -> Tensor:
+        """The outputs: `W_out hidden(state) + b_out` by default.
+
+        Args:
+            params: the cell's parameters and the readout's, each with a leading member axis.
+            states: (time, member, trial, state).
+
+        Returns:
+            (member, trial, time, out).
+        """
+        return linear_readout(params, self.hidden(states))
+
+
+def member_count(params: Params) -> int:
+    """How many members parameters with a leading member axis are of."""
+    return len(next(iter(params.values())))
+
+
+def dtype_of(params: Params) -> torch.dtype:
+    """The precision that members run in."""
+    return next(iter(params.values())).dtype
+
+
+def linear_readout(params: Params, hidden: Tensor) -> Tensor:
+    """`W_out h + b_out`, (member, trial, time, out), of what the readout sees, (time, member, trial, N)."""
+    return torch.einsum("tmbn,mon->mbto", hidden, params["W_out"]) + params["b_out"][:, None, None]

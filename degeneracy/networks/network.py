@@ -92,13 +92,8 @@ def scales(network: Network, input_size: int, output_size: int) -> dict[str, Sca
 
 
 def parameters(cell: Cell, input_size: int, hidden_size: int, output_size: int) -> dict[str, Parameter]:
-    """The parameters of a cell and of its linear readout, in the order in which they are drawn."""
-    size = cell.read_size(hidden_size)
-    return {
-        **cell.parameters(input_size, hidden_size),
-        "W_out": Parameter(axes=("out", "pre"), sizes=(output_size, size), role="readout"),
-        "b_out": Parameter(axes=("out",), sizes=(output_size,), role="readout"),
-    }
+    """The parameters of a cell and of its readout, in the order in which they are drawn."""
+    return {**cell.parameters(input_size, hidden_size), **cell.readout_parameters(hidden_size, output_size)}
 
 
 def initial_params(network: Network, input_size: int, output_size: int, seeds: Sequence[int]) -> Params:
@@ -230,20 +225,10 @@ def input_drive(cell: Cell, params: Params, inputs: Tensor, noise: Mapping[str, 
 
 
 def run_states(cell: Cell, params: Params, drive: Tensor, start: Tensor | None = None) -> Tensor:
-    """The states at all steps, (time, member, trial, state), from `start` (state 0 by default)."""
+    """The states at all steps, (time, member, trial, state), from `start` (the cell's own by default)."""
     if start is None:
-        start = state_0(cell, params, drive[0])
+        start = cell.state_0(params, drive[0])
     return cell.run(params, drive, start)
-
-
-def state_0(cell: Cell, params: Params, like: Tensor) -> Tensor:
-    """State 0 of members on trials, (member, trial, state), of the dtype and device of `like` (member, trial, ...)."""
-    return like.new_zeros(*like.shape[:2], cell.state_size(cell.axis_size(params, "unit")))
-
-
-def read_out(params: Params, hidden: Tensor) -> Tensor:
-    """The outputs `W_out h + b_out`, (member, trial, time, out), from hidden states (time, member, trial, N)."""
-    return torch.einsum("tmbn,mon->mbto", hidden, params["W_out"]) + params["b_out"][:, None, None]
 
 
 def forward(
@@ -256,10 +241,10 @@ def forward(
         params: parameters with a leading member axis.
         inputs: (member, trial, time, in).
         noise: what `draw_noise` gave, or nothing.
-        start: (member, trial, state); state 0 by default.
+        start: (member, trial, state); the cell's own (`Cell.state_0`) by default.
 
     Returns:
         states (member, trial, time, state) and outputs (member, trial, time, out).
     """
     states = run_states(cell, params, input_drive(cell, params, inputs, noise), start)
-    return states.permute(1, 2, 0, 3), read_out(params, cell.hidden(states))
+    return states.permute(1, 2, 0, 3), cell.read_out(params, states)

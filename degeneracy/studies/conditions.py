@@ -77,7 +77,7 @@ class Condition:
         """
         try:
             check_training_memory(self.task, self.network, self.training, n_members, device=device)
-            check_measuring_memory(self.task, self.network, probe, measures, n_members)
+            check_measuring_memory(self.task, self.network.hidden_size, probe, measures, n_members)
         except UserError as error:
             raise UserError(f"{self.label}: {error}") from None
 

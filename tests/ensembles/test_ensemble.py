@@ -163,15 +163,10 @@ def test_modules_are_copied() -> None:
     ("given", "message"),
     [
         ([], "no modules given"),
-        ([(nn.Linear(3, 6), nn.Linear(6, 2))], r"member 0 is \(Linear, Linear\)"),
-        ([(nn.RNN(3, 6), nn.RNN(3, 6))], r"member 0 is \(RNN, RNN\)"),
-        ([nn.RNN(3, 6)], "member 0 is a RNN; needed is a pair"),
-        ([(nn.RNN(3, 6, num_layers=2), nn.Linear(6, 2))], "one layer"),
-        ([(nn.GRU(3, 6, bidirectional=True), nn.Linear(12, 2))], "one direction"),
-        ([(nn.LSTM(3, 6, proj_size=2), nn.Linear(2, 2))], "no projection"),
+        ([(nn.Linear(3, 6), nn.Linear(6, 2))], "member 0 is a Linear without input_size and hidden_size"),
+        ([(nn.RNN(3, 6), nn.RNN(3, 6))], "member 0: its readout cannot be run"),
+        ([(nn.GRU(3, 6, bidirectional=True), nn.Linear(12, 2))], "runs in both directions"),
         ([(nn.RNN(3, 6), nn.Linear(5, 2))], "readout takes 5 units of 6"),
-        ([(nn.RNN(3, 6), nn.Linear(6, 2)), (nn.RNN(3, 5), nn.Linear(5, 2))], "differ in kind or size"),
-        ([(nn.RNN(3, 6), nn.Linear(6, 2)), (nn.GRU(3, 6), nn.Linear(6, 2))], "differ in kind or size"),
     ],
 )
 def test_other_modules_are_refused(given: list, message: str) -> None:

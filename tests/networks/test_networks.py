@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from degeneracy.core.streams import Streams
-from degeneracy.networks import Network, draw_noise, forward, initial_params, input_drive, read_out
+from degeneracy.networks import Network, draw_noise, forward, initial_params, input_drive, linear_readout
 from degeneracy.networks.cells import CELLS
 
 IN, OUT = 3, 2
@@ -83,7 +83,7 @@ def test_drive_and_readout_by_hand() -> None:
     both = noise | {"unit": torch.tensor([[[[0.25]]]])}
     assert input_drive(cell, params, inputs, both).item() == pytest.approx(12.25, rel=1e-6)
     # (2 h + 1, 3 h - 1) at h = 0.5.
-    assert read_out(params, torch.full((1, 1, 1, 1), 0.5)).flatten().tolist() == [2.0, 0.5]
+    assert linear_readout(params, torch.full((1, 1, 1, 1), 0.5)).flatten().tolist() == [2.0, 0.5]
 
 
 def test_noise_of_strength_zero_is_not_drawn() -> None:

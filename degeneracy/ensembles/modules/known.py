@@ -8,15 +8,16 @@ weights has to do what the module did, up to rounding. The module itself is left
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
+from degeneracy.ensembles.modules.copies import PRECISIONS
+from degeneracy.ensembles.modules.given import Given
 from degeneracy.networks import forward
 from degeneracy.networks.cell import Params
 from degeneracy.networks.cells import CELLS
@@ -31,16 +32,6 @@ TELLING = 0.01  # of the size of the states: steps where more than this would be
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadModule:
-    """What acts in one recurrent module with its readout."""
-
-    cell: str  # a name in `CELLS`
-    hidden_size: int
-    params: Params  # without a member axis, on the CPU
-    provenance: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Run:
     """What a module did on the inputs; all (trial, time, ...), on the CPU."""
 
@@ -49,77 +40,55 @@ class _Run:
     outputs: Tensor
 
 
-def read_module(k: int, given: object) -> ReadModule:
+def kind_of(core: nn.Module) -> str | None:
+    """The cell that a module of one layer and one direction is, as a name in `CELLS`; None where it is none."""
+    if isinstance(core, nn.RNNBase):
+        plain = core.num_layers == 1 and not core.bidirectional and not core.proj_size
+        return KINDS.get(core.mode) if plain else None
+    if isinstance(core, nn.RNNCell):
+        return {"tanh": "tanh", "relu": "relu"}.get(core.nonlinearity)
+    return "gru" if isinstance(core, nn.GRUCell) else "lstm" if isinstance(core, nn.LSTMCell) else None
+
+
+def read_known(k: int, core: Any, readout: Any) -> Given:
     """What acts in one pair of modules.
 
     Args:
         k: the member's position, for messages.
-        given: (nn.RNN, nn.GRU or nn.LSTM; its nn.Linear readout): plain, pruned, normed, parametrised, tied or
-            subclassed, compiled, averaged or wrapped for several devices.
+        core: of which `kind_of` knows the cell: plain, pruned, normed, parametrised, tied or subclassed.
+        readout: its nn.Linear.
 
     Raises:
-        UserError: a module of another kind, more than one layer, two directions or a projection, half precision, or
-            one that does not run as its weights say.
+        UserError: half precision, sizes that do not fit, or a module that does not run as its weights say.
     """
-    core, readout = _checked(k, given)
+    _check(k, core, readout)
     with _left_as_they_are(core, readout):
         run = _run(k, core, readout)
         params = _acting(k, core, readout)
-    cell = KINDS[core.mode]
+    cell = str(kind_of(core))
     difference = max(_difference_of_states(k, cell, params, run), _difference_of_outputs(k, params, run))
     rates = [part.p for part in core.modules() if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0]
     provenance: dict[str, Any] = {"module": type(core).__name__, "largest_relative_difference": difference}
-    return ReadModule(
-        cell=cell,
-        hidden_size=core.hidden_size,
-        params=params,
-        provenance=provenance | ({"dropout_off": rates} if rates else {}),
-    )
+    return Given(cell=CELLS[cell](), params=params, provenance=provenance | ({"dropout_off": rates} if rates else {}))
 
 
-def _checked(k: int, given: object) -> tuple[Any, Any]:
-    """A recurrent module and its readout, taken out of what they are wrapped in."""
-    needed = "needed is (nn.RNN, nn.GRU or nn.LSTM, nn.Linear)"
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise UserError(
-            f"from_modules: member {k} is a {type(given).__name__}; needed is a pair"
-            " (nn.RNN, nn.GRU or nn.LSTM, nn.Linear)"
-        )
-    core, readout = (_unwrapped(each) for each in given)
-    if not isinstance(core, nn.RNNBase) or not isinstance(readout, nn.Linear) or core.mode not in KINDS:
-        raise UserError(f"from_modules: member {k} is ({type(core).__name__}, {type(readout).__name__}); {needed}")
-    if core.num_layers != 1 or core.bidirectional or core.proj_size:
-        raise UserError(
-            f"from_modules: member {k} must have one layer, one direction and no projection (num_layers ="
-            f" {core.num_layers}, bidirectional = {core.bidirectional}, proj_size = {core.proj_size})"
-        )
+def _check(k: int, core: Any, readout: Any) -> None:
+    """Refuse modules without numbers, or whose sizes do not fit."""
     if not _tensors(core) or not _tensors(readout):
         raise UserError(f"from_modules: member {k} has a module without parameters")
     if readout.in_features != core.hidden_size:
         raise UserError(f"from_modules: member {k}'s readout takes {readout.in_features} units of {core.hidden_size}")
     for value in (*_tensors(core), *_tensors(readout)):
-        if value.dtype not in (torch.float32, torch.float64) or value.is_meta:
+        if value.dtype not in PRECISIONS or value.is_meta:
             raise UserError(
                 f"from_modules: member {k} has parameters in {value.dtype} on {value.device.type}; needed are"
                 " float32 or float64 with values (module.float())"
             )
-    return core, readout
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
     """What a module is made of: its parameters, or what stands in their place in a frozen one."""
     return list(module.parameters()) or [value for value in module.buffers() if value.is_floating_point()]
-
-
-def _unwrapped(module: Any) -> Any:
-    """What torch.compile, DataParallel and averaging stand around."""
-    while True:
-        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
-            module = module.module
-        elif isinstance(getattr(module, "_orig_mod", None), nn.Module):
-            module = module._orig_mod
-        else:
-            return module
 
 
 @contextmanager
@@ -172,9 +141,7 @@ def _run(k: int, core: Any, readout: Any) -> _Run:
     drawn = Streams([0], "from_modules").normal((len(INPUT_SIZES), N_STEPS, core.input_size))[0]
     inputs = (drawn * torch.tensor(INPUT_SIZES)[:, None, None]).to(like)
     try:
-        made = core(inputs if core.batch_first else inputs.transpose(0, 1))
-        states = made[0] if isinstance(made, tuple | list) else made
-        states = states if core.batch_first else states.transpose(0, 1)
+        states = _states_of(core, inputs)
         outputs = readout(states.to(_tensors(readout)[0]))
     except Exception as error:  # of the user's own forward
         reason = next(iter(str(error).splitlines()), "")
@@ -194,23 +161,40 @@ def _run(k: int, core: Any, readout: Any) -> _Run:
     return _Run(inputs=inputs.cpu(), states=states.detach().cpu(), outputs=outputs.detach().cpu())
 
 
+def _states_of(core: Any, inputs: Tensor) -> Any:
+    """What the module does on trials, (trial, time, unit), from the start that it takes where none is given."""
+    if isinstance(core, nn.RNNCellBase):
+        state, states = None, []
+        for x in inputs.unbind(1):
+            state = core(x, state)
+            states.append(state[0] if isinstance(state, tuple) else state)
+        return torch.stack(states, 1)
+    made = core(inputs if core.batch_first else inputs.transpose(0, 1))
+    states = made[0] if isinstance(made, tuple | list) else made
+    return states if core.batch_first else states.transpose(0, 1)
+
+
 def _acting(k: int, core: Any, readout: Any) -> Params:
     """The weights as attributes: those that a module has just run with."""
-    into, recurrent = _weight(k, core, "weight_ih_l0"), _weight(k, core, "weight_hh_l0")
     out = _weight(k, readout, "weight")
-    zeros = into.new_zeros(len(into))
-    names = ("bias_ih_l0", "bias_hh_l0")
-    biases = [_weight(k, core, name) if core.bias else zeros for name in names]
-    known = CELLS[KINDS[core.mode]].biases
     params = {
-        "W_rec": recurrent,
-        "W_in": into,
-        **(dict(zip(known, biases, strict=True)) if len(known) == 2 else {known[0]: biases[0] + biases[1]}),
+        **acting_weights(k, core),
         "W_out": out,
         "b_out": out.new_zeros(len(out)) if readout.bias is None else _weight(k, readout, "bias"),
     }
     double = any(value.dtype == torch.float64 for value in params.values())
     return {name: value.to(torch.float64 if double else torch.float32) for name, value in params.items()}
+
+
+def acting_weights(k: int, core: Any) -> Params:
+    """The weights of the recurrent module, by the names that the cell gives them."""
+    end = "" if isinstance(core, nn.RNNCellBase) else "_l0"
+    into, recurrent = _weight(k, core, f"weight_ih{end}"), _weight(k, core, f"weight_hh{end}")
+    zeros = into.new_zeros(len(into))
+    biases = [_weight(k, core, f"{name}{end}") if core.bias else zeros for name in ("bias_ih", "bias_hh")]
+    known = CELLS[str(kind_of(core))].biases
+    acting = dict(zip(known, biases, strict=True)) if len(known) == 2 else {known[0]: biases[0] + biases[1]}
+    return {"W_rec": recurrent, "W_in": into, **acting}
 
 
 def _weight(k: int, module: nn.Module, name: str) -> Tensor:
