@@ -12,36 +12,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
-from degeneracy.core.files import DamagedFile, digest
 from degeneracy.core.numeric import real_array
-from degeneracy.core.owned_folder import OwnedFolder, Sealed
-from degeneracy.core.registry import build, describe
+from degeneracy.core.registry import describe
 from degeneracy.core.user_files import user_path
-from degeneracy.ensembles.member_files import (
-    load_member,
-    member_pack,
-    member_records,
-    public_params,
-    save_member,
-)
+from degeneracy.ensembles.ensemble_files import read_ensemble, write_ensemble
+from degeneracy.ensembles.member_files import array_names, public_params
+from degeneracy.ensembles.modules.exported import exported
 from degeneracy.ensembles.modules.members import read_members
 from degeneracy.ensembles.modules.reading import Asked
 from degeneracy.networks import CELLS, Network, RecurrentMap, dtype_of, forward
 from degeneracy.networks.cell import Cell, Params
 from degeneracy.networks.recurrent_maps import Dense
-from degeneracy.tasks import TASKS, Task
+from degeneracy.tasks import Task
 from degeneracy.training import Member, Training, one_thread
 
 MAX_SEEDS = 100_000  # more would be a slip of the pen; each is a network to train
 CONVERGED = ("converged", "given")  # the status of members that measures look at
-PARTS = ("network", "task", "training")  # of the spec in an ensemble's file
-INDEX = Sealed(
-    name="ensemble.json",
-    kind="ensemble",
-    format=3,
-    holds={"network": dict, "seeds": list, "members": dict},
-    older=("network", "seeds"),
-)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -187,6 +173,43 @@ class Ensemble:
         return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
     @ordinary_state()
+    def to_modules(self, *, initial: bool = False) -> list[Any]:
+        """The members as PyTorch modules of their own, trained or (`initial`) before training, with the same outputs.
+
+        Returns:
+            One per member, as `from_modules` takes them: a pair (nn.RNN, nn.GRU or nn.LSTM with `batch_first`,
+            nn.Linear) of the cells that are such; a copy of the user's own module; of other cells one
+            `RecurrentModule`, which gives outputs (trial, time, out) for inputs (trial, time, in) and has `step` and
+            `readout`.
+        """
+        cells = self.cells or (self.cell,) * len(self)
+        return [
+            exported(cell, member.initial if initial else member.final)
+            for cell, member in zip(cells, self.members, strict=True)
+        ]
+
+    def to_arrays(self, inputs: ArrayLike | torch.Tensor | None = None) -> dict[str, NDArray[Any]]:
+        """The members' weights, and what they do on inputs, as the arrays that `measure_arrays` takes.
+
+        Args:
+            inputs: (trial, time, in), common to all members; without them there are no states.
+
+        Returns:
+            What the cell has of `weights` (member, post, pre), `input_weights` (member, post, in), `bias` (member,
+            post) and `readout` (member, out, unit), those of cells with several gates as (member, gate, ...) and two
+            biases of each gate as (member, gate, 2, post); with inputs also these, and `states` (member, trial, time,
+            unit).
+
+        Raises:
+            UserError: inputs that the members do not take, or members of several kinds or sizes.
+        """
+        arrays = array_names(self.cell, self.weights())
+        if inputs is not None:
+            arrays["states"] = self.rollout(inputs)[0]
+            arrays["inputs"] = real_array(inputs, "to_arrays: inputs", ("trial", "time", "in"))
+        return arrays
+
+    @ordinary_state()
     def rollout(self, inputs: ArrayLike | torch.Tensor) -> tuple[Any, NDArray[Any]]:
         """Run all members without noise.
 
@@ -239,51 +262,22 @@ class Ensemble:
                 " and give the modules to from_modules again"
             )
         folder = user_path(path)
-        owned = OwnedFolder(root=folder, index=INDEX, ledger=INDEX)
         if len(set(self.seeds)) < len(self):
             raise UserError(f"save: two members have the same seed (seeds {list(self.seeds)})")
-        spec = {
-            "network": self.network.model_dump(mode="json"),
-            "task": None if self.task is None else describe(self.task, TASKS),
-            "training": None if self.training is None else self.training.model_dump(mode="json"),
-        }
-
-        def check() -> None:
-            if owned.begun():
-                raise UserError(f"{folder} holds an ensemble already; choose another folder")
-
-        with owned.take(check):
-            pack = member_pack(folder, condition="", spec=digest(spec, sort=True))
-            prints = {str(member.seed): save_member(pack, member, self.cell).fingerprint for member in self.members}
-            INDEX.write(folder, {**spec, "seeds": list(self.seeds), "members": prints})
+        write_ensemble(folder, self.network, self.task, self.training, self.members)
         return folder
 
     @classmethod
     @ordinary_state()
     def load(cls, path: str | Path) -> "Ensemble":
-        """Read an ensemble that `save` wrote; where it names code (`module:Name`), that module is imported.
+        """Read an ensemble that `save` wrote, or the networks of a condition of a run (`RUN/conditions/NAME`).
+
+        Where it names code (`module:Name`), that module is imported.
 
         Raises:
-            UserError: a file is missing, damaged or not the one that was saved; names it.
+            UserError: a file is missing, damaged or not the one that was written; names it.
         """
-        folder = user_path(path)
-        saved = INDEX.read(folder)
-        try:
-            spec, seeds, kept = {part: saved[part] for part in PARTS}, saved["seeds"], saved["members"]
-            pack = member_pack(folder, condition="", spec=digest(spec, sort=True))
-            records = member_records(pack, seeds)
-            for seed in seeds:
-                if seed not in records or records[seed].fingerprint != kept[str(seed)]:
-                    there = "is another one than was saved" if seed in records else "is not there"
-                    raise DamagedFile(pack.folder / f"{pack.stem}-*.pack", f"member {seed} {there}")
-            return cls(
-                network=Network(**spec["network"]),
-                task=None if spec["task"] is None else build("task", spec["task"], TASKS, Task),
-                training=None if spec["training"] is None else Training(**spec["training"]),
-                members=tuple(load_member(pack, records[seed]) for seed in seeds),
-            )
-        except (KeyError, TypeError) as error:
-            raise DamagedFile(folder / INDEX.name, f"damaged or not an ensemble's file ({error})") from error
+        return cls(**read_ensemble(user_path(path)))
 
     @classmethod
     @ordinary_state()
@@ -363,7 +357,9 @@ class Ensemble:
         known = type(first) is CELLS.get(first.name)
         if known and all(cell == first for cell in cells) and all(each == shapes[0] for each in shapes):
             n_units = first.axis_size({name: value[None] for name, value in members[0].final.items()}, "unit")
-            return cls(network=Network(hidden_size=n_units, cell=first.name), members=members)
+            about = describe(first, CELLS)
+            network = Network(hidden_size=n_units, cell=about.pop("name"), cell_options=about)
+            return cls(network=network, members=members)
         return cls(network=None, members=members, cells=cells)
 
 

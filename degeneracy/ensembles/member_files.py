@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -52,6 +53,27 @@ def public_params(cell: Cell, params: Params) -> dict[str, NDArray[Any]]:
         name: value.reshape(gates[name], -1, *value.shape[1:]) if name in gates else value
         for name, value in arrays.items()
     }
+
+
+def array_names(cell: Cell, weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Public parameters with a leading member axis by the names under which arrays of networks are measured.
+
+    What a cell has beside the weights between its units and from its inputs, its biases and its readout has no such
+    name, and is left out.
+    """
+    named = cell.parameters(1, 1)
+    apart = {
+        "weights": [name for name, parameter in named.items() if parameter.between_units],
+        "input_weights": [name for name, parameter in named.items() if parameter.role == "input"],
+        "readout": [name for name in ("W_out",) if name in weights],
+    }
+    arrays = {name: weights[of[0]] for name, of in apart.items() if len(of) == 1}
+    biases = [weights[name] for name in cell.biases if name in weights]
+    if biases:
+        gates = biases[0].shape[:1] + ((cell.gates, -1) if cell.gates > 1 else (-1,))
+        rows = [bias.reshape(gates) for bias in biases]
+        arrays["bias"] = rows[0] if len(rows) == 1 else np.stack(rows, axis=-2)
+    return arrays
 
 
 def _gates_apart(cell: Cell) -> dict[str, int]:

@@ -21,11 +21,13 @@ from degeneracy.core.owned_folder import LACKS
 from degeneracy.core.records import Record, combined_digest
 from degeneracy.core.version import __version__
 from degeneracy.ensembles.ensemble import CONVERGED, Ensemble
+from degeneracy.ensembles.ensemble_files import NOT_THE_ONE, SPEC
 from degeneracy.measuring.measure import measures_of, member_summaries, result_spec, split_outcome
 from degeneracy.measuring.results import GridPoint, Result
 from degeneracy.runs.measured_records import EXAMPLES, MEASURE, load_examples, load_measured
-from degeneracy.runs.results_file import PROVENANCE, RESULTS, SPEC
-from degeneracy.runs.run_directory import NOT_THE_ONE, RunDirectory
+from degeneracy.runs.results_file import PROVENANCE, RESULTS, repair_advice
+from degeneracy.runs.run_directory import CONDITIONS, RunDirectory
+from degeneracy.runs.trained_ensembles import TrainedEnsembles
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition, Place
 from degeneracy.studies.keys import examples_key, measured_key
@@ -188,9 +190,19 @@ def results_of(run: RunDirectory, index: Mapping[str, Any]) -> StudyResult:
             results=tuple(_result_of(run, condition) for condition in index["conditions"]),
             claims=Claims(**index["claims"]),
             pilot={**index["pilot"], "measures": index["piloted"]} if index.get("piloted") else {},
+            ensembles=_trained(run, index["conditions"]),
         )
     except (KeyError, TypeError) as error:
         raise DamagedFile(run.root / RESULTS.name, f"{LACKS} ({error})") from error
+
+
+def _trained(run: RunDirectory, conditions: Sequence[Mapping[str, Any]]) -> TrainedEnsembles:
+    """The networks that the results were made of."""
+    return TrainedEnsembles(
+        folders={one["label"]: run.root / CONDITIONS / one["name"] for one in conditions},
+        made={one["label"]: {str(seed): made for seed, made in one["members"]} for one in conditions},
+        advice=repair_advice(run.root),
+    )
 
 
 def _result_of(run: RunDirectory, index: Mapping[str, Any]) -> Result:

@@ -11,7 +11,7 @@ from degeneracy.core.files import advising, digest, exists
 from degeneracy.core.user_files import user_path
 from degeneracy.measuring.measure import build_measures
 from degeneracy.runs.finished import check_trained, results_of, unfinished
-from degeneracy.runs.results_file import PROVENANCE, STUDY, check_finished
+from degeneracy.runs.results_file import PROVENANCE, STUDY, check_finished, repair_advice
 from degeneracy.runs.run_directory import RunDirectory
 from degeneracy.studies.pilot import kinds
 from degeneracy.studies.settings import key_parts, override_all, take_measures
@@ -21,7 +21,8 @@ from degeneracy.studies.study_result import StudyResult
 
 @ordinary_state()
 def load_run(path: str | Path) -> StudyResult:
-    """The results of a finished run, from its directory. They are plain data: no code that its study names is imported.
+    """The results of a finished run, from its directory. They are plain data: no code that its study names is imported
+    before its networks are asked for (`StudyResult.ensembles`).
 
     Raises:
         UserError: no run directory, a run that is not finished, or a damaged file; names it.
@@ -34,11 +35,6 @@ def load_run(path: str | Path) -> StudyResult:
             raise unfinished(run)
         check_finished(run.owned, index)
         return replace(results_of(run, index), provenance=PROVENANCE.read(root)["provenance"])
-
-
-def repair_advice(root: Path) -> str:
-    """What to do about a damaged file of a run."""
-    return f"'degeneracy run STUDY --out {root} --repair' sets it aside and makes it again"
 
 
 @ordinary_state()

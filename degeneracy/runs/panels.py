@@ -26,13 +26,14 @@ from degeneracy.core.records import combined_digest
 from degeneracy.core.user_files import user_path
 from degeneracy.core.workers import resolve_jobs
 from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.ensembles.ensemble_files import RUN_FORMAT
 from degeneracy.measuring.measure import build_measures, lags_needed, measure_recording, split_outcome
 from degeneracy.measuring.record import record
 from degeneracy.measuring.results import Result
-from degeneracy.runs.loading import load_run, repair_advice
+from degeneracy.runs.loading import load_run
 from degeneracy.runs.measured_records import MEASURE, load_measured, save_measured
 from degeneracy.runs.piloting import plan_of
-from degeneracy.runs.results_file import FORMAT, run_folder
+from degeneracy.runs.results_file import repair_advice, run_folder
 from degeneracy.runs.run_directory import RunDirectory
 from degeneracy.studies.claims import SHOWN_LEVELS, first_measure
 from degeneracy.studies.conditions import Condition
@@ -40,7 +41,9 @@ from degeneracy.studies.keys import measured_key
 from degeneracy.studies.study import Study
 from degeneracy.training import nearest_kept
 
-PANELS = Sealed(name="panels.json", kind="panels", format=FORMAT, holds=TABLES)  # the ledger of the tables made here
+PANELS = Sealed(
+    name="panels.json", kind="panels", format=RUN_FORMAT, holds=TABLES
+)  # the ledger of the tables made here
 MOVE_TABLE = "move it away, and ask again"
 LOSSES = 16  # batches whose mean is the training loss at a moment
 

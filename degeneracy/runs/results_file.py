@@ -7,13 +7,17 @@ from typing import Any
 from degeneracy.core.errors import UserError
 from degeneracy.core.files import DamagedFile
 from degeneracy.core.owned_folder import LACKS, NOT_WRITTEN, TABLES, OwnedFolder, Sealed
+from degeneracy.ensembles.ensemble_files import RUN_FORMAT
 
-FORMAT = 5  # of all JSON files of a run, and of what its packs hold
-STUDY = Sealed(name="study.json", kind="run", format=FORMAT)
-RESULTS = Sealed(name="results.json", kind="results", format=FORMAT, holds=TABLES)
-SPEC = Sealed(name="spec.json", kind="condition", format=FORMAT)
-PROVENANCE = Sealed(name="provenance.json", kind="provenance", format=FORMAT, holds={"provenance": dict})
+STUDY = Sealed(name="study.json", kind="run", format=RUN_FORMAT)
+RESULTS = Sealed(name="results.json", kind="results", format=RUN_FORMAT, holds=TABLES)
+PROVENANCE = Sealed(name="provenance.json", kind="provenance", format=RUN_FORMAT, holds={"provenance": dict})
 TELLING = ("degeneracy.csv", PROVENANCE.name)  # the files of every run that no other run has the same
+
+
+def repair_advice(root: Path) -> str:
+    """What to do about a damaged file of a run."""
+    return f"'degeneracy run STUDY --out {root} --repair' sets it aside and makes it again"
 
 
 def run_folder(root: Path) -> OwnedFolder:

@@ -47,10 +47,11 @@ from degeneracy.core.owned_folder import LACKS, OwnedFolder, put_aside, put_asid
 from degeneracy.core.packs import Pack
 from degeneracy.core.records import Record
 from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.ensembles.ensemble_files import NOT_THE_ONE, SPEC
 from degeneracy.ensembles.member_files import load_member, member_pack, member_records, save_member
 from degeneracy.reporting import report
 from degeneracy.runs.measured_records import measured_pack
-from degeneracy.runs.results_file import RESULTS, SPEC, STUDY, members_of_results, run_folder
+from degeneracy.runs.results_file import RESULTS, STUDY, members_of_results, run_folder
 from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition, Place
 from degeneracy.studies.settings import dotted
@@ -58,7 +59,6 @@ from degeneracy.studies.study_result import StudyResult
 from degeneracy.training import Member
 
 CONDITIONS = "conditions"
-NOT_THE_ONE = "is not the one that the run's results were made of"
 
 log = logging.getLogger("degeneracy")
 

@@ -30,7 +30,7 @@ from degeneracy.core.version import __version__
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.ensembles.member_files import load_small, member_records, save_small, small_pack
 from degeneracy.networks import Network, initial_params
-from degeneracy.runs.loading import repair_advice
+from degeneracy.runs.results_file import repair_advice
 from degeneracy.runs.run_directory import RunDirectory
 from degeneracy.studies.conditions import Condition, Place
 from degeneracy.studies.study import Study

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from degeneracy.core.errors import unknown_name
+from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.results import Result
 from degeneracy.studies.claims import Claims
 
@@ -23,6 +24,8 @@ class StudyResult:
     # What the study's pilot chose, as study.json keeps it, and under "measures" for which; empty: it had none.
     pilot: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    # The trained networks of each condition, read from the run directory when they are asked for; empty without one.
+    ensembles: Mapping[str, Ensemble] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         names = "; ".join(result.condition for result in self.results)

@@ -16,11 +16,11 @@ from degeneracy import UserError, dsa_sensitivity, load_run, run_study
 from degeneracy.core import owned_folder
 from degeneracy.core.files import DamagedFile, read_json, write_json
 from degeneracy.core.records import read_arrays
+from degeneracy.ensembles.ensemble_files import RUN_FORMAT
 from degeneracy.ensembles.member_files import member_pack
 from degeneracy.runs import running
 from degeneracy.runs.loading import remeasured
 from degeneracy.runs.measured_records import measured_pack
-from degeneracy.runs.results_file import FORMAT
 from degeneracy.studies.conditions import Place
 from degeneracy.studies.study import Study
 from degeneracy.studies.study_result import StudyResult
@@ -324,9 +324,9 @@ def test_a_run_of_an_earlier_version_is_named_as_such(out: Path) -> None:
 def test_a_run_whose_findings_did_not_say_what_they_are_of_is_named_as_such(out: Path) -> None:
     """The format before this one, whole and with its checksums: not a row of it is read."""
     about = read_json(out / "study.json")
-    write_json(out / "study.json", {**about, "format": FORMAT - 1})
+    write_json(out / "study.json", {**about, "format": RUN_FORMAT - 1})
     before = snapshot(out)
-    older = rf"\(format {FORMAT - 1}, this one has format {FORMAT}\)"
+    older = rf"\(format {RUN_FORMAT - 1}, this one has format {RUN_FORMAT}\)"
     said = rf"study\.json was written by an earlier version of degeneracy {older}"
     for attempt in (lambda: load_run(out), lambda: run(out), lambda: run(out, repair=True)):
         with pytest.raises(UserError, match=said):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.ensembles.modules.copies import unwrapped, working_copy
+from degeneracy.ensembles.modules.exported import RecurrentModule
 from degeneracy.ensembles.modules.given import Given
 from degeneracy.ensembles.modules.known import acting_weights, kind_of, read_known
 from degeneracy.ensembles.modules.recurrent_parts import read_pair
@@ -67,6 +68,9 @@ def read_module(k: int, given: object, asked: Asked) -> Given:
     module = unwrapped(given)
     if not isinstance(module, nn.Module):
         raise UserError(f"from_modules: member {k} is a {type(given).__name__}; {NEEDED}")
+    if isinstance(module, RecurrentModule):
+        params = {name: value.detach().cpu().clone() for name, value in module.named_parameters()}
+        return Given(cell=module.cell, params=params, provenance={"module": type(module).__name__})
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         return _pair(k, module, None)
     if isinstance(module, nn.Sequential) and len(module) and isinstance(module[0], nn.RNNBase | nn.RNNCellBase):
