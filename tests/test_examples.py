@@ -12,10 +12,11 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 # What CONTRIBUTING.md sends a new contributor to. Parametrised tests of no examples would pass.
 WANTED = {"own_cell", "own_loss", "own_measure", "own_penalty", "own_task"}
+WHOLE_PROGRAMS = {"pytorch_modules"}
 
 
 def test_the_examples_are_there_and_named_where_contributors_look() -> None:
-    assert {path.stem for path in EXAMPLES} >= WANTED
+    assert {path.stem for path in EXAMPLES} >= WANTED | WHOLE_PROGRAMS
     contributing = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert set(re.findall(r"`examples/(\w+)\.py`", contributing)) == {path.stem for path in EXAMPLES}
 
@@ -25,11 +26,16 @@ def test_an_example_runs(path: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+    if path.stem == "pytorch_modules":  # to the speed at which the search calls a point fixed
+        [miss] = re.findall(r"roots of the equations to within (\S+)", done.stdout)
+        assert float(miss) < 1e-8
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 60
+    """One thing of one's own, or a whole program of somebody who comes with networks, animals or tasks."""
+    whole = path.stem in WHOLE_PROGRAMS
+    assert len(path.read_text(encoding="utf-8").splitlines()) < (140 if whole else 60)
 
 
 def test_the_measure_of_ones_own_has_a_floor_and_a_reference(tmp_path: Path) -> None:

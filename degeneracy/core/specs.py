@@ -24,7 +24,24 @@ _OF_PYDANTIC = frozenset(dir(pydantic.BaseModel))
 
 
 class _SpecClass(ModelMetaclass):
-    """The class of specs: it lists what they offer themselves, so that `help` and completion show nothing else."""
+    """The class of specs: it lists what they offer themselves, so that `help` and completion show nothing else.
+
+    Raises:
+        UserError: a class of the user's own with a value whose type is not said.
+    """
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
+        try:
+            return super().__new__(mcs, name, bases, namespace, **options)
+        except pydantic.errors.PydanticUserError as error:
+            if error.code != "model-field-missing-annotation":
+                raise
+            said = {*namespace.get("__annotations__", {}), *(one for base in bases for one in dir(base))}
+            field = next((one for one in namespace if f"`{one} = " in str(error)), min(said))
+            raise UserError(
+                f"class {name}: the type of '{field}' is not said; write '{field}: ClassVar[int] = ...' for what is the"
+                f" same in all of them, or '{field}: int = ...' for a field (with the type that it has)"
+            ) from None
 
     def __dir__(cls) -> list[str]:
         return [name for name in super().__dir__() if name not in _OF_PYDANTIC and not name.startswith("__")]

@@ -59,7 +59,8 @@ class Behaving:
             kick: (member, 1), the size of the push.
         """
         trained = self.trials["in_distribution"]
-        after = torch.arange(trained.inputs.shape[2]) > _middle(trained)
+        middle = _middle(trained)
+        after = torch.arange(trained.inputs.shape[2]) > middle
         after = after.view(-1, 1) if trained.scored.ndim == trained.targets.ndim else after
         if not self.cell.stepwise:
             return {name: each.variant() for name, each in self._judged(self.trials, params).items()}
@@ -72,7 +73,7 @@ class Behaving:
         ):
             states, out = forward(self.cell, params, block.inputs, {})
             plain.add(out, block)
-            pushed = self._kicked(params, block, states, out, kick.unsqueeze(-1) * direction)
+            pushed = self._kicked(params, block, middle, (states, out), kick.unsqueeze(-1) * direction)
             kicked.add(pushed, block.replace(scored=block.scored & after))
             lesioned.add(self._lesioned(params, block, keep), block)
         elsewhere = {name: trials for name, trials in self.trials.items() if name != "in_distribution"}
@@ -134,9 +135,9 @@ class Behaving:
         drawn = Streams([self.probe.seed], "lesion").uniform((self.probe.behavior_trials, n))[0]
         return (drawn.argsort(-1).argsort(-1) >= n_silent).to(dtype_of(params))
 
-    def _kicked(self, params: Params, trials: Trials, states: Tensor, outputs: Tensor, push: Tensor) -> Tensor:
-        """The outputs where all states are pushed once at the middle step, (member, trial, state)."""
-        at = _middle(trials)
+    def _kicked(self, params: Params, trials: Trials, at: int, run: tuple[Tensor, Tensor], push: Tensor) -> Tensor:
+        """The outputs where all states are pushed once at a step, (member, trial, state); `run` is without the push."""
+        states, outputs = run
         start = states[:, :, at] + push
         _, later = forward(self.cell, params, trials.inputs[:, :, at + 1 :], {}, start=start)
         return torch.cat([outputs[:, :, : at + 1], later], dim=2)
@@ -198,8 +199,8 @@ class _Judging:
 
 
 def _middle(trials: Trials) -> int:
-    """The step of the kick; one step or more is left."""
-    n_steps = trials.inputs.shape[2]
+    """The step of the kick, the same in all trials: in the middle of the shortest; one step or more of each is left."""
+    n_steps = int(trials.valid.sum(2).min())
     return min(n_steps // 2, n_steps - 2)
 
 

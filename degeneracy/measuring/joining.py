@@ -134,6 +134,8 @@ def _step(parts: Mapping[Places, Recording]) -> StepFunction | None:
 def _chosen_steps(parts: Sequence[Places], steps: Sequence[StepFunction], chosen: Sequence[int]) -> StepFunction:
     by_part = _by_part(chosen, parts)
     picked = {p: steps[p].select([k for _, k in members]) for p, members in by_part.items()}
+    if len(picked) == 1:
+        return next(iter(picked.values()))
     slots = {p: [slot for slot, _ in members] for p, members in by_part.items()}
 
     def split(call: Callable[[StepFunction, Any], Tensor], *values: Tensor) -> Tensor:

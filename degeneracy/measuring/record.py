@@ -302,8 +302,15 @@ def step_function(
     It has a readout where the parameters have one; `about` holds further fields of it, the same for all members.
     """
 
+    as_dtype: dict[torch.dtype, Params] = {}
+
+    def cast(dtype: torch.dtype) -> Params:
+        if dtype not in as_dtype:
+            as_dtype[dtype] = {name: value.to(dtype) for name, value in params.items()}
+        return as_dtype[dtype]
+
     def step(h: Tensor, x: Tensor) -> Tensor:
-        own = {name: value.to(h.dtype) for name, value in params.items()}
+        own = cast(h.dtype)
         [drive] = cell.drive(own, x.to(h.dtype).unsqueeze(2))
         return cell.step(own, h, drive)
 
@@ -313,8 +320,7 @@ def step_function(
         return step_function(cell, chosen, visited[index], inputs, **about)
 
     def outputs(h: Tensor) -> Tensor:
-        own = {name: value.to(h) for name, value in params.items()}
-        return cell.read_out(own, h.unsqueeze(0))[:, :, 0]
+        return cell.read_out(cast(h.dtype), h.unsqueeze(0))[:, :, 0]
 
     return StepFunction(
         step=step,

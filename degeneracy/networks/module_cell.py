@@ -5,6 +5,7 @@ cell of this kind is a function of them like any other, in any precision. Beside
 the weights that are known. Every member is a cell of its own.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ Readout = Callable[[Any, Tensor], Tensor]  # (module, what it sees (trial, unit)
 Whole = Callable[[Any, Tensor], tuple[Tensor, Tensor]]  # (module, inputs (trial, time, in)) -> outputs, states
 OF_MODULE = "module."  # before the names of a module's parameters
 START = "start"  # the parameter (state,) that trials start from
+FILLED = 4  # copies with parameters that are kept: trained and untrained ones, in either precision
 NOT_GIVEN = "the weights of the modules were not given (weights=)"
 
 
@@ -50,6 +52,13 @@ class _OfModule(Cell):
     buffers: tuple[str, ...] = ()  # the parameters that are buffers of the module
 
     _called: _Called = pydantic.PrivateAttr()
+    _filled: list[tuple[int, tuple[Tensor, ...], nn.Module]] = pydantic.PrivateAttr(default_factory=list)
+
+    def __eq__(self, other: object) -> bool:
+        """A module is like no other."""
+        return self is other
+
+    __hash__ = object.__hash__
 
     def model_post_init(self, _: Any) -> None:
         """Wrap the module."""
@@ -96,8 +105,25 @@ class _OfModule(Cell):
         return inputs.permute(2, 0, 1, 3)
 
     def _call(self, params: Params, member: int, function: Callable[..., Any], *arguments: Any) -> Any:
-        own = {name: value[member] for name, value in params.items() if name.startswith(OF_MODULE)}
-        return functional_call(self._called, own, (function, *arguments))
+        names = [name for name in params if name.startswith(OF_MODULE)]
+        given = tuple(params[name] for name in names)
+        if any(value.requires_grad for value in given):
+            own = {name: value[member] for name, value in zip(names, given, strict=True)}
+            return functional_call(self._called, own, (function, *arguments))
+        return function(self._with(member, names, given), *arguments)
+
+    def _with(self, member: int, names: list[str], given: tuple[Tensor, ...]) -> nn.Module:
+        """A copy of the module that holds a member's parameters: to put them in for each step would take most of it."""
+        for k, tensors, module in self._filled:
+            if k == member and all(one is other for one, other in zip(tensors, given, strict=True)):
+                return module
+        filled = copy.deepcopy(self.module).to(given[0].dtype)
+        places = {**dict(filled.named_parameters()), **dict(filled.named_buffers())}
+        with torch.no_grad():
+            for name, value in zip(names, given, strict=True):
+                places[name.removeprefix(OF_MODULE)].copy_(value[member])
+        self._filled[:] = [*self._filled[-FILLED + 1 :], (member, given, filled)]
+        return filled
 
 
 class ModuleCell(_OfModule):
