@@ -19,7 +19,7 @@ UNITS, LEAK = 24, 0.2
 
 
 class ContextDecision(dg.Task):
-    """Two noisy streams, and a context that says which of them counts: its sign is to be named at the end of a trial."""
+    """Two noisy streams, and a context that says which of them counts: its sign is to be named at the end."""
 
     name, summary, citation = (
         "context_decision",
@@ -72,9 +72,11 @@ class Dale(nn.Module):
         self.signs = torch.where(torch.arange(UNITS) < 0.8 * UNITS, 1.0, -4.0)
 
     def step(self, h, x):
+        """The next state."""
         return (1 - LEAK) * h + LEAK * softplus(h @ (self.recurrent.abs() * self.signs).T + self.into(x))
 
     def forward(self, x):
+        """The logits of both answers at every step."""
         h, outputs = x.new_zeros(len(x), UNITS), []
         for now in x.unbind(1):
             h = self.step(h, now)

@@ -140,6 +140,18 @@ def test_choices_are_named_where_there_are_no_other_values() -> None:
     assert choices_of(bool | Literal["auto"]) == ()
 
 
+def test_a_class_with_a_value_of_no_type_is_told_so_in_one_line() -> None:
+    def make() -> None:
+        class Mine(dg.Task):
+            name, summary = "mine", "nothing"
+            input_size = 4
+
+    assert line(make) == (
+        "class Mine: the type of 'input_size' is not said; write 'input_size: ClassVar[int] = ...' for what is the same"
+        " in all of them, or 'input_size: int = ...' for a field (with the type that it has)"
+    )
+
+
 def test_who_writes_toml_is_told_of_lists_and_tables() -> None:
     assert line(lambda: dg.Training(checkpoints=0.5)) == "Training: checkpoints = 0.5 is wrong: a list is needed"
     assert line(lambda: dg.Training(regularisers=3)) == "Training: regularisers = 3 is wrong: a table is needed"

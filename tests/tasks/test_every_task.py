@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from degeneracy.checks import TASK_CLAIMS
+from degeneracy.checks import TASK_CLAIMS, check_task
 from degeneracy.core.streams import Streams
 from degeneracy.tasks import TASKS, Task, Trials, Variant
 from degeneracy.training import Training
@@ -265,3 +265,31 @@ MISTAKES = [
 def test_broken_task_is_caught(name: str, mistake: Callable[[type[Task]], type[Task]], claim: str) -> None:
     with pytest.raises(AssertionError):
         CLAIMS[claim](mistake(TASKS[name])())
+
+
+def test_every_task_of_the_package_has_its_ideal_solver() -> None:
+    for kind in TASKS.values():
+        task = kind()
+        assert task.solve(task.sample(Streams([0], "data"), 2).inputs) is not None
+
+
+def test_a_task_of_one_s_own_needs_no_solver() -> None:
+    class Unsolved(TASKS["flip_flop"]):  # type: ignore[misc, valid-type]
+        def sample(self, streams: Streams, n_trials: int) -> Trials:
+            solved = TASKS["flip_flop"](**self.model_dump())
+            return solved.sample(streams, n_trials)
+
+        solve = Task.solve
+
+    check_task(Unsolved())
+
+
+def test_a_forgotten_device_is_said_in_one_line() -> None:
+    class Forgetful(TASKS["flip_flop"]):  # type: ignore[misc, valid-type]
+        def sample(self, streams: Streams, n_trials: int) -> Trials:
+            trials = super().sample(streams, n_trials)
+            return trials.replace(inputs=trials.inputs * torch.ones(self.n_steps, 1))
+
+    with pytest.raises(AssertionError, match=r"made on the streams' device \(device=streams\.device\)") as caught:
+        CLAIMS["device"](Forgetful())
+    assert "\n" not in str(caught.value)
