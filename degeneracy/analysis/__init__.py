@@ -90,3 +90,8 @@ __all__ = [
     "as_measure",
     "primary_measures",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, without the files that they are in."""
+    return sorted(__all__)

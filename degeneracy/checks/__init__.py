@@ -26,3 +26,8 @@ __all__ = [
     "example_recording",
     "state_changes",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, without the files that they are in."""
+    return sorted(__all__)

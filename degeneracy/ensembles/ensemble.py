@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
+from degeneracy.core.notebook import html_table
 from degeneracy.core.numeric import real_array
 from degeneracy.core.registry import describe
 from degeneracy.core.user_files import user_path
@@ -49,6 +50,14 @@ class Ensemble:
 
     def __repr__(self) -> str:
         return f"Ensemble({len(self)} members of {self.kind}, {len(self.converged.members)} converged or given)"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (member.seed, member.status, member.history.epoch_loss[-1] if len(member.history.epoch_loss) else np.nan)
+            for member in self.members
+        ]
+        title = f"Ensemble of {len(self)} networks: {self.kind}"
+        return html_table(title, ("member", "status", "training loss at the end"), rows, "dg.measure(ensemble, task)")
 
     @property
     def kind(self) -> str:

@@ -19,6 +19,7 @@ from degeneracy.analysis.statistics.jackknife import calibrate, interval
 from degeneracy.analysis.statistics.resolution import floor_share, upper_share
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.notebook import html_table
 
 COLUMNS_AFTER_FACTORS = (
     "level",
@@ -92,6 +93,17 @@ class Distances(Mapping[str, Array]):
                     self._matrices[name] = matrix
                 self._matrices[f"{name}/{variant}"] = matrix
 
+    def __repr__(self) -> str:
+        return f"Distances({', '.join(self)})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for name, matrix in self.items():
+            pairs = matrix[np.triu_indices(len(matrix), 1)]
+            rows.append((name, len(matrix), np.mean(pairs), np.min(pairs), np.max(pairs)))
+        columns = ("distance", "networks", "mean over pairs", "smallest", "largest")
+        return html_table("Pairwise distances", columns, rows, f'distances["{next(iter(self), "")}"]')
+
     def __getitem__(self, name: str) -> Array:
         if name not in self._matrices:
             raise unknown_name("pairwise distance", name, self._matrices)
@@ -125,6 +137,15 @@ class Result:
 
     def __repr__(self) -> str:
         return f"Result({self.condition}, {self.n_converged} of {self.n_members} members, {', '.join(self.measured)})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (row.level, row.measure, row.variant, row.value, row.ci_low, row.ci_high, row.calibrated)
+            for row in self.table.drop_duplicates("measure").itertuples()
+        ]
+        columns = ("level", "measure", "variant", "value", "from", "to", "calibrated")
+        title = f"{self.condition}: {self.n_converged} of {self.n_members} networks measured"
+        return html_table(title, columns, rows, 'result.table, dg.report(result, "report.html")')
 
     @property
     def n_members(self) -> int:

@@ -44,3 +44,8 @@ __all__ = [
     "verdicts",
     "weight_distances",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, without the files that they are in."""
+    return sorted(__all__)

@@ -11,6 +11,7 @@ import pydantic
 
 from degeneracy.analysis import MEASURES, Measure
 from degeneracy.core.errors import UserError, unknown_name
+from degeneracy.core.notebook import html_table
 from degeneracy.core.registry import build
 from degeneracy.core.specs import Spec
 from degeneracy.core.user_files import read_text, user_path
@@ -95,6 +96,12 @@ class Study(Spec):
             raise UserError(
                 f"Study: '{factor}' is both set ({found}) and varied ({', '.join(map(str, levels))}); drop one of them"
             )
+
+    def _repr_html_(self) -> str:
+        rows = [(one.label, len(self.seeds)) for one in (condition.place for condition in self.conditions())]
+        title = f"Study {self.name}" + (f": {self.description}" if self.description else "")
+        columns = ("condition", "networks to train")
+        return html_table(title, columns, rows, f'dg.run_study(study, out="{self.folder}")')
 
     @property
     def folder(self) -> Path:

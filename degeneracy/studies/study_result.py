@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from degeneracy.core.errors import unknown_name
+from degeneracy.core.notebook import html_table
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.results import Result
 from degeneracy.studies.claims import Claims
@@ -30,6 +31,12 @@ class StudyResult:
     def __repr__(self) -> str:
         names = "; ".join(result.condition for result in self.results)
         return f"StudyResult({self.name}, {len(self.results)} conditions: {names})"
+
+    def _repr_html_(self) -> str:
+        rows = [(one.condition, one.n_members, one.n_converged, len(one.measured)) for one in self.results]
+        title = f"Study {self.name}" + (f": {self.description}" if self.description else "")
+        columns = ("condition", "networks", "measured", "measures with a number")
+        return html_table(title, columns, rows, 'dg.effects(study), dg.report(study, "report.html")')
 
     @property
     def table(self) -> pd.DataFrame:

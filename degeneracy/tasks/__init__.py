@@ -62,3 +62,8 @@ __all__ = [
     "valid_prediction_time",
     "wrong_decisions",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, without the files that they are in."""
+    return sorted(__all__)
