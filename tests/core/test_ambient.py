@@ -199,6 +199,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "load": lambda made, **_: dg.Ensemble.load(made["saved"]),
     "from_modules": lambda made, **_: dg.Ensemble.from_modules(made["modules"]),
     "from_modules, made there": lambda **_: dg.Ensemble.from_modules(modules()),
+    "from_parameters": lambda made, **_: dg.Ensemble.from_parameters("gru", made["ensemble"].weights()),
     "compare": lambda made, **_: dg.compare(made["result"], made["result"]),
     "checks": lambda **_: [
         check_task(dg.tasks.FlipFlop(channels=2, n_steps=12)),
