@@ -136,7 +136,7 @@ def sort_sides(
     if unknown:
         raise UserError(
             f"{where}: unknown: {listed(unknown)}; the recurrent layer is {core}, the readout {readout}: give these"
-            " alone"
+            " alone (of files, names= says which)"
         )
     return sides[0], sides[1]
 
@@ -151,7 +151,7 @@ def _only(
         under = listed(["/".join(prefix) for prefix in layers])
         raise UserError(
             f"{where}: {len(layers)} layers could be the {what}, those under {under}; needed are one recurrent layer of"
-            " one direction and its linear readout alone"
+            " one direction and its linear readout alone (of files, names= says which)"
         )
     [called] = layers.values()
     biases = names.biases if set(names.biases) & set(called) else ()
