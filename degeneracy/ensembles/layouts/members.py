@@ -128,9 +128,9 @@ def network_of(asked: object, options: Mapping[str, Any] | None, cell: Cell, mem
         return None
 
 
-def _layout(what: str, cell: Cell, layout: str) -> ModuleType:
+def _layout(what: str, cell: Cell, layout: object) -> ModuleType:
     """The reader of a layout that has the cell."""
-    if layout not in LAYOUTS:
+    if not isinstance(layout, str) or layout not in LAYOUTS:
         raise unknown_name("layout", layout, LAYOUTS, where=what)
     reader = LAYOUTS[layout]
     if type(cell) is not CELLS.get(cell.name) or cell.name not in reader.CELLS:
