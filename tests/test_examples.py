@@ -12,7 +12,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 # What CONTRIBUTING.md sends a new contributor to. Parametrised tests of no examples would pass.
 WANTED = {"own_cell", "own_loss", "own_measure", "own_penalty", "own_task"}
-WHOLE_PROGRAMS = {"pytorch_modules"}
+WHOLE_PROGRAMS = {"other_frameworks", "pytorch_modules"}
 
 
 def test_the_examples_are_there_and_named_where_contributors_look() -> None:
@@ -29,6 +29,10 @@ def test_an_example_runs(path: Path, tmp_path: Path) -> None:
     if path.stem == "pytorch_modules":  # to the speed at which the search calls a point fixed
         [miss] = re.findall(r"roots of the equations to within (\S+)", done.stdout)
         assert float(miss) < 1e-8
+    if path.stem == "other_frameworks":  # a few roundings of single precision through 12 steps
+        differences = [float(said) for said in re.findall(r"differ by up to (\S+)", done.stdout)]
+        assert len(differences) == 4
+        assert max(differences) < 1e-5
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -273,6 +273,8 @@ def test_no_default_is_none() -> None:
 
 # The check of the user's own tasks sets global seeds to see that no trial follows them, and puts them back.
 SETS_SEEDS_TO_CHECK = "checks/tasks.py"
+# State dictionaries that others have saved, read without the code in them.
+READS_CHECKPOINTS = "ensembles/layouts/checkpoints.py"
 DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
 
 
@@ -305,6 +307,8 @@ def forbidden_call(node: ast.Call, file: str) -> bool:
     start, _, last = name.rpartition(".")
     if name == "print":
         return Path(file).parent.name != "cli"
+    if name == "torch.load" and file.endswith(READS_CHECKPOINTS):
+        return "weights_only=True" not in {ast.unparse(keyword) for keyword in node.keywords}
     if name in ("torch.load", "torch.save") or last in ("rmtree", "to_pickle", "read_pickle"):
         return True
     if file.endswith(SETS_SEEDS_TO_CHECK):
@@ -336,6 +340,10 @@ def test_those_rules_can_fail() -> None:
         "print(1)",
     ):
         assert offences(line), line
+    for line in ("torch.load(path)", "torch.load(path, weights_only=False)", "torch.save(x, path)"):
+        assert offences(line, f"degeneracy/{READS_CHECKPOINTS}"), line
+    assert not offences("torch.load(path, weights_only=True)", f"degeneracy/{READS_CHECKPOINTS}")
+    assert offences("torch.load(path, weights_only=True)", "degeneracy/ensembles/checkpoints.py"), "there alone"
     for line in (
         "torch.randn(3, generator=g)",
         "np.random.default_rng(0)",

@@ -31,9 +31,14 @@ def texts(source: str) -> list[str]:
     ]
 
 
-# Cells own their parameters. Beside them, torch's modules are read as cells by the names of both, and compiled and
-# hand-written gradients are of the cells that name them (`Cell.kernel`).
-KNOW_CELLS = ("degeneracy.networks.", "degeneracy.ensembles.modules", "degeneracy.training.backends.")
+# Cells own their parameters. Beside them, modules and parameters of other packages are read as cells by the names of
+# both, and compiled and hand-written gradients are of the cells that name them (`Cell.kernel`).
+KNOW_CELLS = (
+    "degeneracy.networks.",
+    "degeneracy.ensembles.layouts",
+    "degeneracy.ensembles.modules",
+    "degeneracy.training.backends.",
+)
 OTHERS = [module for module in SOURCES if not module.startswith(KNOW_CELLS)]
 
 

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 import degeneracy as dg
@@ -80,41 +81,76 @@ def test_the_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(dg.Ensemble.load("flipflop/networks")) == 2
 
 
-def test_the_example_of_ones_own_networks() -> None:
-    """Two `nn.RNN` with their readouts, whose states and weights are given as arrays too."""
-    [source] = [block for block in blocks("python") if "measure_arrays" in block]
+def plain_networks() -> list[tuple[torch.nn.RNN, torch.nn.Linear]]:
+    """Two `nn.RNN` with their readouts."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        modules = [(torch.nn.RNN(2, 8, batch_first=True), torch.nn.Linear(8, 2)) for _ in range(2)]
+        return [(torch.nn.RNN(2, 8, batch_first=True), torch.nn.Linear(8, 2)) for _ in range(2)]
+
+
+def test_arrays_of_ones_own_networks() -> None:
+    [source] = [block for block in blocks("python") if "dg.measure_arrays(" in block]
+    networks = plain_networks()
     inputs = torch.randn(24, 15, 2, generator=torch.Generator().manual_seed(0))
-    for large, small in (
-        ("[(rnn, readout), ...]", "modules"),
-        (
-            "dg.measure(ensemble, task",
-            'dg.measure(ensemble, task, measures=["cka"], probe=dg.Probe(n_trials=4)',
-        ),
-    ):
-        assert large in source
-        source = source.replace(large, small)
-    scope = {
-        "dg": dg,
-        "modules": modules,
-        "task": dg.tasks.FlipFlop(channels=2, n_steps=10),
-        "inputs": inputs,
-        "states": torch.stack([rnn(inputs)[0] for rnn, _ in modules]),
-        "weights": [rnn.weight_hh_l0 for rnn, _ in modules],
-    }
-    lines = source.splitlines()
-    [k] = [k for k, line in enumerate(lines) if "measure_arrays" in line]
-    exec(compile("\n".join(lines[: k + 1]), "README", "exec"), scope)
+    states = torch.stack([rnn(inputs)[0] for rnn, _ in networks])
+    scope = {"dg": dg, "inputs": inputs, "states": states, "weights": [rnn.weight_hh_l0 for rnn, _ in networks]}
+    exec(compile(source, "README", "exec"), scope)
     result = scope["result"]
     assert not result.missing
     assert set(result.table["measure"]) == {"linear_flow", "signed_pif"}
     assert result.table["value"].notna().all()
-    assert result.table["value"].notna().all()
     assert result.spec["cell"] == {"name": "tanh"}
-    exec(compile("\n".join(lines), "README", "exec"), scope)
+
+
+class Stepped(torch.nn.Module):
+    """A module of one's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core, self.out = torch.nn.RNNCell(2, 8), torch.nn.Linear(8, 2)
+        self.w_rec, self.w_in = self.core.weight_hh, self.core.weight_ih
+
+    def step(self, h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return self.core(x, h)
+
+
+def test_modules_of_ones_own() -> None:
+    [source] = [block for block in blocks("python") if "from_modules" in block]
+    for large, small in (
+        ("[(rnn, readout), ...]", "pairs"),
+        ("state_size=64", "state_size=8"),
+        ("input_size=3", "input_size=2"),
+        ("dg.measure(ensemble, task", 'dg.measure(ensemble, task, measures=["cka"], probe=dg.Probe(n_trials=4)'),
+    ):
+        assert large in source
+        source = source.replace(large, small)
+    scope = {"dg": dg, "pairs": plain_networks(), "modules": [Stepped(), Stepped()]}
+    scope["task"] = dg.tasks.FlipFlop(channels=2, n_steps=10)
+    exec(compile(source[: source.index("networks = dg.load_run")], "README", "exec"), scope)
     assert scope["result"].condition == "flip_flop"
+
+
+def test_parameters_of_ones_own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [source] = [block for block in blocks("python") if "from_state_dicts" in block]
+    monkeypatch.chdir(tmp_path)
+    lstm, head = torch.nn.LSTM(2, 8), torch.nn.Linear(8, 2)
+    state = {**lstm.state_dict(), **head.state_dict(prefix="head.")}
+    safetensors.torch.save_file(state, "a.safetensors")
+    torch.save(state, "b.pt")
+    fixture = Path(__file__).parent / "ensembles" / "fixtures" / "keras_gru.safetensors"
+    stored = safetensors.torch.load_file(fixture)
+    parameters = {name: value[0] for name, value in stored.items() if "/" in name}
+    for short, whole in (
+        ("[parameters, ...]", "[parameters]"),
+        ('"head.weight", ...', '"head.weight", **rest'),
+    ):
+        assert short in source
+        source = source.replace(short, whole)
+    rest = {name: name for name in lstm.state_dict()} | {"bias": "head.bias"}
+    scope = {"dg": dg, "parameters": parameters, "rest": rest}
+    exec(compile(source, "README", "exec"), scope)
+    assert len(scope["ensemble"]) == len(scope["again"]) == 2
+    assert all(torch.equal(scope["again"].params()[n], v) for n, v in scope["ensemble"].params().items())
 
 
 def test_the_kept_networks() -> None:

@@ -17,6 +17,7 @@ from degeneracy.core.numeric import real_array
 from degeneracy.core.registry import describe
 from degeneracy.core.user_files import user_path
 from degeneracy.ensembles.ensemble_files import read_ensemble, write_ensemble
+from degeneracy.ensembles.from_parameters import FromParameters
 from degeneracy.ensembles.member_files import array_names, public_params
 from degeneracy.ensembles.modules.exported import exported
 from degeneracy.ensembles.modules.members import read_members
@@ -32,7 +33,7 @@ CONVERGED = ("converged", "given")  # the status of members that measures look a
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Ensemble:
+class Ensemble(FromParameters):
     """Trained networks: the members, and how they came to be.
 
     Those that are trained here are of one architecture, `network`. Where networks made elsewhere are not, or are

@@ -107,6 +107,11 @@ def modules() -> list[tuple[nn.Module, nn.Module]]:
     return made
 
 
+def state_file(path: Path, core: nn.Module, readout: nn.Module) -> Path:
+    torch.save({**core.state_dict(prefix="core."), **readout.state_dict(prefix="readout.")}, path)
+    return path
+
+
 def study() -> dg.Study:
     fields = {
         "name": "ambient",
@@ -130,6 +135,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "states": arrays[0],
         "run": folder / "run",
         "modules": modules(),
+        "files": [state_file(folder / f"{k}.pt", *pair) for k, pair in enumerate(modules())],
         "result": dg.measure(trained, TASK, measures=("dsa",), options={"dsa": OPTIONS["dsa"]}, probe=PROBE),
     }
 
@@ -199,6 +205,8 @@ VERBS: dict[str, Callable[..., Any]] = {
     "load": lambda made, **_: dg.Ensemble.load(made["saved"]),
     "from_modules": lambda made, **_: dg.Ensemble.from_modules(made["modules"]),
     "from_modules, made there": lambda **_: dg.Ensemble.from_modules(modules()),
+    "from_parameters": lambda made, **_: dg.Ensemble.from_parameters("gru", made["ensemble"].weights()),
+    "from_state_dicts": lambda made, **_: dg.Ensemble.from_state_dicts("lstm", made["files"]),
     "compare": lambda made, **_: dg.compare(made["result"], made["result"]),
     "checks": lambda **_: [
         check_task(dg.tasks.FlipFlop(channels=2, n_steps=12)),
