@@ -144,3 +144,56 @@ def test_lengths_are_seen() -> None:
     body = "    x = 1\n" * MOST_IN_A_FUNCTION
     assert not long_functions(f'def f(\n    a, b\n):\n    """One.\n\n    Two.\n    """\n{body}')
     assert long_functions(f"class A:\n  def f(self):\n{body}    x = 2\n") == {"f": MOST_IN_A_FUNCTION + 1}
+
+
+# What the package reads of other libraries though they do not offer it; a comment where it does says why.
+PRIVATE_OF_OTHERS = {
+    "degeneracy.core.compiling": {"_cache", "_index_key", "_load_data", "_load_index", "_open_for_write"},  # numba
+    "degeneracy.core.specs": {"_internal", "_model_construction"},  # pydantic
+    "degeneracy.core.workers": {"_backend", "_backend_args", "_backend_kwargs", "_executor"},  # joblib, loky
+    "degeneracy.ensembles.modules": {"_compiled_call_impl", "_orig_mod"},  # torch
+}
+PUBLIC = {"_exit", "_replace", "_thread"}  # of Python's documentation
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def private_of_others(source: str) -> set[str]:
+    """Private names that a file reads, by a dot, by getattr or by an import, and does not define itself."""
+    tree, read, defined = ast.parse(source), set[str](), set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            of_itself = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            (defined if of_itself else read).add(node.attr)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+            # A method that replaces one of another library's calls it.
+            defined -= {name for name in (node.name,) if f"super().{name}(" in source}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            read |= {part for name in names for part in name.split(".")}
+        elif isinstance(node, ast.Call) and dotted(node.func) in ("getattr", "hasattr"):
+            read |= {part.value for part in node.args[1:2] if isinstance(part, ast.Constant)}
+    return {name for name in read if is_private(name)} - defined - PUBLIC
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_private_names_of_other_libraries_are_known(module: str) -> None:
+    """They change without notice: what is public is used wherever there is anything."""
+    read = private_of_others(SOURCES[module].read_text(encoding="utf-8"))
+    assert read == PRIVATE_OF_OTHERS.get(module, set())
+
+
+def test_private_names_are_seen() -> None:
+    for line in (
+        "legend._ncols",
+        'getattr(legend, "_ncols", 1)',
+        "from joblib._parallel_backends import LokyBackend",
+        "from matplotlib import _api",
+        "class A(B):\n    def _load(self):\n        return super()._load()",
+    ):
+        assert private_of_others(line), line
+    for line in ("self._x = 1\nother._x", "def _f(): pass\nmodule._f", "import __future__", "os._exit(1)"):
+        assert not private_of_others(line), line

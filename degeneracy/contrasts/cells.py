@@ -98,7 +98,7 @@ def cells_of(
         asked: whether effects of the factor are judged; where they are not, nothing is secondary.
     """
     level, measure, variant = name
-    of_its_own = claims.secondary_of(measure, variant) if asked and not primary else None
+    of_its_own = claims.secondary_of(level, measure, variant) if asked and not primary else None
     claim = of_its_own or claims.by_level.get(level, Claim(measure=measure))
     findings = {place: f for place, r in grid.conditions.items() if (f := finding_of(r, measure, variant)) is not None}
     first = next(iter(findings.values()), None)

@@ -6,6 +6,9 @@ another kind of processor compiled stands beside it under a key of its own (numb
 
 What is compiled holds the code of all functions that it calls, the constants that it names and the order of the fields
 of its arguments. numba looks at the function's own file alone; here a change of any of them compiles it anew.
+
+numba has no public way to say where or how what it compiles is kept, so that private attributes of it are set here and
+methods replaced (`tests/core/test_compiling.py` covers each; the versions of numba that may be installed are bounded).
 """
 
 import contextlib

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from degeneracy.core.errors import UserError, unknown_name
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a type checker needs the name of the class, which pydantic has no public one for
     from pydantic._internal._model_construction import ModelMetaclass
 else:
     ModelMetaclass = type(pydantic.BaseModel)

@@ -22,9 +22,9 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 import joblib
-from joblib._parallel_backends import LokyBackend
 from joblib.externals.loky import reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.parallel import LokyBackend
 
 from degeneracy.core.errors import UserError
 
@@ -250,7 +250,7 @@ def _how_it_ended(error: TerminatedWorkerError) -> str:
 
 def _kill_workers() -> None:
     """End joblib's worker processes on this machine, if there are any."""
-    executor = reusable_executor._executor
+    executor = reusable_executor._executor  # loky's public ways to it start one where there is none
     if executor is not None:
         with contextlib.suppress(Exception):  # joblib may be ending them itself at this moment, in the feeder
             executor.shutdown(wait=True, kill_workers=True)
@@ -305,7 +305,11 @@ def _start_trackers() -> None:
 
 
 def _let_watch(pool: joblib.Parallel) -> None:
-    """Let the pool's workers watch their parent from their start, where they are loky's and have nothing else to do."""
+    """Let the pool's workers watch their parent from their start, where they are loky's and have nothing else to do.
+
+    An initializer has to be set once it is known which backend the caller's settings of joblib choose: others than loky
+    refuse it. joblib's public ways set both together.
+    """
     backend = pool._backend
     if isinstance(backend, LokyBackend) and "initializer" not in getattr(backend, "backend_kwargs", {}):
         # What joblib configures the backend with, by its present and by its earlier name.

@@ -252,15 +252,17 @@ def results_of(source: StudyResult | Result) -> tuple[Result, ...]:
     return source.results if isinstance(source, StudyResult) else (source,)
 
 
-def legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
-    """One entry a kind of mark of all panels, below them."""
+def legend_below(figure: Figure, axes: Iterable[Axes]) -> int:
+    """One entry per kind of mark of all panels, below them; returns the number of lines that they take."""
     by_label: dict[str, Artist] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             by_label.setdefault(label, handle)
-    if by_label:
-        columns = legend_columns(figure, by_label)
-        figure.legend(list(by_label.values()), list(by_label), loc="lower center", ncols=columns, borderaxespad=0)
+    if not by_label:
+        return 0
+    columns = legend_columns(figure, by_label)
+    figure.legend(list(by_label.values()), list(by_label), loc="lower center", ncols=columns, borderaxespad=0)
+    return -(-len(by_label) // columns)
 
 
 def legend_columns(figure: Figure, labels: Iterable[str]) -> int:

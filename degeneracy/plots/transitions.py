@@ -25,6 +25,7 @@ MAX_NODES = 32  # more have no room on a page
 SAME = 1e-9  # distances of graphs under this are rounding
 LETTER, LINE = 6.2, 7.0  # points: the width of a letter of a label, and half of the height of its lines
 LEAST_SIDE, ROOM_SIDE = 250.0, 400.0  # points: of the square that attractors stand in, at the least and at the most
+LEGEND_LINE = 0.17  # inches: the height of a line of the legend
 # The directions of up to four outputs, where attractors stand by them: no two sums of some of them are close.
 OUTPUTS = ((1.0, 0.0), (0.0, 1.0), (0.42, 0.34), (-0.2, 0.5))
 CURVES = (0.13, 0.26, 0.39)  # of arrows that lead the same way
@@ -88,16 +89,9 @@ def transition_graph(result: Result, held_input: str = "") -> Figure:
     ax.set_axis_off()
     n_same, n = int((distances[member] <= SAME).sum()), len(distances)
     ax.set_title(f"network {result.measured_members[member]}{by}\nthe same graph in {n_same} of {n} networks")
-    _make_room_for_legend(figure, ax)
+    n_lines = legend_below(figure, [ax])
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * n_lines)
     return figure
-
-
-def _make_room_for_legend(figure: Figure, ax: Axes) -> None:
-    legend_below(figure, [ax])
-    for legend in figure.legends:
-        n_columns = max(1, getattr(legend, "_ncols", 1))
-        n_lines = -(-len(legend.get_texts()) // n_columns)
-        figure.set_figheight(figure.get_figheight() + 0.17 * n_lines)
 
 
 def medoid(distances: Array) -> int:

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from typing import Any
 
 from degeneracy.analysis import Measure
-from degeneracy.analysis.dynamics.linear.linear_flow import open_forms
 from degeneracy.contrasts.convergence import convergence
 from degeneracy.contrasts.effects import effects, robustness
 from degeneracy.core.errors import UserError
@@ -32,6 +31,7 @@ from degeneracy.studies.claims import Claims
 from degeneracy.studies.conditions import Condition, Place
 from degeneracy.studies.keys import examples_key, measured_key
 from degeneracy.studies.measure_settings import setting_name
+from degeneracy.studies.pilot import choices_taken
 from degeneracy.studies.study import Study
 from degeneracy.studies.study_result import StudyResult
 
@@ -100,7 +100,7 @@ def _described(run: RunDirectory, plan: Study) -> dict[str, Any]:
         "claims": plan.claims.model_dump(mode="json"),
         "claims_at_training": run.claims_at_training,
         "pilot": run.pilot,
-        "piloted": _piloted(run),
+        "pilot_taken": _pilot_taken(run),
         "conditions": [
             _described_condition(run, condition, plan, measures_of(condition.task, measures))
             for condition in plan.conditions()
@@ -108,10 +108,11 @@ def _described(run: RunDirectory, plan: Study) -> dict[str, Any]:
     }
 
 
-def _piloted(run: RunDirectory) -> list[str]:
-    """The measures whose rank and delays the pilot chose."""
+def _pilot_taken(run: RunDirectory) -> dict[str, list[Any]]:
+    """The measures whose rank and delays the pilot chose, and its choices for these; empty: there are none."""
     plan = Study(**run.study)
-    return list(open_forms(plan.build_measures())) if plan.pilot.n_networks else []
+    found = choices_taken(plan.build_measures(), run.pilot.get("choices", ()))
+    return found if plan.pilot.n_networks and found["measures"] else {}
 
 
 def _described_condition(
@@ -189,7 +190,7 @@ def results_of(run: RunDirectory, index: Mapping[str, Any]) -> StudyResult:
             scale=index["scale"],
             results=tuple(_result_of(run, condition) for condition in index["conditions"]),
             claims=Claims(**index["claims"]),
-            pilot={**index["pilot"], "measures": index["piloted"]} if index.get("piloted") else {},
+            pilot={**index["pilot"], **index["pilot_taken"]} if index.get("pilot_taken") else {},
             ensembles=_trained(run, index["conditions"]),
         )
     except (KeyError, TypeError) as error:

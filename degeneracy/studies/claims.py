@@ -14,7 +14,7 @@ robust_over = { rank = [10, 15, 20], n_delays = [1, 2, 3] }  # settings, at 8 of
 [[claims.secondary]]            # further measures of which something was said beforehand, as many as wanted
 measure = "dsa"
 variant = "driven"
-expected = { "task.channels" = "down" }
+expected = { "task.channels" = "down" }  # margin and calibrated_margin, where they are not written, are the level's
 
 Claims change no network and no measure: they are no part of what names a condition.
 """
@@ -41,12 +41,14 @@ def first_measure(level: str) -> str:
 
 
 class Claim(Spec):
-    """What is said of one level before anything is trained."""
+    """What is said of one level, or of a further measure, before anything is trained."""
 
-    measure: str = pydantic.Field(description="the one measure that the level is judged by")
+    measure: str = pydantic.Field(description="that the level is judged by, or another one")
     variant: str = pydantic.Field("", description="of the measure; by default the one that its card puts first")
     margin: float = pydantic.Field(
-        0.0, ge=0, description="smallest change that matters, as a share of the value at the lowest level"
+        0.0,
+        ge=0,
+        description="smallest change that matters, as a share of the value at the lowest level; 0: none was written",
     )
     calibrated_margin: float = pydantic.Field(
         0.0, ge=0, description="likewise of the calibrated value, as a share of floor to reference"
@@ -74,7 +76,9 @@ class Claims(Spec):
     dynamics: Claim = Claim(measure=first_measure("dynamics"))
     weights: Claim = Claim(measure=first_measure("weights"))
     secondary: tuple[Claim, ...] = pydantic.Field(
-        (), description="of other measures: what each is expected to show, judged by its own p value"
+        (),
+        description="of other measures: what each is expected to show, judged by its own p value and margins, or those"
+        " of its level where it has none",
     )
 
     @pydantic.field_validator(*JUDGED, mode="before")
@@ -87,9 +91,14 @@ class Claims(Spec):
         """The claim of each level."""
         return {level: getattr(self, level) for level in JUDGED}
 
-    def secondary_of(self, measure: str, variant: str) -> Claim | None:
-        """The secondary claim of a finding, if there is one."""
-        return next((c for c in self.secondary if (c.measure, c.variant) == (measure, variant)), None)
+    def secondary_of(self, level: str, measure: str, variant: str) -> Claim | None:
+        """The secondary claim of a finding, if there is one, with the margins that it is judged by."""
+        claim = next((c for c in self.secondary if (c.measure, c.variant) == (measure, variant)), None)
+        of_level = self.by_level.get(level)
+        if claim is None or of_level is None:
+            return claim
+        margins = {name: getattr(claim, name) or getattr(of_level, name) for name in ("margin", "calibrated_margin")}
+        return claim.replace(**margins)
 
     def stated(self) -> dict[str, Claim]:
         """The claims that say anything beyond the level's own measure."""
@@ -128,6 +137,12 @@ class Claims(Spec):
             for factor in claim.expected:
                 if factor not in (self.factors or factors):
                     raise unknown_name("factor", factor, self.factors or factors, where=f"Study: {where}.expected")
+            judged_by = self.secondary_of(measures[claim.measure].level, claim.measure, claim.variant) or claim
+            if "flat" in claim.expected.values() and not judged_by.margin:
+                raise UserError(
+                    f"Study: {where}: flat is expected, which no effect can be called without a margin: write margin,"
+                    " the smallest change that matters as a share of the value, such as 0.1"
+                )
         for level, claim in self.stated().items():
             if measures[claim.measure].level != level:
                 raise UserError(

@@ -56,9 +56,17 @@ class Pilot(Spec):
 
 def kinds(measures: Mapping[str, Measure], choices: Sequence[Mapping[str, Any]] = ()) -> list[Form]:
     """The kinds of models that measures leave open, one form of each, without those that were chosen already."""
-    known = {tuple(choice[name] for name in KIND) for choice in choices}
-    asked = {tuple(getattr(form, name) for name in KIND): form for form in open_forms(measures).values()}
+    known = _by_kind(choices)
+    asked = {_kind(form): form for form in open_forms(measures).values()}
     return [form for kind, form in asked.items() if kind not in known]
+
+
+def _kind(form: Form) -> tuple[bool, ...]:
+    return tuple(getattr(form, name) for name in KIND)
+
+
+def _by_kind(choices: Sequence[Mapping[str, Any]]) -> dict[tuple[bool, ...], Mapping[str, Any]]:
+    return {tuple(choice[name] for name in KIND): choice for choice in choices}
 
 
 def choice(forms: Sequence[Form], errors: Sequence[Sequence[float]]) -> dict[str, Any]:
@@ -76,9 +84,18 @@ def choice(forms: Sequence[Form], errors: Sequence[Sequence[float]]) -> dict[str
 
 def chosen(measures: Mapping[str, Measure], choices: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     """Rank and number of delays of the measures that left them open, by name."""
-    known = {tuple(one[name] for name in KIND): one for one in choices}
-    options = {}
-    for name, form in open_forms(measures).items():
-        one = known[tuple(getattr(form, field) for field in KIND)]
-        options[name] = {field: one[field] for field in ("rank", "n_delays")}
-    return options
+    known = _by_kind(choices)
+    return {
+        name: {field: known[_kind(form)][field] for field in ("rank", "n_delays")}
+        for name, form in open_forms(measures).items()
+    }
+
+
+def choices_taken(measures: Mapping[str, Measure], choices: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The choices that any of the measures takes ("choices"), and the names of those that take one ("measures").
+
+    A run may hold others: those of measures that it was measured with before.
+    """
+    forms = open_forms(measures)
+    asked = {_kind(form) for form in forms.values()}
+    return {"measures": list(forms), "choices": [one for kind, one in _by_kind(choices).items() if kind in asked]}

@@ -22,7 +22,8 @@ class StudyResult:
     description: str = ""
     scale: str = ""  # which of the study file's scales it was run at
     claims: Claims = field(default_factory=Claims)
-    # What the study's pilot chose, as study.json keeps it, and under "measures" for which; empty: it had none.
+    # What the study's pilot chose, as study.json keeps it: under "choices" those that a measure takes, and under
+    # "measures" which do; empty: it had none.
     pilot: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     # The trained networks of each condition, read from the run directory when they are asked for; empty without one.

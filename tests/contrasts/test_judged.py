@@ -59,6 +59,30 @@ def test_a_secondary_claim_is_held_against_its_own_p_value() -> None:
     np.testing.assert_array_equal(without, dg.effects(study).query("primary").p_holm)
 
 
+def test_a_secondary_claim_can_be_flat_by_its_own_margin_and_by_its_levels() -> None:
+    """What is exploratory has the margins of its level too: a claim takes none away."""
+    values = 5 + 0.1 * np.random.default_rng(3).normal(size=8)
+    results = tuple(
+        condition({"task.channels": k}, {name: mean_of(x) for name in ("linear_flow", "dsa", "cka")}, range(8))
+        for k, x in ((2, values), (3, values + 0.02 * np.cos(np.arange(8))))
+    )
+    results = tuple(replace(r, levels=dict.fromkeys(r.measured, "dynamics")) for r in results)
+    of_dsa = {"measure": "dsa", "variant": "driven", "expected": {"task.channels": "flat"}}
+    for margins, of_level, says in (
+        ({}, {"margin": 0.1}, "flat"),
+        ({"margin": 0.1}, {}, "flat"),
+        ({"margin": 0.001}, {"margin": 0.1}, "unclear"),  # its own counts, of .005 beside a standard error of as much
+        ({}, {}, "unclear"),
+    ):
+        claims = Claims(dynamics=of_level, secondary=[{**of_dsa, **margins}])
+        study = StudyResult(name="s", results=results, claims=claims)
+        rows = dg.effects(study).query("scale == 'value'").set_index("measure")
+        dsa, written = rows.loc["dsa"], margins.get("margin") or of_level.get("margin", 0.0)
+        assert (dsa.verdict, dsa.agreement) == (says, "agrees" if says == "flat" else "unclear")
+        assert dsa.margin == pytest.approx(written * dsa.at_lowest)
+        assert rows.loc["cka"].verdict == rows.loc["linear_flow"].verdict == ("flat" if of_level else "unclear")
+
+
 def test_a_secondary_claim_without_a_number_has_its_row() -> None:
     """What was said beforehand does not vanish where the measure failed in every condition."""
     claim = {"measure": "dsa", "variant": "driven", "expected": {"task.channels": "down"}}

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from degeneracy.plots import layout
 from degeneracy.plots.layout import PanelLayout
-from degeneracy.plots.style import Drawing, LogNumbers, Numbers, label_outer, log_y, panels
+from degeneracy.plots.style import Drawing, LogNumbers, Numbers, label_outer, legend_below, log_y, panels
 
 room = layout._room
 
@@ -194,3 +194,15 @@ def test_logarithmic_axes_are_numbered_at_powers_of_ten_or_between_them() -> Non
     assert {t.get_text() for t in wide.get_yticklabels(minor=True)} == {""}
     between = [t.get_text() for t in narrow.get_yticklabels(minor=True)]
     assert {"2", "4"} <= set(between)
+
+
+@pytest.mark.parametrize("n_entries", [0, 1, 3, 5, 16])
+def test_the_lines_of_a_legend_are_as_many_as_are_drawn(n_entries: int) -> None:
+    figure, axes = panels(2, 2)
+    for k in range(n_entries):
+        axes[k % 2].plot([0, 1], [0, 1], label=f"condition = {k:02d}")
+    n_lines = legend_below(figure, axes)
+    FigureCanvasAgg(figure).draw()
+    texts = [text for legend in figure.legends for text in legend.get_texts()]
+    assert len(texts) == n_entries
+    assert n_lines == len({round(text.get_window_extent().y0) for text in texts})  # letters reach as far down in each

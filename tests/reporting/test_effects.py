@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 from synthetic import study
 
 import degeneracy as dg
@@ -157,6 +158,58 @@ def test_the_judged_measure_comes_first_with_its_corrected_p_value() -> None:
     assert tables["dynamics"].factor == "channels, 2 → 4"
     marks = [row.mark for row in tables["dynamics"].rows if row.mark]
     assert sorted(set(marks)) == [mark for mark, _ in tables["dynamics"].notes]
+
+
+SECONDARY = {"dsa": ("up", "down", 0.3), "koopman_spectrum": ("down", "down", -0.4), "cka": ("flat", "flat", 0.02)}
+
+
+def with_secondary_claims() -> StudyResult:
+    """Two levels; what is judged and three further measures of which something was said, each with its own change."""
+    shifts = {"procrustes": 0.5, "linear_flow": 1.0, "signed_pif": 1.0} | {m: s for m, (_, _, s) in SECONDARY.items()}
+    levels = {**dict.fromkeys(shifts, "dynamics"), "signed_pif": "weights"}
+    results = []
+    for k, result in enumerate(SHOWN.results[:2]):
+        measured = {}
+        for place, (name, shift) in enumerate(shifts.items()):
+            before, noise = np.random.default_rng(place).normal(size=(2, 8))
+            change = shift + (0.1 if abs(shift) < 0.1 else 0.3) * (noise - noise.mean()) / noise.std()
+            own, of = 5 + before + k * change, "recurrent" if name == "signed_pif" else "driven"
+            finding = Finding(variant=of, value=member_mean(own), statistic="mean", of=of)
+            measured[name] = Measured(findings=(finding,), arrays={of: own})
+        results.append(replace(result, measured=measured, missing={}, levels=levels))
+    secondary = [
+        {"measure": name, "variant": "driven", "expected": {"task.channels": expected}}
+        for name, (_, expected, _) in SECONDARY.items()
+    ]
+    claims = Claims(dynamics={"margin": 0.05}, secondary=secondary)
+    return StudyResult(name="s", results=tuple(results), claims=claims)
+
+
+def test_the_row_of_a_secondary_claim_says_its_measure_direction_and_p_value() -> None:
+    shown = with_secondary_claims()
+    page = render(ReportData.of(shown), [])
+    (table,) = (table for table in effects.tables(dg.effects(shown)) if table.level == "dynamics")
+    assert [row.primary for row in table.rows] == [True, *[False] * 4]
+    assert [row.secondary for row in table.rows] == [False, *[True] * 3, False]
+    assert table.rows[-1].measure == "Procrustes, driven"
+    for name, title in (("dsa", "DSA"), ("koopman_spectrum", "Koopman spectrum"), ("cka", "CKA")):
+        said, expected, _ = SECONDARY[name]
+        before, after = (result.measured[name].arrays["driven"] for result in shown.results)
+        p = ttest_rel(after, before).pvalue  # the same members at both levels: what a jackknife of means comes to
+        (row,) = (row for row in table.rows if row.measure == f"{title}, driven")
+        assert 0.001 < p < 1
+        assert row.p == numbers.number(p, 2)
+        assert row.verdict == f"{said} (expected {expected})"
+        assert row.change.startswith(
+            numbers.number((after - before).mean())[:4]
+        )  # to as many digits as the interval has
+        assert row.margin == f"±{numbers.number(0.05 * before.mean())}"
+        (cells,) = (line for line in page.splitlines() if f"<td><i>{title}, driven</i></td>" in line)
+        texts = re.findall(r"<td[^>]*>(.*?)</td>", cells)
+        assert texts[1:6] == [escape(text) for text in (row.change, row.margin, row.visible, row.p, row.verdict)]
+    assert "<i>Procrustes" not in page
+    assert "<i>Linear flow" not in page
+    assert len({row.p for row in table.rows}) == len(table.rows)
 
 
 def test_the_summary_speaks_of_the_measure_that_is_judged() -> None:

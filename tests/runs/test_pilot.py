@@ -160,6 +160,25 @@ def test_each_kind_of_model_has_its_choice(tmp_path: Path, monkeypatch: pytest.M
     assert set(taken(tmp_path / "run")) == {(second["choices"][1]["rank"], second["choices"][1]["n_delays"])}
 
 
+def test_a_report_names_only_choices_that_a_measure_takes(tmp_path: Path) -> None:
+    two = {**PILOTED, "options": {"linear_flow": {"inputs": False}}}
+    run(tmp_path / "run", **two)
+    without, with_inputs = kept(tmp_path / "run")["choices"]
+    assert (without["inputs"], with_inputs["inputs"]) == (False, True)
+    of_each = [f"Of models with{out} inputs, centred: " for out in ("out", "")]
+
+    def said() -> str:
+        return dg.report(dg.load_run(tmp_path / "run"), tmp_path).read_text(encoding="utf-8")
+
+    assert all(start in said() for start in of_each)
+    for left, used in (("linear_flow", without), ("koopman_spectrum", with_inputs)):
+        dg.run_study(remeasured(tmp_path / "run", [left]), out=tmp_path / "run", jobs=1, progress=False)
+        assert dg.load_run(tmp_path / "run").pilot["choices"] == [used]
+        assert not any(start in said() for start in of_each)
+        assert f"It chose rank {used['rank']} with " in said()
+    assert kept(tmp_path / "run")["choices"] == [without, with_inputs]  # none is forgotten
+
+
 def test_options_and_settings_that_say_rank_or_delays_keep_their_own(tmp_path: Path) -> None:
     claims = {"dynamics": {"measure": "linear_flow", "robust_over": {"rank": [3, 5]}}}
     run(tmp_path / "run", **PILOTED, options={"koopman_spectrum": {"rank": 6}}, claims=claims)

@@ -119,8 +119,8 @@ def secondary(**claim) -> dg.Study:
 def test_a_secondary_claim_is_of_a_measure_and_variant() -> None:
     study = secondary(measure="dsa", variant="driven", expected={"task.channels": "down"})
     (claim,) = study.claims.secondary
-    assert study.claims.secondary_of("dsa", "driven") == claim
-    assert study.claims.secondary_of("dsa", "autonomous") is None
+    assert study.claims.secondary_of("dynamics", "dsa", "driven") == claim
+    assert study.claims.secondary_of("dynamics", "dsa", "autonomous") is None
     assert dg.Study(**study.model_dump(mode="json")).claims == study.claims
 
 
@@ -138,6 +138,45 @@ def test_a_secondary_claim_is_of_a_measure_and_variant() -> None:
 def test_mistakes_in_secondary_claims_are_named(claim: dict, says: str) -> None:
     with pytest.raises(dg.UserError, match=says):
         secondary(**claim)
+
+
+def test_margins_that_a_secondary_claim_does_not_write_are_those_of_its_level() -> None:
+    claims = Claims(
+        dynamics={"margin": 0.2, "calibrated_margin": 0.3},
+        secondary=[
+            {"measure": "dsa", "variant": "driven", "margin": 0.05},
+            {"measure": "cka", "variant": "driven", "calibrated_margin": 0.02},
+            {"measure": "weight_norm", "variant": "recurrent"},
+        ],
+    )
+    for level, measure, variant, margins in (
+        ("dynamics", "dsa", "driven", (0.05, 0.3)),
+        ("dynamics", "cka", "driven", (0.2, 0.02)),
+        ("weights", "weight_norm", "recurrent", (0.0, 0.0)),  # that level has none either
+        ("learning", "weight_norm", "recurrent", (0.0, 0.0)),  # and this one is not judged
+    ):
+        judged_by = claims.secondary_of(level, measure, variant)
+        assert judged_by is not None
+        assert (judged_by.margin, judged_by.calibrated_margin) == margins
+
+
+def test_flat_is_expected_only_where_a_margin_says_what_that_is() -> None:
+    expected = {"task.channels": "flat"}
+    vary = {"task.channels": [2, 3]}
+    of_dsa = {"measure": "dsa", "variant": "driven", "expected": expected}
+    for claims, where in (
+        ({"dynamics": {"expected": expected, "calibrated_margin": 0.1}}, r"claims\.dynamics"),
+        ({"secondary": [of_dsa]}, r"claims\.secondary\[0\]"),
+        ({"secondary": [of_dsa], "weights": {"margin": 0.1}}, r"claims\.secondary\[0\]"),
+    ):
+        with pytest.raises(dg.UserError, match=rf"^Study: {where}: flat is expected, .* write margin"):
+            dg.Study(name="s", seeds=[0, 1], task={"name": "flip_flop"}, vary=vary, claims=claims)
+    for claims in (
+        {"dynamics": {"expected": expected, "margin": 0.1}},
+        {"secondary": [{**of_dsa, "margin": 0.1}]},
+        {"secondary": [of_dsa], "dynamics": {"margin": 0.1}},
+    ):
+        assert dg.Study(name="s", seeds=[0, 1], task={"name": "flip_flop"}, vary=vary, claims=claims)
 
 
 def test_one_finding_has_one_secondary_claim() -> None:

@@ -9,6 +9,7 @@ it is a sum of four terms <L, C R C^T>, which `search` makes least.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,27 +59,21 @@ def fit_flows(
     x, y = _prepared(*networks_x), _prepared(*networks_y)
     starts_of = Starts(normalised(np.array([each.flow for each in (*x, *y)]))[0], n_starts, seed)
     found, converged = np.full((2, len(first)), np.nan), np.zeros(len(first), dtype=bool)
-    for i in np.unique(first):
-        if x[i].moves == 0:
-            continue
-        inverse = _model(x[i], x[i], np.eye(len(x[i].a)))
-        for k in np.flatnonzero((first == i) & np.array([y[j].moves > 0 for j in second], dtype=bool)):
-            starts = starts_of.of(i, len(x) + second[k])
-            found[:, k], slope = _fit(x[i], y[second[k]], starts, inverse, max_iter, tolerance)
+    for k, (i, j) in enumerate(zip(first, second, strict=True)):
+        if x[i].moves > 0 and y[j].moves > 0:
+            found[:, k], slope = _fit(x[i], y[j], starts_of.of(i, len(x) + j), max_iter, tolerance)
             converged[k] = slope < tolerance
     return FlowFit(square=found[0], spread=found[1], converged=converged)
 
 
-def _fit(
-    x: "Moving", y: "Moving", starts: Array, inverse: curvature.Model, max_iter: int, tolerance: float
-) -> tuple[tuple[float, float], float]:
+def _fit(x: "Moving", y: "Moving", starts: Array, max_iter: int, tolerance: float) -> tuple[tuple[float, float], float]:
     """Square and spread of one pair, and the gradient's norm at the best search.
 
     Where two networks differ, the curvature of one with itself is far from that at their minimum: in axes that hardly
     vary it may be a hundred times too small. So the search goes on from the best with the curvature there.
     """
     objective = _objective(x, y)
-    c, _ = search.minimise(objective, starts, inverse, max_iter=FIRST_STEPS, tolerance=tolerance)
+    c, _ = search.minimise(objective, starts, x.inverse, max_iter=FIRST_STEPS, tolerance=tolerance)
     squares = mismatch(x, y, c)
     slope = np.inf
     for _ in range(RESTARTS):
@@ -100,6 +95,11 @@ class Moving:
     spread: Array  # (rank,), of norm 1
     flow: Array  # (rank, rank): A S
     moves: float  # || (A - I) S ||^2
+
+    @cached_property
+    def inverse(self) -> curvature.Model:
+        """The curvature that searches start from: that of the network with itself."""
+        return _model(self, self, np.eye(len(self.a)))
 
 
 def _prepared(a: Array, spread: Array) -> list[Moving]:

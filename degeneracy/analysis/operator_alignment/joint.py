@@ -8,6 +8,7 @@ Source: Huang, Ostrow et al., "InputDSA" (2025), arXiv 2510.25943.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,17 +55,13 @@ def fit_joint(
     x, y = _prepared(*systems_x), _prepared(*systems_y)
     starts_of = Starts(normalised(np.concatenate([systems_x[0], systems_y[0]]))[0], n_starts, seed)
     found, converged = np.zeros((3, len(first))), np.zeros(len(first), dtype=bool)
-    for i in np.unique(first):
-        root = max(np.hypot(np.linalg.norm(x[i].a), np.linalg.norm(x[i].b)), 1e-300)
-        inverse = curvature.model(x[i].a / root, x[i].b / root)
-        for k in np.flatnonzero(first == i):
-            starts = np.concatenate([_by_responses(x[i], y[second[k]]), starts_of.of(i, len(x) + second[k])])
-            objective = _objective(x[i], y[second[k]])
-            c, slope = search.minimise(objective, starts, inverse, max_iter=max_iter, tolerance=tolerance)
-            state, of_input = _squares(x[i], y[second[k]], c)
-            best = int((state + of_input).argmin())
-            found[:, k] = state[best], of_input[best], np.ptp(state + of_input)
-            converged[k] = slope[best] < tolerance
+    for k, (i, j) in enumerate(zip(first, second, strict=True)):
+        starts = np.concatenate([_by_responses(x[i], y[j]), starts_of.of(i, len(x) + j)])
+        c, slope = search.minimise(_objective(x[i], y[j]), starts, x[i].inverse, max_iter=max_iter, tolerance=tolerance)
+        state, of_input = _squares(x[i], y[j], c)
+        best = int((state + of_input).argmin())
+        found[:, k] = state[best], of_input[best], np.ptp(state + of_input)
+        converged[k] = slope[best] < tolerance
     return JointFit(state=found[0], input=found[1], spread=found[2], converged=converged)
 
 
@@ -73,6 +70,12 @@ class _System:
     a: Array  # (rank, rank)
     b: Array  # (rank, input)
     responses: Array  # (rank, rank * input): [B, A B, A^2 B, ...], each power at norm 1 (or 0)
+
+    @cached_property
+    def inverse(self) -> curvature.Model:
+        """The curvature that searches start from: that of the system with itself."""
+        root = max(np.hypot(np.linalg.norm(self.a), np.linalg.norm(self.b)), 1e-300)
+        return curvature.model(self.a / root, self.b / root)
 
 
 def _prepared(a: Array, b: Array) -> list[_System]:

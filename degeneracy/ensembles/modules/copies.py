@@ -17,6 +17,7 @@ def unwrapped(module: Any) -> Any:
     while True:
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
             module = module.module
+        # torch names neither the class of a compiled module nor what it compiled publicly.
         elif isinstance(getattr(module, "_orig_mod", None), nn.Module):
             module = module._orig_mod
         else:

@@ -23,6 +23,7 @@ from degeneracy.networks.cell import Params
 from degeneracy.networks.cells import CELLS
 
 KINDS = {"RNN_TANH": "tanh", "RNN_RELU": "relu", "GRU": "gru", "LSTM": "lstm"}  # the cell, by torch's `mode`
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 N_STEPS = 12
 INPUT_SIZES = (0.0, 0.1, 1.0, 10.0) * 2  # sd of the inputs of each trial: at rest, linear, saturated
 # The module and the network add in another order, so that they differ by a few roundings, which the dynamics then
@@ -67,7 +68,7 @@ def read_known(k: int, core: Any, readout: Any) -> Given:
         params = _acting(k, core, readout)
     cell = str(kind_of(core))
     difference = max(_difference_of_states(k, cell, params, run), _difference_of_outputs(k, params, run))
-    rates = [part.p for part in core.modules() if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0]
+    rates = [part.p for part in core.modules() if isinstance(part, DROPOUTS) and part.p > 0]
     provenance: dict[str, Any] = {"module": type(core).__name__, "largest_relative_difference": difference}
     return Given(cell=CELLS[cell](), params=params, provenance=provenance | ({"dropout_off": rates} if rates else {}))
 
@@ -103,6 +104,8 @@ def _left_as_they_are(*modules: nn.Module) -> Iterator[None]:
             stack.enter_context(torch.no_grad())
             stack.enter_context(torch.random.fork_rng(devices=sorted(devices)))  # a forward may draw
             stack.enter_context(torch.backends.cudnn.flags(enabled=not devices))  # it rounds to TF32
+            # Where `module.compile()` was called, which torch says nowhere else. Always setting the stance would
+            # import the compiler, which takes seconds.
             if any(getattr(part, "_compiled_call_impl", None) is not None for part in parts):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             for module in modules:
