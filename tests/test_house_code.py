@@ -151,7 +151,8 @@ PRIVATE_OF_OTHERS = {
     "degeneracy.core.compiling": {"_cache", "_index_key", "_load_data", "_load_index", "_open_for_write"},  # numba
     "degeneracy.core.specs": {"_internal", "_model_construction"},  # pydantic
     "degeneracy.core.workers": {"_backend", "_backend_args", "_backend_kwargs", "_executor"},  # joblib, loky
-    "degeneracy.ensembles.modules": {"_compiled_call_impl", "_orig_mod"},  # torch
+    "degeneracy.ensembles.modules.copies": {"_orig_mod"},  # torch
+    "degeneracy.ensembles.modules.known": {"_compiled_call_impl"},  # torch
 }
 PUBLIC = {"_exit", "_replace", "_thread"}  # of Python's documentation
 

@@ -104,7 +104,8 @@ class _OfModule(Cell):
         """The inputs themselves, (time, member, trial, in)."""
         return inputs.permute(2, 0, 1, 3)
 
-    def _call(self, params: Params, member: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    def call(self, params: Params, member: int, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function makes of the module with the parameters of a member."""
         names = [name for name in params if name.startswith(OF_MODULE)]
         given = tuple(params[name] for name in names)
         if any(value.requires_grad for value in given):
@@ -157,7 +158,7 @@ class ModuleCell(_OfModule):
 
     def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:
         """The next state of each member."""
-        after = [self._call(params, k, self.step_of, state[k], drive[k]) for k in range(len(state))]
+        after = [self.call(params, k, self.step_of, state[k], drive[k]) for k in range(len(state))]
         return torch.stack(after)
 
     def hidden(self, state: Tensor) -> Tensor:
@@ -168,7 +169,7 @@ class ModuleCell(_OfModule):
         """The outputs of all steps."""
         seen = self.hidden(states)
         rows = [
-            self._call(params, k, self.readout_of, each.flatten(0, 1)).unflatten(0, each.shape[:2])
+            self.call(params, k, self.readout_of, each.flatten(0, 1)).unflatten(0, each.shape[:2])
             for k, each in enumerate(seen.unbind(1))
         ]
         return torch.stack(rows).transpose(1, 2)
@@ -203,7 +204,7 @@ class WholeTrialCell(_OfModule):
     def run(self, params: Params, drive: Tensor, start: Tensor) -> Tensor:  # noqa: ARG002
         """The module's states and outputs at all steps, from its own start."""
         trials = drive.permute(1, 2, 0, 3)
-        both = [self._call(params, k, self.run_of, inputs) for k, inputs in enumerate(trials)]
+        both = [self.call(params, k, self.run_of, inputs) for k, inputs in enumerate(trials)]
         return torch.stack([torch.cat([states, outputs], -1) for outputs, states in both]).permute(2, 0, 1, 3)
 
     def hidden(self, state: Tensor) -> Tensor:

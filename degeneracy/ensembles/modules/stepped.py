@@ -150,7 +150,7 @@ class _Tried:
 
         def once(params: Params) -> Tensor:
             like = next(iter(params.values()))
-            found: Tensor = cell._call(params, 0, cell.readout_of, hidden.to(like))
+            found: Tensor = cell.call(params, 0, cell.readout_of, hidden.to(like))
             return found
 
         found = self._said("its readout", lambda: once(self.single), (N_TRIALS, self.sides.output_size))
@@ -165,7 +165,7 @@ class _Tried:
         """
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                made = cell._call(self.double, 0, run, self.inputs[0].double())
+                made = cell.call(self.double, 0, run, self.inputs[0].double())
         except Exception:  # a forward of another kind, or for single precision alone
             return None
         outputs = made[0] if isinstance(made, tuple | list) else made
@@ -211,7 +211,7 @@ def whole_trials(k: int, module: nn.Module, input_size: int, output_size: int | 
     states: list[Tensor] = []
 
     def outputs(given: Tensor) -> Tensor:
-        made, seen = cell._call(tried.single, 0, run, given)
+        made, seen = cell.call(tried.single, 0, run, given)
         states.append(seen)
         found: Tensor = made
         return found
