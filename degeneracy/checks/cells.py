@@ -12,7 +12,7 @@ from degeneracy.analysis.weights.symmetry import SYMMETRIES, random_copy
 from degeneracy.checks.claim import require
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.streams import Streams
-from degeneracy.measuring.record import parameter_blocks
+from degeneracy.measuring.member_weights import parameter_blocks
 from degeneracy.networks import forward, input_drive, parameters, run_states, weights_obstacle
 from degeneracy.networks.cell import Cell, Params, Role
 from degeneracy.tasks import Trials

@@ -1,6 +1,5 @@
 """Ensembles: networks that differ in their seeds; those made elsewhere may differ in kind and size too."""
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,10 +24,10 @@ from degeneracy.ensembles.modules.reading import Asked
 from degeneracy.networks import CELLS, Network, RecurrentMap, dtype_of, forward
 from degeneracy.networks.cell import Cell, Params
 from degeneracy.networks.recurrent_maps import Dense
+from degeneracy.networks.unit_classes import unit_classes
 from degeneracy.tasks import Task
 from degeneracy.training import Member, Training, one_thread
 
-MAX_SEEDS = 100_000  # more would be a slip of the pen; each is a network to train
 CONVERGED = ("converged", "given")  # the status of members that measures look at
 
 
@@ -45,6 +44,7 @@ class Ensemble(FromParameters):
     task: Task | None = None  # None for networks trained elsewhere
     training: Training | None = None
     cells: tuple[Cell, ...] = ()  # one per member where `network` is None
+    units: tuple[str, ...] = ()  # the class of each unit, in all members; () where they are all alike
 
     def __len__(self) -> int:
         return len(self.members)
@@ -86,7 +86,7 @@ class Ensemble(FromParameters):
         if self.network is not None:
             return self.network.build_cell()
         if len(self.parts()) != 1:
-            raise UserError(f"the members are of several kinds ({self.kind}): see `cells`, and `parts`")
+            raise UserError(f"each member has a cell of its own ({self.kind}): see `cells`, and `parts`")
         return self.cells[0]
 
     @property
@@ -102,6 +102,21 @@ class Ensemble(FromParameters):
     def recurrent(self) -> RecurrentMap:
         """What was trained in place of recurrent weights."""
         return Dense() if self.network is None else self.network.recurrent
+
+    def with_units(self, units: Mapping[str, Iterable[Any]]) -> "Ensemble":
+        """The ensemble with its units in classes, which distances of weights never exchange.
+
+        Args:
+            units: the same in all members: by class or area, such as {"E": range(40), "I": range(40, 50)}, the
+                positions of its units, or one True or False for every unit.
+
+        Raises:
+            UserError: a unit in no class or in two, one that there is not, or members of several sizes.
+        """
+        sizes = {part.n_units for part in self.parts().values()}
+        if len(sizes) != 1:
+            raise UserError(f"with_units: the members differ in their number of units ({self.kind})")
+        return replace(self, units=unit_classes(units, sizes.pop(), "with_units"))
 
     def parts(self) -> dict[tuple[int, ...], "Ensemble"]:
         """The members that can run side by side, of one cell and size, by their positions in this ensemble."""
@@ -268,13 +283,13 @@ class Ensemble(FromParameters):
         """
         if self.network is None:
             raise UserError(
-                f"save: the code of these networks ({self.kind}) is not this package's; keep the modules' state_dicts,"
-                " and give the modules to from_modules again"
+                f"save: these networks ({self.kind}) are not one cell of this package; save each of `parts` that is,"
+                " and keep the state_dicts of modules, to be given to from_modules again"
             )
         folder = user_path(path)
         if len(set(self.seeds)) < len(self):
             raise UserError(f"save: two members have the same seed (seeds {list(self.seeds)})")
-        write_ensemble(folder, self.network, self.task, self.training, self.members)
+        write_ensemble(folder, self.network, self.task, self.training, self.members, self.units)
         return folder
 
     @classmethod
@@ -371,22 +386,3 @@ class Ensemble(FromParameters):
             network = Network(hidden_size=n_units, cell=about.pop("name"), cell_options=about)
             return cls(network=network, members=members)
         return cls(network=None, members=members, cells=cells)
-
-
-def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
-    """The seeds as a tuple.
-
-    Raises:
-        UserError: none, more than `MAX_SEEDS`, a negative or fractional one, one twice, or no sequence.
-    """
-    if not isinstance(seeds, Iterable):
-        raise UserError(f"seeds = {seeds!r} is wrong: one per member is needed, such as range(8)")
-    checked = tuple(itertools.islice(seeds, MAX_SEEDS + 1))
-    if len(checked) > MAX_SEEDS:
-        said = f"{seeds!r}" if isinstance(seeds, range) else f"[{checked[0]}, {checked[1]}, ...]"
-        raise UserError(f"seeds = {said} is wrong: at most {MAX_SEEDS} members")
-    whole = all(isinstance(seed, int | np.integer) and not isinstance(seed, bool) for seed in checked)
-    if not checked or not whole or min(checked) < 0 or len(set(checked)) < len(checked):
-        said = ", ".join(map(repr, checked[:8])) + (", ..." if len(checked) > 8 else "")
-        raise UserError(f"seeds = [{said}] is wrong: whole numbers from 0 on, at least one, none twice")
-    return tuple(int(seed) for seed in checked)

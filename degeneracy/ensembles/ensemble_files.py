@@ -48,7 +48,12 @@ def of_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_ensemble(
-    folder: Path, network: Network, task: Task | None, training: Training | None, members: Sequence[Member]
+    folder: Path,
+    network: Network,
+    task: Task | None,
+    training: Training | None,
+    members: Sequence[Member],
+    units: Sequence[str],
 ) -> None:
     """Write an ensemble to a folder of its own.
 
@@ -69,11 +74,12 @@ def write_ensemble(
     with owned.take(check):
         pack, cell = member_pack(folder, condition="", spec=digest(spec, sort=True)), network.build_cell()
         prints = {str(member.seed): save_member(pack, member, cell).fingerprint for member in members}
-        INDEX.write(folder, {**spec, "seeds": [member.seed for member in members], "members": prints})
+        about = {"seeds": [member.seed for member in members], "units": list(units)}
+        INDEX.write(folder, {**spec, **about, "members": prints})
 
 
 def read_ensemble(folder: Path) -> dict[str, Any]:
-    """Network, task, training and members of what lies in a folder: a saved ensemble, or a condition of a run.
+    """Network, task, training, members and classes of units of a saved ensemble; of a condition of a run without these classes.
 
     Raises:
         UserError: a file is missing, damaged or not the one that was written; names it.
@@ -89,7 +95,8 @@ def read_ensemble(folder: Path) -> dict[str, Any]:
             if seed not in records or records[seed].fingerprint != kept[str(seed)]:
                 there = "is another one than was saved" if seed in records else "is not there"
                 raise DamagedFile(pack.folder / f"{pack.stem}-*.pack", f"member {seed} {there}")
-        return {**of_spec(spec), "members": _members(pack, records)}
+        units = tuple(saved.get("units", ()))  # files from before there were such have none
+        return {**of_spec(spec), "members": _members(pack, records), "units": units}
     except (KeyError, TypeError) as error:
         raise DamagedFile(folder / INDEX.name, f"damaged or not an ensemble's file ({error})") from error
 

@@ -7,7 +7,8 @@ from tqdm import tqdm
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
 from degeneracy.core.workers import resolve_jobs
-from degeneracy.ensembles.ensemble import Ensemble, check_seeds
+from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.ensembles.seeds import check_seeds
 from degeneracy.networks import Network
 from degeneracy.tasks import Task
 from degeneracy.training import Member, Training, check_training, check_training_memory, resolve_device, train_sweep

@@ -6,20 +6,21 @@ tasks and networks meet for measuring; kicks and lesions are in `behaving.py`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from degeneracy.analysis.lag_grams import LagGrams, pilot
-from degeneracy.analysis.recording import MEAN_INPUT, Block, Recording, StepFunction, Weights
+from degeneracy.analysis.recording import MEAN_INPUT, Recording, StepFunction, Weights
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.ensembles.ensemble import Ensemble
 from degeneracy.measuring.behaving import Behaving
 from degeneracy.measuring.joining import joined
+from degeneracy.measuring.member_weights import member_weights
 from degeneracy.measuring.probe import TRIALS_AT_ONCE, Probe
 from degeneracy.measuring.tangents import tangent_kernel
 from degeneracy.networks import (
@@ -27,13 +28,10 @@ from degeneracy.networks import (
     dtype_of,
     forward,
     input_drive,
-    member_count,
-    parameters,
     run_states,
     weights_obstacle,
 )
-from degeneracy.networks.cell import Cell, Params, Role
-from degeneracy.networks.recurrent_maps import Dense, RecurrentMap
+from degeneracy.networks.cell import Cell, Params
 from degeneracy.tasks import Task, Trials, closed_loop
 from degeneracy.training import one_thread
 
@@ -208,7 +206,9 @@ class _Recorder:
 
     def _weights(self, params: Params) -> list[Weights] | None:
         """What weight measures take; None where it is not what acts."""
-        return None if self.no_weights else member_weights(self.cell, params, self.ensemble.recurrent)
+        return (
+            None if self.no_weights else member_weights(self.cell, params, self.ensemble.recurrent, self.ensemble.units)
+        )
 
     def _prediction_times(self, params: Params) -> Any:
         """How long each member stays near the truth on its own outputs, (member, trial); None without such a loop."""
@@ -340,51 +340,3 @@ def _fault(params: Params, member: int) -> str:
         name for name, value in params.items() if name not in ("W_out", "b_out") and not value[member].isfinite().all()
     ]
     return f"weights that are not finite: {', '.join(names)}" if names else ""
-
-
-def parameter_blocks(cell: Cell, params: Params, member: int) -> dict[str, Block]:
-    """Each parameter of one member that makes its states, and the readout's weights, as a block with named axes."""
-    named = parameters(cell, 1, 1, 1)
-    blocks = {}
-    for name, parameter in named.items():
-        if parameter.axes == ("out",):  # the readout's bias shifts outputs alone
-            continue
-        value = params[name][member]
-        array = value.unflatten(0, (parameter.sizes[0], -1)) if parameter.gated else value
-        blocks[name] = Block(array=_array(array), axes=parameter.axes, role=parameter.role)
-    return blocks
-
-
-DENSE = Dense()
-
-
-def member_weights(cell: Cell, params: Params, recurrent: RecurrentMap = DENSE) -> list[Weights]:
-    """The weights of each member as the measures take them, as they act, float64; with what a map leaves of symmetry.
-
-    The blocks come in the order of their roles. Biases make one block, (gate, bias, unit); the only other block of a
-    role bears the role's name, and properties of units, and blocks that share a role, their parameters' names.
-    """
-    acting = cell.acting(params)
-    return [
-        Weights(
-            blocks=_by_role(parameter_blocks(cell, acting, member)),
-            candidate=cell.candidate,
-            symmetry=recurrent.symmetry(cell.symmetry),
-            summed_biases=cell.summed_biases,
-            classes=recurrent.classes(cell.axis_size(params, "unit")),
-        )
-        for member in range(member_count(params))
-    ]
-
-
-def _by_role(blocks: Mapping[str, Block]) -> dict[str, Block]:
-    named: dict[str, Block] = {}
-    for role in get_args(Role):
-        alike = {name: block for name, block in blocks.items() if block.role == role}
-        if role == "bias" and alike and all(block.axes == ("gate", "unit") for block in alike.values()):
-            rows = np.stack([block.array for block in alike.values()], axis=1)
-            alike = {role: Block(array=rows, axes=("gate", "bias", "unit"), role=role)}
-        elif role != "unit" and len(alike) == 1:
-            alike = {role: next(iter(alike.values()))}
-        named |= alike
-    return named

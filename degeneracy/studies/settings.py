@@ -6,7 +6,7 @@ from typing import Any
 
 from degeneracy.analysis import primary_measures
 from degeneracy.core.errors import UserError, unknown_name
-from degeneracy.ensembles.ensemble import MAX_SEEDS, check_seeds
+from degeneracy.ensembles.seeds import MAX_SEEDS, check_seeds
 from degeneracy.measuring.measure import build_measures
 
 # Of text. A larger one is a slip of the pen, or a number that a file's name has no room for.

@@ -15,7 +15,7 @@ from degeneracy.core.notebook import html_table
 from degeneracy.core.registry import build
 from degeneracy.core.specs import Spec
 from degeneracy.core.user_files import read_text, user_path
-from degeneracy.ensembles.ensemble import check_seeds
+from degeneracy.ensembles.seeds import check_seeds
 from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.probe import Probe, held_input_names, probe_descriptions
 from degeneracy.networks import Network

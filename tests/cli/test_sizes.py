@@ -9,7 +9,7 @@ from mistakes import RUN, STUDY, Mistake, a_file, assert_is_met, study
 import degeneracy as dg
 from degeneracy.core import memory
 from degeneracy.core.errors import UserError
-from degeneracy.ensembles.ensemble import check_seeds
+from degeneracy.ensembles.seeds import check_seeds
 from degeneracy.training import members
 
 FIXED = a_file("tiny.toml", STUDY.replace("vary.task.channels = [1, 2]", "").replace("0:2", "0:3"))

@@ -14,8 +14,9 @@ from torch import nn
 import degeneracy as dg
 from degeneracy.core import owned_folder
 from degeneracy.core.errors import UserError
-from degeneracy.ensembles.ensemble import Ensemble, check_seeds
-from degeneracy.measuring.record import member_weights
+from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.ensembles.seeds import check_seeds
+from degeneracy.measuring.member_weights import member_weights
 
 TASK = dg.tasks.FlipFlop(channels=2, n_steps=10)
 TRAINING = dg.Training(batch_size=4, steps_per_epoch=2, max_epochs=2, patience=1, n_fixed_trials=8)

@@ -11,7 +11,8 @@ import degeneracy as dg
 from degeneracy.analysis.recording import Recording, Weights
 from degeneracy.checks import CELL_CLAIMS, CheckFailed, check_cell
 from degeneracy.core.streams import Streams
-from degeneracy.measuring.record import member_weights, record
+from degeneracy.measuring.member_weights import member_weights
+from degeneracy.measuring.record import record
 from degeneracy.networks import CELLS, Network, forward, initial_params, weights_obstacle
 from degeneracy.networks.cell import Cell, Parameter, Params
 from degeneracy.networks.gated import GRUCell, LSTMCell

@@ -10,7 +10,7 @@ from degeneracy.analysis.weights.symmetry import SYMMETRIES, Weights, random_cop
 from degeneracy.checks import CELL_CLAIMS
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
-from degeneracy.measuring.record import member_weights
+from degeneracy.measuring.member_weights import member_weights
 from degeneracy.networks import Network, draw_noise, forward, initial_params
 from degeneracy.networks.cell import Cell, Params
 from degeneracy.networks.cells import CELLS

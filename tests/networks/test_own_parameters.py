@@ -15,7 +15,7 @@ from degeneracy.analysis.weights.symmetry import normalise_scaling, random_copy
 from degeneracy.checks import CELL_CLAIMS, CheckFailed, check_cell
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
-from degeneracy.measuring.record import member_weights
+from degeneracy.measuring.member_weights import member_weights
 from degeneracy.networks import Parameter, Params, forward, parameters, weights_obstacle
 from degeneracy.networks.cell import Cell, Kernel
 from degeneracy.networks.gated import LSTMCell

@@ -81,6 +81,9 @@ class PIF(Measure):
 
     variants: tuple[Literal["recurrent", "joint"], ...] = pydantic.Field(("recurrent", "joint"), min_length=1)
     n_restarts: int = pydantic.Field(8, ge=1, description="starts of each alignment")
+    by_class: bool = pydantic.Field(
+        False, description="where units are of classes: rows of the recurrent weights from each class to each, too"
+    )
     seed: int = pydantic.Field(0, ge=0, description="of the random starts, copies and shuffles")
 
     def memory(self, *, n_units: int, n_steps: int, n_trials: int) -> dict[str, int]:  # noqa: ARG002
@@ -118,7 +121,8 @@ class PIF(Measure):
         rng = np.random.default_rng(self.seed)
         pairs = self._pairs(weights, scales)
         copies = [(w, random_copy(w, rng) if self.signed else permuted_copy(w, rng)) for w in weights]
-        floors = _distances_of(self._align(copies, scales))
+        of_copies = self._align(copies, scales)
+        floors = _distances_of(of_copies)
         shuffled, reason = self._reference("shuffled", [pif.shuffled(w, rng) for w in weights], scales)
         rows, matrices = [], {}
         for ending in ("", *RESTATED) if variant == "recurrent" else ("",):
@@ -132,6 +136,16 @@ class PIF(Measure):
                 before, note = self._untrained(untrained, scales)
                 note = _notes(note, compared.note)
                 rows.append(of_pairs(f"{variant}{UNTRAINED}", reference=before, note=note))
+        if self.by_class and variant == "recurrent":
+            first, second = np.triu_indices(n, k=1)
+            of_classes = pif.class_distances(
+                [(weights[i], weights[j]) for i, j in zip(first, second, strict=True)], pairs
+            )
+            left = pif.class_distances(copies, of_copies)
+            for name, distances in of_classes.items():
+                matrices[name] = all_pairs(n, distances)
+                floor = jackknife.member_mean(left[name])
+                rows.append(by_name.finding(name, statistic="pair_mean", x=matrices[name], of=name, floor=floor))
         spread, converged = np.array([f.spread for f in pairs]), np.array([f.converged for f in pairs])
         return rows, matrices, fit_diagnostics(spread, converged)
 

@@ -171,6 +171,27 @@ def comparable(x: Weights, y: Weights, *, signed: bool = False) -> str:
     return (scaling_obstacle(x) or scaling_obstacle(y)) if symmetry_of(x).scaling else ""
 
 
+def class_distances(pairs: Sequence[tuple[Weights, Weights]], found: Sequence[Alignment]) -> dict[str, Array]:
+    """What the recurrent weights from each class of units to each add to the distances: squares add up to theirs.
+
+    Args:
+        pairs: networks x and y, of the same classes of units.
+        found: their alignments.
+
+    Returns:
+        By the row's name, "recurrent/E to I", (pair,); nothing where units are all alike.
+    """
+    names = sorted(set(pairs[0][0].classes)) if pairs else []
+    squares: dict[str, list[float]] = {f"recurrent/{a} to {b}": [] for a in names for b in names}
+    for (x, y), alignment in zip(pairs, found, strict=True):
+        apart = x.recurrent - transform(y, alignment.permutation, alignment.signs).recurrent
+        of = {name: np.array(x.classes) == name for name in names}
+        for a in names:
+            for b in names:
+                squares[f"recurrent/{a} to {b}"].append(float(np.square(apart[:, of[b]][:, :, of[a]]).sum()))
+    return {name: np.sqrt(np.array(values)) for name, values in squares.items()}
+
+
 def _counted(classes: Sequence[str]) -> str:
     """How many units there are of each class, in words."""
     return " and ".join(f"{classes.count(name)} {name}" for name in sorted(set(classes))) or "all alike"

@@ -7,7 +7,7 @@ from degeneracy.analysis import MEASURES, Finding, Recording
 from degeneracy.analysis.recording import Weights
 from degeneracy.analysis.statistics.jackknife import calibrate, interval
 from degeneracy.analysis.weights.restated import FALLS
-from degeneracy.measuring.record import member_weights
+from degeneracy.measuring.member_weights import member_weights
 from degeneracy.networks import Network, initial_params
 
 N_MEMBERS = 8

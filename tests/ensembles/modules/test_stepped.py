@@ -247,6 +247,6 @@ def test_what_is_refused_in_one_line(given: type[Leaky], options: dict[str, Any]
 
 
 def test_an_ensemble_of_one_s_own_code_is_not_saved(tmp_path: Any) -> None:
-    with pytest.raises(dg.UserError, match="keep the modules' state_dicts"):
+    with pytest.raises(dg.UserError, match="keep the state_dicts of modules"):
         ensemble().save(tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
