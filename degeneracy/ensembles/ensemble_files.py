@@ -79,7 +79,7 @@ def write_ensemble(
 
 
 def read_ensemble(folder: Path) -> dict[str, Any]:
-    """Network, task, training, members and classes of units of a saved ensemble; of a condition of a run without these classes.
+    """Network, task, training, members, and classes of units, of a saved ensemble or of a condition of a run.
 
     Raises:
         UserError: a file is missing, damaged or not the one that was written; names it.
