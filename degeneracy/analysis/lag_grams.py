@@ -24,18 +24,18 @@ class LagGrams:
     the mean keeps the digits.
 
     Of all trials and steps t >= l, C_l = sum z_t z_{t-l}^T for l = 0 to `n_lags`, and the products of the first and of
-    the last `n_lags` + 1 steps of each trial with one another, from which `gram` leaves out the steps at either end. Of
-    steps t >= `n_input_lags`, the products of z_t with u_t, ..., u_{t-n_input_lags}, which cost much less.
+    the last `n_lags` steps of each trial with one another, once per pair, from which `gram` leaves out the steps at
+    either end. Of steps t >= `n_input_lags`, the products of z_t with u_t, ..., u_{t-n_input_lags}, which cost less.
     """
 
     def __init__(self, *, centre: Array, n_units: int, n_lags: int, n_input_lags: int = 0, unit: float = 1.0) -> None:
         self.centre, self.unit = np.asarray(centre, dtype=np.float64), unit
         self.n_units, self.n_lags, self.n_input_lags = n_units, n_lags, n_input_lags
         self.n_trials = 0
-        size, blocks = len(self.centre) + 1, n_lags + 1
-        self._lags = np.zeros((blocks, size, size))
-        self._first = np.zeros((blocks, size, blocks, size))
-        self._last = np.zeros((blocks, size, blocks, size))
+        size = len(self.centre) + 1
+        self._lags = np.zeros((n_lags + 1, size, size))
+        # By pair of steps, the later one to the left: counted from the first step, and back from the last one.
+        self._first, self._last = np.zeros((2, n_lags * (n_lags + 1) // 2, size, size))
         past = (n_input_lags + 1) * self.n_inputs + 1
         self._answers, self._given = np.zeros((n_units, past)), np.zeros((past, past))
 
@@ -70,9 +70,10 @@ class LagGrams:
         with np.errstate(invalid="ignore", over="ignore"):  # states that are not finite are seen by `finite`
             for lag in range(self.n_lags + 1):
                 self._lags[lag] += z[lag:].reshape(-1, z.shape[-1]).T @ z[: n_steps - lag].reshape(-1, z.shape[-1])
-            # Of a trial's first steps in the order of time; of its last ones the other way round.
-            self._first += _products(z[: self.n_lags + 1])
-            self._last += _products(z[n_steps - self.n_lags - 1 :][::-1])
+            # Of one step more than is kept, on which rounding hangs; pairs as `_pair` counts them.
+            high, low = np.tril_indices(self.n_lags)
+            self._first += _products(z[: self.n_lags + 1])[high, :, low]
+            self._last += _products(z[n_steps - self.n_lags - 1 :][::-1])[low, :, high]
             past = self._past(z)
             self._answers += (z[self.n_input_lags :].reshape(-1, z.shape[-1]).T @ past)[:n_units]
             self._given += past.T @ past
@@ -123,15 +124,11 @@ class LagGrams:
                 # C_lag has all s = t - i from lag to the end; s < n_lags - i and the last i steps are not among them.
                 block = self._lags[lag].copy()
                 for early in range(lag, n_lags - i):
-                    block -= self._first[early, :, early - lag]
-                for late in range(i):
-                    block -= self._late(late, lag)
+                    block -= self._first[_pair(early, early - lag)]
+                for late in range(i):  # steps before the last
+                    block -= self._last[_pair(late + lag, late)]
                 gram[i, :, j], gram[j, :, i] = block, block.T
         return gram
-
-    def _late(self, late: int, lag: int) -> Array:
-        """Sum over trials of z_s z_{s-lag}^T, s the step `late` steps before the last."""
-        return self._last[late, :, late + lag]
 
     def embedded(self, n_delays: int) -> Array:
         """Sum over trials and all steps t >= n_delays - 1 of the products of h_t, ..., h_{t-n_delays+1}.
@@ -151,10 +148,9 @@ class LagGrams:
         other = LagGrams(centre=centre, n_units=self.n_units, unit=self.unit, **lags)
         other._answers, other._given = matrix @ self._answers, self._given
         other.n_trials = self.n_trials
-        other._lags = wide @ self._lags @ wide.T
-        for name in ("_first", "_last"):
-            blocks = np.einsum("ab,ibjc,dc->iajd", wide, getattr(self, name), wide, optimize=True)
-            setattr(other, name, blocks)
+        other._lags, other._first, other._last = (
+            wide @ blocks @ wide.T for blocks in (self._lags, self._first, self._last)
+        )
         return other
 
     @property
@@ -181,6 +177,11 @@ class LagGrams:
     def finite(self) -> bool:
         """Whether all that was added is finite."""
         return bool(np.isfinite(self._lags).all())
+
+
+def _pair(high: int, low: int) -> int:
+    """The place of a pair of steps among all with low <= high."""
+    return high * (high + 1) // 2 + low
 
 
 def _products(steps: Array) -> Array:

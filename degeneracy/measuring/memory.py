@@ -22,7 +22,7 @@ def _of_dynamics(
         return {}
     n_at_once = min(TRIALS_AT_ONCE, probe.n_dynamics_trials)
     size = n_units + task.input_size + 1
-    sums = 4 * n_members * (n_lags + 1 + 2 * (n_lags + 1) ** 2) * size**2
+    sums = 4 * n_members * (n_lags + 1) ** 2 * size**2
     return {
         f"n_lags = {n_lags} of {n_members} networks with hidden_size = {n_units}": NUMBER * sums,
         f"states of {n_at_once} of probe.n_dynamics_trials with n_steps = {task.n_steps}": (

@@ -4,7 +4,7 @@ Probe trials have their own number and seed, carry no noise and are the same for
 tasks and networks meet for measuring; kicks and lesions are in `behaving.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
 from degeneracy.ensembles.ensemble import Ensemble
-from degeneracy.measuring.behaving import Behaving
+from degeneracy.measuring.behaving import Behaving, few_at_a_time
 from degeneracy.measuring.joining import joined
 from degeneracy.measuring.member_weights import member_weights
 from degeneracy.measuring.probe import TRIALS_AT_ONCE, Probe
@@ -28,11 +28,12 @@ from degeneracy.networks import (
     dtype_of,
     forward,
     input_drive,
+    member_count,
     run_states,
     weights_obstacle,
 )
 from degeneracy.networks.cell import Cell, Params
-from degeneracy.tasks import Task, Trials, closed_loop
+from degeneracy.tasks import Task, Trials
 from degeneracy.training import one_thread
 
 
@@ -131,7 +132,7 @@ class _Recorder:
     def record(self, *, initial: bool, untrained: Recording | None, missing: Mapping[str, str]) -> Recording:
         params = self.ensemble.params(initial=initial)
         inputs = self.inputs.to(dtype_of(params))
-        states, _ = forward(self.cell, params, inputs, {})
+        states = self._states(params, inputs)
         noisy = self._noisy(params, inputs) if self._has_noise else None
         reasons = {} if noisy else {"noisy_states": "the networks have no noise of their own"}
         if not self.no_weights and not self.cell.between_units:
@@ -157,7 +158,7 @@ class _Recorder:
             error_unit=self.task.loss.unit,
             step=self._step(params, states, inputs) if self.cell.stepwise else None,
             tangent_kernel=tangent_kernel(self.cell, params, inputs[0]),
-            prediction_times=None if initial else self._prediction_times(params),
+            prediction_times=None if initial else self.behaving.prediction_times(params),
             untrained=untrained,
             missing={**self._lacking(), **missing, **reasons},
         )
@@ -173,6 +174,15 @@ class _Recorder:
             pulse_steps=self.task.pulse_steps,
         )
 
+    def _states(self, params: Params, inputs: Tensor, start: Tensor | None = None) -> Tensor:
+        """All of the state without noise, (member, trial, time, state), from `start` (member, trial, state)."""
+        n_units = self.cell.axis_size(params, "unit")
+        states = inputs.new_empty(*inputs.shape[:3], self.cell.state_size(n_units))
+        for some, few in few_at_a_time(self.cell, params, inputs[0, ..., 0].numel()):
+            drive = input_drive(self.cell, few, inputs[some], {})
+            states[some] = run_states(self.cell, few, drive, None if start is None else start[some]).permute(1, 2, 0, 3)
+        return states
+
     def lag_grams(self, params: Params) -> tuple[list[LagGrams], list[LagGrams]] | None:
         """The sums of states and inputs of each member over each half of the dynamics trials, a few at a time.
 
@@ -180,52 +190,39 @@ class _Recorder:
         """
         if not 0 < max(self.lags.values()) < self.inputs.shape[2] or not self.ensemble.n_units:
             return None
-        halves: tuple[list[LagGrams], list[LagGrams]] = ([], [])
-        pilots: list[Any] = []
-        for half, grams in enumerate(halves):
-            streams = Streams([self.probe.seed], f"dynamics probe {half + 1}")
-            left = (self.probe.n_dynamics_trials + 1 - half) // 2
-            while left:
-                trials = self.task.probe(streams, min(left, TRIALS_AT_ONCE))
-                states, inputs = self._dynamics_states(params, trials.inputs)
-                pilots = pilots or [pilot(x, inputs) for x in states]  # of the first trials, for all others
-                if not grams:
-                    n_units = states.shape[-1]
-                    grams += [LagGrams(**first, n_units=n_units, **self.lags) for first in pilots]
-                for gram, x in zip(grams, states, strict=True):
-                    gram.add(x, inputs)
-                left -= len(inputs)
-        return halves
+        first = next(self._dynamics_inputs(0))
+        pilots = [pilot(states, first.numpy()) for states in self._dynamics_states(params, first)]
+        n_units = len(pilots[0]["centre"]) - first.shape[-1]
+        # All sums are made before anything is run: what is made and freed between them would leave memory in pieces.
+        halves = tuple([LagGrams(**each, n_units=n_units, **self.lags) for each in pilots] for _ in range(2))
+        for half, sums in enumerate(halves):
+            for inputs in self._dynamics_inputs(half):
+                for gram, states in zip(sums, self._dynamics_states(params, inputs), strict=True):
+                    gram.add(states, inputs.numpy())
+        return halves[0], halves[1]
 
-    def _dynamics_states(self, params: Params, inputs: Tensor) -> tuple[Any, Any]:
-        """All of the state, (member, trial, time, state), and the inputs (trial, time, in) behind it."""
-        given = inputs.to(dtype_of(params)).expand(len(self.ensemble), *inputs.shape[1:])
-        states = run_states(self.cell, params, input_drive(self.cell, params, given, {}), None)
-        states = states if self.cell.stepwise else self.cell.hidden(states)
-        return states.permute(1, 2, 0, 3).numpy(), inputs[0].numpy()
+    def _dynamics_inputs(self, half: int) -> Iterator[Tensor]:
+        """The inputs of the trials of a half, (trial, time, in), `TRIALS_AT_ONCE` at a time."""
+        streams = Streams([self.probe.seed], f"dynamics probe {half + 1}")
+        left = (self.probe.n_dynamics_trials + 1 - half) // 2
+        while left:
+            inputs = self.task.probe(streams, min(left, TRIALS_AT_ONCE)).inputs[0]
+            yield inputs
+            left -= len(inputs)
+
+    def _dynamics_states(self, params: Params, inputs: Tensor) -> Iterator[Any]:
+        """All of the state of each member, (trial, time, state), behind the inputs (trial, time, in)."""
+        for _, few in few_at_a_time(self.cell, params, inputs[..., 0].numel()):
+            given = inputs.to(dtype_of(few)).expand(member_count(few), *inputs.shape)
+            states = run_states(self.cell, few, input_drive(self.cell, few, given, {}))
+            states = states if self.cell.stepwise else self.cell.hidden(states)
+            yield from states.permute(1, 2, 0, 3).numpy()
 
     def _weights(self, params: Params) -> list[Weights] | None:
         """What weight measures take; None where it is not what acts."""
         return (
             None if self.no_weights else member_weights(self.cell, params, self.ensemble.recurrent, self.ensemble.units)
         )
-
-    def _prediction_times(self, params: Params) -> Any:
-        """How long each member stays near the truth on its own outputs, (member, trial); None without such a loop."""
-        loop = self.task.closed_loop()
-        if loop is None or not self.cell.stepwise:
-            return None
-        trials = self._trials(loop.sample, self.probe.behavior_trials)
-        inputs, cell = trials.inputs.to(dtype_of(params)), self.cell
-
-        def step(given: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-            [drive] = input_drive(cell, params, given.unsqueeze(2), {})
-            state = cell.step(params, state, drive)
-            return cell.read_out(params, state.unsqueeze(0))[:, :, 0], state
-
-        outputs = closed_loop(step, inputs, warm_up=loop.warm_up, state=cell.state_0(params, inputs))
-        # The output at the last true input is an ordinary prediction; what follows is made of predictions.
-        return _array(loop.judge(outputs[:, :, loop.warm_up :], trials.targets[:, :, loop.warm_up :]))
 
     def _lacking(self) -> dict[str, str]:
         """Why what the task may not have is not recorded."""
@@ -260,8 +257,7 @@ class _Recorder:
             return None
         n_steps = states.shape[2]
         inputs = states.new_tensor(rest).expand(*states.shape[:3], -1)
-        after, _ = forward(self.cell, params, inputs, {}, start=states[:, :, n_steps // 2])
-        return _per_member(self.cell.hidden(after))
+        return _per_member(self.cell.hidden(self._states(params, inputs, states[:, :, n_steps // 2])))
 
     def _held_inputs(self, inputs: Tensor) -> dict[str, Tensor]:
         """The task's constant inputs by name, and the mean input of the probe trials where there can be none."""

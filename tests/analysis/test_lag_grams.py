@@ -49,6 +49,15 @@ def test_memory_does_not_grow_with_trials(trials):
     assert many.n_trials == 50 * few.n_trials
 
 
+@pytest.mark.parametrize("n_lags", [0, 1, 10])
+def test_each_pair_of_steps_is_kept_once(n_lags):
+    grams = LagGrams(centre=np.zeros(67), n_units=64, n_lags=n_lags)
+    # Blocks of 68 by 68: one per lag, and two (first and last steps) per pair of as many steps as lags; and what inputs
+    # do, under one block.
+    blocks = n_lags + 1 + 2 * n_lags * (n_lags + 1) // 2
+    assert sum(x.nbytes for x in vars(grams).values() if isinstance(x, np.ndarray)) <= (blocks + 1) * 68**2 * 8
+
+
 def test_a_far_mean_costs_no_digits(trials):
     states, inputs = trials
     near, far = summed(states, inputs), summed(states + 1e6, inputs)

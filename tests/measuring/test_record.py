@@ -53,6 +53,40 @@ def test_all_members_get_the_same_trials_without_noise(ensemble: dg.Ensemble, re
     assert recording.members == ("0", "1", "2")
 
 
+@pytest.mark.parametrize("cell", ["tanh", "gru"])
+def test_a_few_members_run_at_a_time_are_as_all_at_once(cell: str, monkeypatch) -> None:
+    several = trained(cell, seeds=range(5))
+    probe = Probe(n_trials=8, n_behavior_trials=70, n_dynamics_trials=24)
+    limit, sizes, plain = [0], [], dg.CELLS[cell].drive
+
+    def drive(self, params, inputs):
+        made = plain(self, params, inputs)
+        sizes.append((made.numel(), made.shape[1]))
+        return made
+
+    monkeypatch.setattr(dg.CELLS[cell], "drive", drive)
+    recorded = []
+    for limit[0] in (1, 64 * 20 * 3 * N * 2, 10**9):  # one at a time; two or more; all
+        monkeypatch.setattr(behaving, "STATES", limit[0])
+        sizes.clear()
+        recorded.append(record(several, TASK, probe))
+        assert all(size <= limit[0] or n_members == 1 for size, n_members in sizes)
+    assert max(n_members for _, n_members in sizes) == 5
+    *others, all_at_once = recorded
+    for other in others:
+        # float32: batched kernels may round by the number of members.
+        np.testing.assert_allclose(other.states, all_at_once.states, atol=1e-5)
+        np.testing.assert_allclose(other.autonomous_states, all_at_once.autonomous_states, atol=1e-5)
+        for name, variant in all_at_once.behavior.items():
+            np.testing.assert_allclose(other.behavior[name].errors, variant.errors, rtol=1e-3, err_msg=name)
+            if variant.outputs is not None:
+                np.testing.assert_allclose(other.behavior[name].outputs, variant.outputs, atol=1e-5, err_msg=name)
+        for half, of_all in zip(other.lag_grams, all_at_once.lag_grams, strict=True):
+            for sums, expected in zip(half, of_all, strict=True):
+                # Sums over 12 trials of 10 steps of products under 1, in units of the largest state.
+                np.testing.assert_allclose(sums.gram(1), expected.gram(1), atol=1e-2)
+
+
 def test_a_members_recording_does_not_depend_on_its_companions(recording: Recording) -> None:
     alone = record(trained(seeds=[1]), TASK, PROBE)
     # float32: batched kernels may round by the number of members.
