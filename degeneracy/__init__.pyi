@@ -19,8 +19,8 @@ from degeneracy.core.version import __version__ as __version__
 from degeneracy.ensembles.ensemble import Ensemble as Ensemble
 from degeneracy.ensembles.train import train as train
 from degeneracy.ensembles.train import train_strengths as train_strengths
-from degeneracy.measuring.array_files import load_arrays as load_arrays
-from degeneracy.measuring.arrays import measure_arrays as measure_arrays
+from degeneracy.measuring.arrays.files import load_arrays as load_arrays
+from degeneracy.measuring.arrays.measure import measure_arrays as measure_arrays
 from degeneracy.measuring.families import solution_families as solution_families
 from degeneracy.measuring.measure import measure as measure
 from degeneracy.measuring.probe import Probe as Probe

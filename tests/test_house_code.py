@@ -61,7 +61,7 @@ def below(kind: type) -> set[str]:
 
 CELL_CLASSES = below(dg.Cell)
 # Whether what somebody gives for a cell is one at all.
-MAY_ASK_FOR_A_CELL = "degeneracy.measuring.array_cells"
+MAY_ASK_FOR_A_CELL = "degeneracy.measuring.arrays.cells"
 
 
 def type_tests(source: str, classes: set[str] = CELL_CLASSES) -> Iterator[str]:

@@ -21,8 +21,8 @@ from degeneracy.core.files import advising
 from degeneracy.core.owned_folder import MOVE_AWAY, TABLES, OwnedFolder, Sealed
 from degeneracy.core.user_files import path_text, user_path
 from degeneracy.core.version import __version__
-from degeneracy.measuring.array_files import load_arrays
-from degeneracy.measuring.arrays import measure_arrays
+from degeneracy.measuring.arrays.files import load_arrays
+from degeneracy.measuring.arrays.measure import measure_arrays
 from degeneracy.measuring.measure import build_measures
 from degeneracy.measuring.results import Result
 from degeneracy.reporting import report

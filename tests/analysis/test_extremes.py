@@ -14,7 +14,7 @@ from degeneracy.analysis.statistics.contrasts import joint_p, linear_contrast
 from degeneracy.analysis.statistics.jackknife import interval
 from degeneracy.analysis.weights.pif import align
 from degeneracy.checks import example_recording
-from degeneracy.measuring.array_dynamics import lag_grams
+from degeneracy.measuring.arrays.dynamics import lag_grams
 
 # 1e-300 to 1e300 in powers of two, which round nothing: a search takes the same way. Even powers, of roots of products.
 SIZES = tuple(2.0**k for k in (-996, -532, -60, 60, 532, 996))

@@ -21,7 +21,7 @@ from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.core.files import reading, regular_size
 from degeneracy.core.memory import available_memory, in_words
 from degeneracy.core.user_files import user_path
-from degeneracy.measuring.arrays import KEYS, NUMERIC
+from degeneracy.measuring.arrays.measure import KEYS, NUMERIC
 from degeneracy.networks.cells import CELLS
 
 NOT_NPZ = "damaged or not an .npz file, as numpy.savez writes them"

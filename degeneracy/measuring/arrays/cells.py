@@ -231,5 +231,19 @@ def check_step(step: StepFunction, states: Sequence[Array], inputs: Array, cell:
         )
 
 
+def checked_step(
+    arrays: Mapping[str, list[Array]], inputs: Array | None, pulses: Array | None, known: ArrayCell
+) -> tuple[StepFunction | None, str]:
+    """The step of the members, of a cell that fits the states; else why it is not known."""
+    for name in ("states", "untrained_states"):
+        if known.cell is not None and name in arrays:
+            check_range(name, arrays[name], known.cell)
+    inputs = inputs if "input_weights" in arrays else None  # else it is not known what they do
+    step, reason = step_of_arrays(arrays, inputs, pulses, known)
+    if step is not None and inputs is not None and known.cell is not None:
+        check_step(step, arrays["states"], inputs, known.cell)
+    return step, reason
+
+
 def _name(cell: Cell) -> str:
     return str(describe(cell, CELLS)["name"])

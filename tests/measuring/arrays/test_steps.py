@@ -12,8 +12,8 @@ from array_networks import N_INPUTS, N_MEMBERS, N_STEPS, N_TRIALS, N_UNITS, few,
 import degeneracy as dg
 from degeneracy.analysis.dynamics.attractors.graph_measure import transition_rows
 from degeneracy.core.errors import UserError
-from degeneracy.measuring.array_cells import check_range
-from degeneracy.measuring.array_files import load_arrays
+from degeneracy.measuring.arrays.cells import check_range
+from degeneracy.measuring.arrays.files import load_arrays
 from degeneracy.networks.cells import CELLS
 from degeneracy.training import History, Member
 

@@ -14,7 +14,7 @@ from scipy.optimize import root
 import degeneracy as dg
 from degeneracy.analysis import Recording
 from degeneracy.core.errors import UserError
-from degeneracy.measuring.array_cells import ArrayCell, array_cell
+from degeneracy.measuring.arrays.cells import ArrayCell, array_cell
 from degeneracy.measuring.member_weights import member_weights
 from degeneracy.measuring.record import record
 from degeneracy.networks.cell import Parameter

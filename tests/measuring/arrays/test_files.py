@@ -13,7 +13,7 @@ import pytest
 
 import degeneracy as dg
 from degeneracy.core.errors import UserError
-from degeneracy.measuring import array_files
+from degeneracy.measuring.arrays import files
 
 STATES = np.random.default_rng(0).normal(size=(3, 4, 6, 5))
 DAMAGED = r"cannot read .*a\.npz: damaged or not an \.npz file, as numpy\.savez writes them"
@@ -220,7 +220,7 @@ class TestMemory:
             assert np.prod(shape, dtype=float) < 1e6, "memory was taken"
             return empty(shape, *rest, **named)
 
-        monkeypatch.setattr(array_files.np, "empty", limited)
+        monkeypatch.setattr(files.np, "empty", limited)
 
     @pytest.mark.parametrize("shape", ["(4294967296,)", "(65536, 65536)", f"({10**30},)", "(4294967296, 0, 1)"])
     @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -236,7 +236,7 @@ class TestMemory:
 
     def test_a_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """8 MB of zeros in 8 kB, where 4 MiB are free; as float32 they are converted, which takes as much again."""
-        monkeypatch.setattr(array_files, "available_memory", lambda: 2**22)
+        monkeypatch.setattr(files, "available_memory", lambda: 2**22)
         np.savez_compressed(tmp_path / "a.npz", states=np.zeros(10**6))
         refused(tmp_path / "a.npz", r"cannot read .*: its arrays take 8 MB of memory, and 4\.19 MB are free")
         np.savez_compressed(tmp_path / "a.npz", states=np.zeros(10**5, np.float32), weights=np.zeros(4 * 10**5))
@@ -245,7 +245,7 @@ class TestMemory:
         assert set(dg.load_arrays(tmp_path / "a.npz")) == {"states", "weights"}
 
     def test_a_list_of_members_as_long_as_the_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(array_files, "MAX_READ", 2**16)
+        monkeypatch.setattr(files, "MAX_READ", 2**16)
         refused(archive(tmp_path / "a.npz", {f"states_{k}.npy": b"" for k in range(2000)}), DAMAGED)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import degeneracy as dg
 from degeneracy.core.errors import UserError
-from degeneracy.measuring.array_files import load_arrays
+from degeneracy.measuring.arrays.files import load_arrays
 from tests.linear_systems import rotation, run, system
 
 OPTIONS = {"linear_flow": {"rank": 12}}

@@ -1,0 +1,1 @@
+"""Networks that are given as arrays: read and checked, made into a recording, measured."""
