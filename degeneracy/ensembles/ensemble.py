@@ -154,6 +154,8 @@ class Ensemble(FromParameters):
         """
         if fraction == 1:
             return self
+        if any(not member.initial for member in self.members):
+            raise UserError("the members before training were not given")
         kept = set.intersection(*({0.0, *member.checkpoints} for member in self.members))
         if fraction not in kept:
             known = ", ".join(f"{one:g}" for one in sorted({*kept, 1.0}))
@@ -220,15 +222,15 @@ class Ensemble(FromParameters):
             inputs: (trial, time, in), common to all members; without them there are no states.
 
         Returns:
-            What the cell has of `weights` (member, post, pre), `input_weights` (member, post, in), `bias` (member,
-            post) and `readout` (member, out, unit), those of cells with several gates as (member, gate, ...) and two
-            biases of each gate as (member, gate, 2, post); with inputs also these, and `states` (member, trial, time,
-            unit).
+            What a cell that all members have in common has of `weights` (member, post, pre), `input_weights` (member,
+            post, in), `bias` (member, post) and `readout` (member, out, unit), those of cells with several gates as
+            (member, gate, ...) and two biases of each gate as (member, gate, 2, post); with inputs also these, and
+            `states` (member, trial, time, unit).
 
         Raises:
-            UserError: inputs that the members do not take, or members of several kinds or sizes.
+            UserError: inputs that the members do not take.
         """
-        arrays = array_names(self.cell, self.weights())
+        arrays = array_names(self.cell, self.weights()) if len(self.parts()) == 1 else {}
         if inputs is not None:
             arrays["states"] = self.rollout(inputs)[0]
             arrays["inputs"] = real_array(inputs, "to_arrays: inputs", ("trial", "time", "in"))
@@ -315,11 +317,13 @@ class Ensemble(FromParameters):
         state_size: int | Callable[[Any], int] | None = None,
         input_size: int | Callable[[Any], int] | None = None,
         output_size: int | Callable[[Any], int] | None = None,
+        hidden_size: int | Callable[[Any], int] | None = None,
         h0: Any = None,
         weights: Callable[[Any], Mapping[str, Any]] | None = None,
         symmetry: str = "permutation",
         initial: Sequence[Any] | None = None,
         batch_first: bool = True,
+        compare: bool = True,
     ) -> "Ensemble":
         """An ensemble of PyTorch modules trained elsewhere, to be used with any task.
 
@@ -335,9 +339,9 @@ class Ensemble(FromParameters):
           row with that reason.
 
         Members may differ in class and size; measures that compare such have numbers, others a row with the reason.
-        What is read is compared with what the module does on random inputs; the largest difference, as a share of its
-        size, is in the member's `provenance`. The modules are left as they are, and later changes of them do not reach
-        the ensemble.
+        What is read is compared with what the module does on random inputs, wherever its forward runs on whole trials;
+        the largest difference, as a share of its size, or why there is none, is in the member's `provenance`. The
+        modules are left as they are, and later changes of them do not reach the ensemble.
 
         Args:
             modules: one per member.
@@ -346,6 +350,8 @@ class Ensemble(FromParameters):
             readout: beside `step`, function (module, state) that gives the outputs (trial, output_size).
             state_size, input_size, output_size: beside `step`, numbers or functions of a module; the number of outputs
                 may be left out.
+            hidden_size: beside `step`, of a state of several variables such as [h, c], how many of its first numbers
+                are units, which measures look at and lesions silence (with what follows, where it is as long again).
             h0: beside `step`, what trials start from, (state_size,), or a function of a module; zeros by default.
             weights: beside `step`, function of a module that gives its weights, so that they can be measured: a
                 dictionary of "recurrent" (unit, pre), "input" (unit, in), "bias" (unit,) and "readout" (out, pre), each
@@ -356,6 +362,7 @@ class Ensemble(FromParameters):
             initial: the same modules before training, one per member, which then are the reference of what is measured.
             batch_first: whether a forward of whole trials takes and gives (trial, time, ...), or (time, trial, ...).
                 Recurrent modules of PyTorch say so themselves.
+            compare: beside `step`, compare with the modules' own forward; False where that is not of whole trials.
 
         Raises:
             UserError: a module that cannot be read or run, or that does not do what was said of it (with the largest
@@ -371,10 +378,12 @@ class Ensemble(FromParameters):
             state_size=state_size,
             input_size=input_size,
             output_size=output_size,
+            hidden_size=hidden_size,
             h0=h0,
             weights=weights,
             symmetry=symmetry,
             batch_first=batch_first,
+            compare=compare,
         )
         with one_thread():
             members, cells = read_members(modules, initial, said)

@@ -207,7 +207,7 @@ class Behaving:
         """The outputs where the states of the other units are held at 0."""
         of = self.cell.units(self._n_units(params))
         keep = torch.where(of < 0, 1.0, keep[:, of])
-        state = keep.new_zeros(len(trials.inputs), *keep.shape)
+        state = keep * self.cell.state_0(params, trials.inputs)
         states = []
         for step_drive in input_drive(self.cell, params, trials.inputs, {}):
             state = keep * self.cell.step(params, state, step_drive)

@@ -104,7 +104,7 @@ def _check_sizes(ensemble: Ensemble, task: Task) -> None:
             )
 
 
-NO_STEP = "the networks run whole trials alone: no step of theirs is known"
+NO_STEP = "no step of the networks is known, they run whole trials alone (from_modules takes step= and readout=)"
 NO_STATES = "the networks give outputs alone"
 
 

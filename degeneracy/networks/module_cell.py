@@ -17,7 +17,7 @@ from torch.func import functional_call
 from degeneracy.networks.cell import Cell, Parameter, Params
 
 Step = Callable[[Any, Tensor, Tensor], Tensor]  # (module, state (trial, state), input (trial, in)) -> next state
-Readout = Callable[[Any, Tensor], Tensor]  # (module, what it sees (trial, unit)) -> outputs (trial, out)
+Readout = Callable[[Any, Tensor], Tensor]  # (module, state (trial, state)) -> outputs (trial, out)
 Whole = Callable[[Any, Tensor], tuple[Tensor, Tensor]]  # (module, inputs (trial, time, in)) -> outputs, states
 OF_MODULE = "module."  # before the names of a module's parameters
 START = "start"  # the parameter (state,) that trials start from
@@ -49,7 +49,7 @@ class _OfModule(Cell):
     named: Mapping[str, Parameter] = {}  # the weights that were given with it, among the parameters
     group: str = "permutation"  # under which these weights, relabelled, are the same network
     like: Cell | None = None  # the cell that these weights are of, where it is one of this package's
-    buffers: tuple[str, ...] = ()  # the parameters that are buffers of the module
+    untrained: tuple[str, ...] = ()  # the parameters that are buffers of the module, or frozen
 
     _called: _Called = pydantic.PrivateAttr()
     _filled: list[tuple[int, tuple[Tensor, ...], nn.Module]] = pydantic.PrivateAttr(default_factory=list)
@@ -78,8 +78,8 @@ class _OfModule(Cell):
 
     @property
     def fixed(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Buffers, the start, and the weights, which stand beside the module that runs."""
-        return (*self.buffers, *self.named, START)
+        """Buffers, frozen parameters, the start, and the weights, which stand beside the module that runs."""
+        return (*self.untrained, *self.named, START)
 
     @property
     def symmetry(self) -> str:  # type: ignore[override]
@@ -128,7 +128,7 @@ class _OfModule(Cell):
 
 
 class ModuleCell(_OfModule):
-    """A module that steps: next state = step(module, state, input), outputs = readout(module, hidden)."""
+    """A module that steps: next state = step(module, state, input), outputs = readout(module, state)."""
 
     name: ClassVar[str] = "module"
     summary: ClassVar[str] = "a PyTorch module made elsewhere, by its step and its readout"
@@ -136,7 +136,7 @@ class ModuleCell(_OfModule):
     step_of: Step
     readout_of: Readout
     n_state: int
-    n_hidden: int  # the first so many numbers of the state are what the readout sees
+    n_hidden: int  # the first so many numbers of the state are what units do, which measures look at
     units_of: tuple[int, ...]  # whose unit each number of the state is
 
     def axis_size(self, params: Params, axis: str) -> int:
@@ -158,19 +158,19 @@ class ModuleCell(_OfModule):
 
     def step(self, params: Params, state: Tensor, drive: Tensor) -> Tensor:
         """The next state of each member."""
-        after = [self.call(params, k, self.step_of, state[k], drive[k]) for k in range(len(state))]
+        # Copies: a step of the user's own may write into the state that it is given.
+        after = [self.call(params, k, self.step_of, state[k].clone(), drive[k]) for k in range(len(state))]
         return torch.stack(after)
 
     def hidden(self, state: Tensor) -> Tensor:
-        """What the readout sees."""
+        """What the units do."""
         return state[..., : self.n_hidden]
 
     def read_out(self, params: Params, states: Tensor) -> Tensor:
         """The outputs of all steps."""
-        seen = self.hidden(states)
         rows = [
             self.call(params, k, self.readout_of, each.flatten(0, 1)).unflatten(0, each.shape[:2])
-            for k, each in enumerate(seen.unbind(1))
+            for k, each in enumerate(states.unbind(1))
         ]
         return torch.stack(rows).transpose(1, 2)
 

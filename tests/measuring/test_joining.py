@@ -30,11 +30,11 @@ def ensemble() -> dg.Ensemble:
 
 @pytest.fixture(scope="module")
 def both() -> tuple[Recording, Recording]:
-    """Recorded together, and joined of members 0 and 2, and 1."""
+    """Recorded together, and joined of members 1 and 2, and 0."""
     whole = ensemble()
     parts = {
         places: record(replace(whole, members=tuple(whole.members[k] for k in places)), TASK, PROBE)
-        for places in ((0, 2), (1,))
+        for places in ((1, 2), (0,))
     }
     return record(whole, TASK, PROBE), joined(parts)
 

@@ -41,7 +41,7 @@ def working_copy(k: int, module: nn.Module) -> nn.Module:
     ]
     memo: dict[int, Any] = {id(value): value.detach().clone() for value in made}
     try:
-        copied = copy.deepcopy(module, memo).cpu().eval()
+        copied = copy.deepcopy(module, memo).cpu().eval().requires_grad_(False)
     except Exception as error:  # of the user's own classes
         reason = next(iter(str(error).splitlines()), "")
         raise UserError(f"from_modules: member {k} cannot be copied ({type(error).__name__}: {reason})") from error
@@ -56,15 +56,21 @@ def working_copy(k: int, module: nn.Module) -> nn.Module:
             f"from_modules: member {k} has numbers in {wrong.dtype} on {wrong.device.type}; needed are float32 or"
             " float64 with values (module.float())"
         )
-    return copied.requires_grad_(False)
+    return copied
 
 
 PRECISIONS = (torch.float32, torch.float64)
 
 
-def buffer_names(module: nn.Module) -> tuple[str, ...]:
-    """The parameters of `module_params` that are buffers."""
-    return tuple(OF_MODULE + name for name, value in module.named_buffers() if value.is_floating_point())
+def untrained_names(module: nn.Module, copied: nn.Module) -> tuple[str, ...]:
+    """The parameters of `module_params` that are buffers, or that the module kept from training.
+
+    Where it has no parameter to be trained, it was frozen as a whole, which says nothing of its training.
+    """
+    buffers = [name for name, value in copied.named_buffers() if value.is_floating_point()]
+    frozen = [name for name, value in module.named_parameters() if not value.requires_grad]
+    some = any(value.requires_grad for value in module.parameters())
+    return tuple(OF_MODULE + name for name in (*buffers, *(frozen if some else ())))
 
 
 def _numbers(module: nn.Module) -> Params:

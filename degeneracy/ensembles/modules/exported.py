@@ -1,11 +1,13 @@
 """Members as PyTorch modules, as `Ensemble.from_modules` takes them: the same outputs, to be changed or trained on."""
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from degeneracy.ensembles.modules.recurrent_parts import Pair
 from degeneracy.networks import Cell, forward
 from degeneracy.networks.cell import Params
 from degeneracy.networks.cells import CELLS
@@ -65,16 +67,17 @@ def exported(cell: Cell, params: Params) -> Any:
 
     Returns:
         (nn.RNN, nn.GRU or nn.LSTM with `batch_first`, nn.Linear) where the cell is one of these; a copy of the user's
-        own module where it is one; else a `RecurrentModule`.
+        own module, or pair of modules; else a `RecurrentModule`.
     """
     module = getattr(cell, "module", None)
     if isinstance(module, nn.Module):
-        return _own(module, params)
+        own = _own(module, params, cell.fixed)
+        return (own.core, own.readout) if isinstance(own, Pair) else own
     name = next((name for name in LAYERS if type(cell) is CELLS[name]), None)
     return RecurrentModule(cell, params) if name is None else _layer(name, cell, params)
 
 
-def _own(module: nn.Module, params: Params) -> nn.Module:
+def _own(module: nn.Module, params: Params, untrained: Collection[str]) -> nn.Module:
     """A copy of the user's module with these numbers, its parameters to be trained on."""
     made = copy.deepcopy(module)
     places: dict[str, Tensor] = {**dict(made.named_parameters()), **dict(made.named_buffers())}
@@ -82,7 +85,9 @@ def _own(module: nn.Module, params: Params) -> nn.Module:
         for name, value in params.items():
             if name.startswith(OF_MODULE):
                 places[name.removeprefix(OF_MODULE)].copy_(value)
-    return made.requires_grad_(True)
+    for name, value in made.named_parameters():
+        value.requires_grad_(OF_MODULE + name not in untrained)
+    return made
 
 
 def _layer(name: str, cell: Cell, params: Params) -> tuple[nn.Module, nn.Linear]:

@@ -138,11 +138,15 @@ def _put_back(part: nn.Module, attributes: dict[str, tuple[Any, Any]]) -> None:
     vars(part).update({name: value for name, (value, _) in attributes.items()})
 
 
+def random_trials(input_size: int) -> Tensor:
+    """Inputs of several sizes, (trial, time, in), from a stream of their own."""
+    drawn = Streams([0], "from_modules").normal((len(INPUT_SIZES), N_STEPS, input_size))[0]
+    return drawn * torch.tensor(INPUT_SIZES)[:, None, None]
+
+
 def _run(k: int, core: Any, readout: Any) -> _Run:
     """Run a module and its readout on random inputs of several sizes, from a stream of their own."""
-    like = _tensors(core)[0]
-    drawn = Streams([0], "from_modules").normal((len(INPUT_SIZES), N_STEPS, core.input_size))[0]
-    inputs = (drawn * torch.tensor(INPUT_SIZES)[:, None, None]).to(like)
+    inputs = random_trials(core.input_size).to(_tensors(core)[0])
     try:
         states = _states_of(core, inputs)
         outputs = readout(states.to(_tensors(readout)[0]))
@@ -252,7 +256,7 @@ def _proved(k: int, what: str, difference: Tensor, allowed: Tensor, size: Tensor
         raise UserError(
             f"from_modules: member {k} does not run as its weights say: the largest difference of its {what} is"
             f" {largest.flatten()[worst]:.3g}, where rounding explains {allowed.flatten()[worst]:.1g}; a forward, a"
-            " hook or a start of its own acts, which cannot be read (give its states and weights to measure_arrays)"
+            " hook or a start of its own acts, which weights do not say (give step= and readout=)"
         )
     shares = (largest / size)[counted & (size > 0)]
     return shares.max().item() if len(shares) else 0.0

@@ -1,6 +1,7 @@
 """Members of an ensemble from the modules that the user gives, and from the same ones before training."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,7 +31,12 @@ def read_members(
     read = [read_module(k, given, asked) for k, given in enumerate(modules)]
     before: list[Params] = [{} for _ in read]
     if initial is not None:
-        before = [_before(k, read[k], read_module(k, given, asked)) for k, given in enumerate(initial)]
+        # What is run as a whole after training was perhaps nothing more than its parts before, as with a learned start.
+        whole = replace(asked, whole=True)
+        before = [
+            _before(k, read[k], read_module(k, given, asked if read[k].cell.stepwise else whole))
+            for k, given in enumerate(initial)
+        ]
     members = tuple(
         Member(
             seed=k,

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from degeneracy.core.errors import UserError
-from degeneracy.core.streams import Streams
-from degeneracy.ensembles.modules.copies import unwrapped, working_copy
+from degeneracy.ensembles.modules.copies import module_params, unwrapped, working_copy
 from degeneracy.ensembles.modules.exported import RecurrentModule
 from degeneracy.ensembles.modules.given import Given
-from degeneracy.ensembles.modules.known import acting_weights, kind_of, read_known
+from degeneracy.ensembles.modules.known import kind_of, random_trials, read_known
 from degeneracy.ensembles.modules.recurrent_parts import read_pair
-from degeneracy.ensembles.modules.stepped import Sides, stepped, whole_trials, with_weights
+from degeneracy.ensembles.modules.stepped import Sides, stepped, with_weights
+from degeneracy.ensembles.modules.whole import check_sequence, whole_trials
 from degeneracy.networks import Cell, Parameter
 from degeneracy.networks.cell import Role
 from degeneracy.networks.cells import CELLS
@@ -38,12 +39,17 @@ class Asked:
     h0: Any = None
     weights: Callable[[Any], Mapping[str, Any]] | None = None
     symmetry: str = "permutation"
+    hidden_size: Size = None
     batch_first: bool = True
+    compare: bool = True
+    whole: bool = False  # take what runs whole trials as it is
 
     def size(self, k: int, module: Any, name: str) -> int | None:
         """One of the sizes, of one module."""
         asked = getattr(self, name)
         size = asked(module) if callable(asked) else asked
+        if isinstance(size, Integral) and not isinstance(size, bool):
+            size = int(size)
         if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
             raise UserError(f"from_modules: {name} of member {k} is {size!r}; needed is a whole number from 1 on")
         return size
@@ -57,7 +63,7 @@ def read_module(k: int, given: object, asked: Asked) -> Given:
     """
     if asked.step is not None or asked.readout is not None:
         return _by_functions(k, given, asked)
-    for name in ("state_size", "h0", "weights"):
+    for name in ("state_size", "hidden_size", "h0", "weights"):
         if getattr(asked, name) is not None:
             raise UserError(f"from_modules: {name}= has a meaning beside step= and readout= alone, which are not given")
     if isinstance(given, tuple | list):
@@ -91,10 +97,16 @@ def _pair(k: int, core: Any, readout: Any) -> Given:
 
 
 def _with_known_weights(k: int, given: Given, core: Any, like: Cell) -> Given:
-    """The weights between units and from the inputs, which are those of a cell of this package."""
+    """The weights between units and from the inputs, where they are those of a cell of this package and act as such."""
+    own = next(core.parameters(), None)
+    if own is None:
+        return given
+    try:
+        read = read_known(k, core, nn.Linear(core.hidden_size, 1).to(own))  # the readout does not matter here
+    except UserError:
+        return given
     named = like.parameters(core.input_size, core.hidden_size)
-    weights = acting_weights(k, core)
-    return with_weights(k, given, {name: (named[name], weights[name]) for name in named}, like=like)
+    return with_weights(k, given, {name: (named[name], read.params[name]) for name in named}, like=like)
 
 
 def _sequence(k: int, module: nn.Sequential) -> Given:
@@ -102,7 +114,9 @@ def _sequence(k: int, module: nn.Sequential) -> Given:
     core, *rest = module
     while rest and not list(rest[0].parameters()) and not _takes(rest[0], core):
         rest = rest[1:]
-    return _pair(k, core, rest[0] if len(rest) == 1 else nn.Sequential(*rest) if rest else None)
+    read = _pair(k, core, rest[0] if len(rest) == 1 else nn.Sequential(*rest) if rest else None)
+    check_sequence(k, module, read)
+    return read
 
 
 def _takes(part: nn.Module, core: Any) -> bool:
@@ -123,7 +137,8 @@ def _whole(k: int, module: nn.Module, asked: Asked) -> Given:
     if len(cores) == 1:
         readouts = [part for part in module.modules() if isinstance(part, nn.Linear)]
         input_size = input_size or cores[0].input_size
-        if len(readouts) == 1 and _does_the_same(module, cores[0], readouts[0], asked.batch_first):
+        apart = len(readouts) == 1 and not asked.whole
+        if apart and _does_the_same(k, module, cores[0], readouts[0], asked.batch_first):
             return _pair(k, cores[0], readouts[0])
     if input_size is None:
         raise UserError(
@@ -133,14 +148,13 @@ def _whole(k: int, module: nn.Module, asked: Asked) -> Given:
     return whole_trials(k, module, input_size, asked.size(k, module, "output_size"), batch_first=asked.batch_first)
 
 
-def _does_the_same(module: nn.Module, core: nn.RNNBase, readout: nn.Linear, batch_first: bool) -> bool:
+def _does_the_same(k: int, module: nn.Module, core: nn.RNNBase, readout: nn.Linear, batch_first: bool) -> bool:
     """Whether a module does on random trials what its recurrent part, read out, does: exactly, in one precision."""
-    copied = working_copy(0, module)
+    copied = working_copy(k, module)
     places = dict(copied.named_modules())
     names = {part: name for name, part in module.named_modules()}
     own_core, own_readout = places[names[core]], places[names[readout]]
-    like = next(copied.parameters())
-    inputs = Streams([0], "from_modules").normal((5, 12, core.input_size))[0].to(like)
+    inputs = random_trials(core.input_size).to(next(iter(module_params(k, copied).values())))
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             made: Any = copied(inputs if batch_first else inputs.transpose(0, 1))
@@ -162,15 +176,21 @@ def _by_functions(k: int, given: object, asked: Asked) -> Given:
         raise UserError("from_modules: step= and readout= are given together")
     if not isinstance(module, nn.Module):
         raise UserError(f"from_modules: member {k} is a {type(given).__name__}; beside step= it has to be a module")
-    state_size, input_size = (asked.size(k, module, name) for name in ("state_size", "input_size"))
+    names = ("state_size", "input_size", "hidden_size")
+    state_size, input_size, hidden_size = (asked.size(k, module, name) for name in names)
     if state_size is None or input_size is None:
         raise UserError("from_modules: step= needs state_size= and input_size=")
+    n = state_size if hidden_size is None else hidden_size
+    if n > state_size:
+        raise UserError(f"from_modules: hidden_size = {n} of member {k} is more than its state_size = {state_size}")
+    blocks, rest = divmod(state_size, n)
     sides = Sides(
         input_size=input_size,
         state_size=state_size,
-        n_hidden=state_size,
+        n_hidden=n,
         output_size=asked.size(k, module, "output_size"),
         start=asked.h0,
+        units=tuple(range(n)) * blocks if not rest else tuple(range(n)) + (-1,) * (state_size - n),
     )
 
     def whole(of: Any, inputs: Tensor) -> Any:
@@ -178,7 +198,7 @@ def _by_functions(k: int, given: object, asked: Asked) -> Given:
         outputs = made[0] if isinstance(made, tuple | list) else made
         return outputs if asked.batch_first else outputs.transpose(0, 1)
 
-    read = stepped(k, module, asked.step, asked.readout, sides, whole)
+    read = stepped(k, module, asked.step, asked.readout, sides, whole if asked.compare else None)
     if asked.weights is None:
         return read
     with torch.no_grad():

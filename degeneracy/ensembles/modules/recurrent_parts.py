@@ -16,7 +16,7 @@ from degeneracy.ensembles.modules.stepped import Sides, stepped
 Core = nn.RNNBase | nn.RNNCellBase
 
 
-class _Pair(nn.Module):
+class Pair(nn.Module):
     """A recurrent module and what reads it out; None: the outputs are what the last layer's units do."""
 
     def __init__(self, core: nn.Module, readout: nn.Module | None) -> None:
@@ -36,7 +36,7 @@ def read_pair(k: int, core: Any, readout: nn.Module | None) -> Given:
     Raises:
         UserError: two directions, a cell without sizes, or as of `stepped`.
     """
-    pair = _Pair(core, readout)
+    pair = Pair(core, readout)
     if isinstance(core, nn.RNNBase):
         if core.bidirectional:
             raise UserError(
@@ -80,7 +80,7 @@ def _by_layer(core: nn.RNNBase, state: Tensor) -> Tensor | tuple[Tensor, Tensor]
         for part in (state[:, :n_hidden], state[:, n_hidden:])
     )
     hidden = hidden.transpose(0, 1).contiguous()
-    return (hidden, memory.transpose(0, 1).contiguous()) if memory.numel() else hidden
+    return (hidden, memory.transpose(0, 1).contiguous()) if memory.shape[-1] else hidden
 
 
 def _step_of_layers(pair: Any, state: Tensor, inputs: Tensor) -> Tensor:
@@ -90,8 +90,9 @@ def _step_of_layers(pair: Any, state: Tensor, inputs: Tensor) -> Tensor:
     return torch.cat([part.transpose(0, 1).flatten(1) for part in parts], -1)
 
 
-def _read_last(pair: Any, hidden: Tensor) -> Tensor:
-    found: Tensor = pair.readout(hidden[:, -_read_size(pair.core) :])
+def _read_last(pair: Any, state: Tensor) -> Tensor:
+    size = _read_size(pair.core)
+    found: Tensor = pair.readout(state[:, (pair.core.num_layers - 1) * size : pair.core.num_layers * size])
     return found
 
 
@@ -113,6 +114,6 @@ def _step_of_lstm_cell(pair: Any, state: Tensor, inputs: Tensor) -> Tensor:
     return torch.cat(pair.core(inputs, (hidden.contiguous(), memory.contiguous())), -1)
 
 
-def _read_all(pair: Any, hidden: Tensor) -> Tensor:
-    found: Tensor = pair.readout(hidden)
+def _read_all(pair: Any, state: Tensor) -> Tensor:
+    found: Tensor = pair.readout(state[:, : pair.core.hidden_size])
     return found

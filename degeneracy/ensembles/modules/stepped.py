@@ -13,16 +13,17 @@ from torch import Tensor, nn
 
 from degeneracy.core.errors import UserError
 from degeneracy.core.streams import Streams
-from degeneracy.ensembles.modules.copies import buffer_names, module_params, working_copy
+from degeneracy.ensembles.modules.copies import module_params, untrained_names, working_copy
 from degeneracy.ensembles.modules.given import Given
 from degeneracy.networks import Parameter, dtype_of, forward
 from degeneracy.networks.cell import Params
-from degeneracy.networks.module_cell import START, ModuleCell, Readout, Step, WholeTrialCell
+from degeneracy.networks.module_cell import START, ModuleCell, Readout, Step
 
 N_TRIALS, N_STEPS = 5, 12
 # Of the size of what is compared, in double precision: rounding, stretched by 12 steps of an ordinary network. What
 # another order of axes, a start or a leak of its own make is above a thousandth.
 AGREES = 1e-6
+AGREES_SINGLE = 1e-3  # likewise in single precision, for a forward that runs in no other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +75,13 @@ def stepped(
         n_state=sides.state_size,
         n_hidden=sides.n_hidden,
         units_of=tuple(range(sides.n_hidden)) if sides.units is None else sides.units,
-        buffers=buffer_names(copied),
+        untrained=untrained_names(module, copied),
     )
-    tried = _Tried(k, params, sides)
+    tried = Tried(k, params, sides)
     tried.step(cell)
     cell = cell.replace(output_size=tried.readout(cell))
-    difference = None if whole is None else tried.whole(cell, whole)
-    about: dict[str, Any] = {"module": cell.called}
-    about |= {} if difference is None else {"largest_relative_difference": difference}
-    return Given(cell=cell, params=params, provenance=about)
+    compared = {"not_compared": "it has no forward of whole trials"} if whole is None else tried.whole(cell, whole)
+    return Given(cell=cell, params=params, provenance={"module": cell.called, **compared})
 
 
 def _start(k: int, module: nn.Module, sides: Sides) -> Tensor:
@@ -90,7 +89,8 @@ def _start(k: int, module: nn.Module, sides: Sides) -> Tensor:
         return torch.zeros(sides.state_size)
     start = sides.start(module) if callable(sides.start) else sides.start
     start = torch.as_tensor(start).detach().cpu()
-    if start.shape != (sides.state_size,) or not start.is_floating_point() or not start.isfinite().all():
+    start = start if start.is_floating_point() or start.is_complex() else start.float()
+    if start.shape != (sides.state_size,) or start.is_complex() or not start.isfinite().all():
         raise UserError(
             f"from_modules: h0 of member {k} has shape {tuple(start.shape)}; needed are {sides.state_size} finite"
             " numbers, as state_size says"
@@ -98,7 +98,11 @@ def _start(k: int, module: nn.Module, sides: Sides) -> Tensor:
     return start
 
 
-class _Tried:
+QUIET = "what it draws at random has to be off (functions of torch take training=self.training)"
+DOUBLE = "; tensors that it makes have to be like the state: state.new_zeros(...), not torch.zeros(...)"
+
+
+class Tried:
     """What a module's functions do on random states and inputs."""
 
     def __init__(self, k: int, params: Params, sides: Sides) -> None:
@@ -109,7 +113,7 @@ class _Tried:
         self.single = {name: value[None] for name, value in params.items()}
         self.double = {name: value.double() for name, value in self.single.items()}
 
-    def _said(self, what: str, call: Callable[[], Tensor], shape: tuple[int | None, ...]) -> Tensor:
+    def said(self, what: str, call: Callable[[], Tensor], shape: tuple[int | None, ...], advice: str = "") -> Tensor:
         """What a call gives, where it can be run and has the shape that it should."""
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -117,7 +121,7 @@ class _Tried:
         except Exception as error:  # of the user's own code
             reason = next(iter(str(error).splitlines()), "")
             raise UserError(
-                f"from_modules: member {self.k}: {what} cannot be run ({type(error).__name__}: {reason})"
+                f"from_modules: member {self.k}: {what} cannot be run ({type(error).__name__}: {reason}){advice}"
             ) from error
         if not isinstance(found, Tensor) or len(found.shape) != len(shape):
             got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -128,111 +132,92 @@ class _Tried:
             )
         return found
 
+    def twice(self, what: str, call: Callable[[], Tensor], shape: tuple[int | None, ...]) -> Tensor:
+        """What a call gives, the same one each time."""
+        runs: list[Tensor] = []
+
+        def both() -> Tensor:
+            runs[:] = [call(), call()]
+            return runs[0]
+
+        found = self.said(what, both, shape)
+        if found.isfinite().all() and not torch.equal(found, runs[1]):
+            raise UserError(f"from_modules: member {self.k}: {what} gives something else each time; {QUIET}")
+        return found
+
     def step(self, cell: ModuleCell) -> None:
-        """Refuse a step that gives no state, or not the same one each time."""
+        """Refuse a step that gives no state, not the same one each time, or one that hangs on no parameter."""
         shape = (N_TRIALS, self.sides.state_size)
 
         def once(params: Params) -> Tensor:
             like = next(iter(params.values()))
             return cell.step(params, self.states.to(like), self.inputs[:, :, 0].to(like))[0]
 
-        single = self._said("its step", lambda: once(self.single), shape)
-        change = self._said("its step", lambda: once(self.single) - once(self.single), shape)
-        if single.isfinite().all() and change.any():
+        single = self.twice("its step", lambda: once(self.single), shape)
+        changed = {name: 0.5 * value + 0.1 for name, value in self.single.items()}
+        other = self.said("its step", lambda: once(changed), shape)
+        if single.isfinite().all() and torch.equal(single, other):
             raise UserError(
-                f"from_modules: member {self.k}: its step gives another state each time; noise has to be off"
+                f"from_modules: member {self.k}: its step does not hang on the parameters of the module that it is"
+                " given; it has to use its first argument"
             )
-        self._said("its step in double precision", lambda: once(self.double), shape)
+        self.said("its step in double precision", lambda: once(self.double), shape, DOUBLE)
 
     def readout(self, cell: ModuleCell) -> int:
         """How many outputs there are."""
-        hidden = self.states[0, :, : self.sides.n_hidden]
 
         def once(params: Params) -> Tensor:
-            like = next(iter(params.values()))
-            found: Tensor = cell.call(params, 0, cell.readout_of, hidden.to(like))
+            found: Tensor = cell.call(params, 0, cell.readout_of, self.states[0].to(next(iter(params.values()))))
             return found
 
-        found = self._said("its readout", lambda: once(self.single), (N_TRIALS, self.sides.output_size))
-        self._said("its readout in double precision", lambda: once(self.double), (N_TRIALS, self.sides.output_size))
+        shape = (N_TRIALS, self.sides.output_size)
+        found = self.twice("its readout", lambda: once(self.single), shape)
+        self.said("its readout in double precision", lambda: once(self.double), shape, DOUBLE)
         return found.shape[1]
 
-    def whole(self, cell: ModuleCell, run: Callable[[Any, Tensor], Any]) -> float | None:
-        """How far stepping is from what the module gives for whole trials, of its size; None where it gives nothing.
+    def whole(self, cell: ModuleCell, run: Callable[[Any, Tensor], Any]) -> dict[str, Any]:
+        """How far stepping is from what the module gives for whole trials, of its size, or why that is not known.
+
+        In double precision where its forward runs in that, which tells more.
 
         Raises:
             UserError: more than rounding.
         """
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                made = cell.call(self.double, 0, run, self.inputs[0].double())
-        except Exception:  # a forward of another kind, or for single precision alone
-            return None
-        outputs = made[0] if isinstance(made, tuple | list) else made
-        if not isinstance(outputs, Tensor) or outputs.shape != (N_TRIALS, N_STEPS, cell.output_size):
-            return None
-        with torch.no_grad():
-            stepped_outputs = forward(cell, self.double, self.inputs.double(), {})[1][0]
+        reason = ""
+        for params, allowed in ((self.double, AGREES), (self.single, AGREES_SINGLE)):
+            inputs = self.inputs.to(next(iter(params.values())))
+            try:
+                with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                    runs = [cell.call(params, 0, run, inputs[0].clone()) for _ in range(2)]
+            except Exception as error:  # a forward of another kind, or for single precision alone
+                reason = reason or f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+                continue
+            outputs, again = (made[0] if isinstance(made, tuple | list) and made else made for made in runs)
+            if not isinstance(outputs, Tensor) or outputs.shape != (N_TRIALS, N_STEPS, cell.output_size):
+                return {"not_compared": "its forward gives no outputs (trial, time, out)"}
+            if outputs.isfinite().all() and not torch.equal(outputs, again):
+                raise UserError(f"from_modules: member {self.k}: its forward gives other outputs each time; {QUIET}")
+            with torch.no_grad():
+                by_steps = forward(cell, params, inputs, {})[1][0]
+            return {"largest_relative_difference": self.agree(outputs, by_steps, allowed)}
+        return {"not_compared": f"its forward cannot be run ({reason})"}
+
+    def agree(self, outputs: Tensor, by_steps: Tensor, allowed: float) -> float:
+        """How far two runs differ, of their size, where that is no more than is allowed."""
         size = outputs.abs().max()
-        difference = (outputs - stepped_outputs).abs().amax(-1) / size if size else outputs.abs().amax(-1)
-        worst = int(difference.argmax())
-        if not difference.max() <= AGREES:
+        difference = (outputs - by_steps).abs().amax(-1) / (size if size > 0 else 1.0)
+        if not difference.max() <= allowed:
+            worst = int(difference.argmax()) % N_STEPS
             raise UserError(
                 f"from_modules: member {self.k}: its forward and its step disagree: outputs of random trials differ by"
-                f" up to {difference.max():.3g} of their size, the most at step {worst % N_STEPS} of {N_STEPS}"
+                f" up to {difference.max():.3g} of their size, the most at step {worst} of {N_STEPS} (batch_first=False"
+                " where its forward takes time first, compare=False where it is not of whole trials)"
             )
         return float(difference.max())
 
 
 def _shape(shape: tuple[int | None, ...]) -> str:
     return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
-
-
-def whole_trials(k: int, module: nn.Module, input_size: int, output_size: int | None, *, batch_first: bool) -> Given:
-    """A member that runs whole trials: its forward gives outputs, or (outputs, states).
-
-    Raises:
-        UserError: a forward that cannot be run, or whose outputs of a trial hang on other trials.
-    """
-    copied = working_copy(k, module)
-    params = module_params(k, copied)
-
-    def run(of: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        made = of(inputs if batch_first else inputs.transpose(0, 1))
-        outputs, *more = made if isinstance(made, tuple | list) else (made,)
-        states = more[0] if more and _over_time(more[0], outputs) else outputs[..., :0]
-        return (outputs, states) if batch_first else (outputs.transpose(0, 1), states.transpose(0, 1))
-
-    called = type(module).__name__
-    cell = WholeTrialCell(module=copied, called=called, input_size=input_size, output_size=1, run_of=run, n_hidden=0)
-    tried = _Tried(k, params, Sides(input_size=input_size, state_size=1, n_hidden=0))
-    like = next(iter(tried.single.values()))
-    inputs = tried.inputs[0].to(like)
-    states: list[Tensor] = []
-
-    def outputs(given: Tensor) -> Tensor:
-        made, seen = cell.call(tried.single, 0, run, given)
-        states.append(seen)
-        found: Tensor = made
-        return found
-
-    shape = (N_TRIALS, N_STEPS, output_size)
-    first = tried._said("its forward", lambda: outputs(inputs), shape)
-    changed = inputs.clone()
-    changed[0] += 1.0
-    second = tried._said("its forward", lambda: outputs(changed), shape)
-    if first.isfinite().all() and not torch.allclose(first[1:], second[1:], rtol=1e-4, atol=1e-5):
-        raise UserError(
-            f"from_modules: member {k}: its outputs of one trial change with the inputs of another; give batch_first="
-            f"{not batch_first} if its forward takes {'(time, trial, in)' if batch_first else '(trial, time, in)'}"
-        )
-    made = cell.replace(output_size=first.shape[-1], n_hidden=states[0].shape[-1], buffers=buffer_names(copied))
-    return Given(cell=made, params=params, provenance={"module": called})
-
-
-def _over_time(states: object, outputs: Tensor) -> bool:
-    """Whether these are states of all trials and steps."""
-    return isinstance(states, Tensor) and states.ndim == 3 and states.shape[:2] == outputs.shape[:2]
 
 
 def with_weights(k: int, given: Given, named: Mapping[str, tuple[Parameter, Tensor]], **about: Any) -> Given:

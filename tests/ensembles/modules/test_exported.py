@@ -76,7 +76,7 @@ def test_changing_a_module_leaves_the_ensemble() -> None:
 def test_the_user_s_own_modules_come_back() -> None:
     given = [nn.Sequential(nn.GRU(2, 5, 2, batch_first=True), nn.Linear(5, 2)) for _ in range(2)]
     ensemble = dg.Ensemble.from_modules(given)
-    again = dg.Ensemble.from_modules([(pair.core, pair.readout) for pair in ensemble.to_modules()])
+    again = dg.Ensemble.from_modules(ensemble.to_modules())
     np.testing.assert_array_equal(again.rollout(X)[1], ensemble.rollout(X)[1])
 
 

@@ -222,7 +222,7 @@ class Single(Leaky):
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [
-        (Noisy, {}, "its step gives another state each time; noise has to be off"),
+        (Noisy, {}, "its step gives something else each time; what it draws at random has to be off"),
         (Doubled, {}, r"its forward and its step disagree: .* up to 0\.5 of their size, the most at step \d+ of 12"),
         (Thin, {}, r"its step gives \(5, 7\); needed is \(5, 8\)"),
         (Broken, {}, r"member 1: its step cannot be run \(ValueError: needs a mask, .*\)"),
