@@ -177,11 +177,13 @@ class _Recorder:
     def _states(self, params: Params, inputs: Tensor, start: Tensor | None = None) -> Tensor:
         """All of the state without noise, (member, trial, time, state), from `start` (member, trial, state)."""
         n_units = self.cell.axis_size(params, "unit")
-        states = inputs.new_empty(*inputs.shape[:3], self.cell.state_size(n_units))
-        for some, few in few_at_a_time(self.cell, params, inputs[0, ..., 0].numel()):
+        n_members, n_trials, n_steps, _ = inputs.shape
+        # Time first in memory, as cells run: the rounding of measures hangs on the order.
+        states = inputs.new_empty(n_steps, n_members, n_trials, self.cell.state_size(n_units))
+        for some, few in few_at_a_time(self.cell, params, n_trials * n_steps):
             drive = input_drive(self.cell, few, inputs[some], {})
-            states[some] = run_states(self.cell, few, drive, None if start is None else start[some]).permute(1, 2, 0, 3)
-        return states
+            states[:, some] = run_states(self.cell, few, drive, None if start is None else start[some])
+        return states.permute(1, 2, 0, 3)
 
     def lag_grams(self, params: Params) -> tuple[list[LagGrams], list[LagGrams]] | None:
         """The sums of states and inputs of each member over each half of the dynamics trials, a few at a time.

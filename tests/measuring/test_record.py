@@ -48,6 +48,7 @@ def test_all_members_get_the_same_trials_without_noise(ensemble: dg.Ensemble, re
     for k in range(3):
         assert recording.states[k].shape == (6, 10, N)
         assert recording.states[k].dtype == np.float64
+        assert recording.states[k].swapaxes(0, 1).flags.c_contiguous  # sums of measures are rounded in that order
         assert np.array_equal(recording.states[k], states[k].astype(np.float64))
         assert np.array_equal(recording.behavior["in_distribution"].outputs[k], outputs[k].astype(np.float64))
     assert recording.members == ("0", "1", "2")
