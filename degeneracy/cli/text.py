@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from degeneracy.networks import CELLS, RECURRENT_MAPS
 from degeneracy.studies.primary import primaries
 from degeneracy.studies.study_result import StudyResult
 from degeneracy.tasks import TASKS
+from degeneracy.training.advice import ADVICE, stuck
 from degeneracy.wording import numbers
 from degeneracy.wording.names import card
 
@@ -40,13 +41,9 @@ def table_text(study: StudyResult, csv: Path) -> str:
     notes = reasons.lines(len(study.results))
     if notes:
         parts += ["", "Without a number, not calibrated or not resolved:", *notes]
-    stuck = [r.condition for r in study.results if _stuck({m.status for m in r.members})]
-    if stuck:
-        said = (
-            f"No network converged in {'; '.join(stuck)}: more training.max_epochs or another"
-            " training.learning_rate may help; the report shows their training and what it had to reach, which"
-            " task.threshold sets."
-        )
+    without = [r.condition for r in study.results if stuck(m.status for m in r.members)]
+    if without:
+        said = f"No network converged in {'; '.join(without)}: {ADVICE}. The report shows their training."
         parts += ["", *textwrap.wrap(said, WIDTH)]
     parts += ["", f"All variants, floors and references: {one_line(csv)}"]
     return "\n".join(parts)
@@ -81,11 +78,6 @@ class _Reasons:
             where = "" if len(conditions) == n_conditions else f" ({'; '.join(conditions)})"
             lines += textwrap.wrap(reason + where, WIDTH, initial_indent="  ", subsequent_indent="    ")
         return lines
-
-
-def _stuck(statuses: Set[str]) -> bool:
-    """Whether no network of a condition converged, and not all of them diverged, which more training would not help."""
-    return "not converged" in statuses and statuses <= {"not converged", "diverged"}
 
 
 def _row(row: Mapping[Any, Any], reasons: _Reasons) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Ensembles, trained: one of them, or one per strength of a regulariser."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from tqdm import tqdm
@@ -12,6 +13,9 @@ from degeneracy.ensembles.seeds import check_seeds
 from degeneracy.networks import Network
 from degeneracy.tasks import Task
 from degeneracy.training import Member, Training, check_training, check_training_memory, resolve_device, train_sweep
+from degeneracy.training.advice import ADVICE, stuck
+
+log = logging.getLogger("degeneracy")
 
 
 @ordinary_state()
@@ -118,6 +122,8 @@ def _trained(
     total = len(wanted) * len(trainings)
     for k, member in tqdm(stream, total=total, desc="training", unit="network", disable=not progress):
         found[k, member.seed] = member
+    if stuck(member.status for member in found.values()):
+        log.warning("no network converged: %s", ADVICE)
     return [
         Ensemble(
             task=task,

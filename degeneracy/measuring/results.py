@@ -20,6 +20,7 @@ from degeneracy.analysis.statistics.resolution import floor_share, upper_share
 from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError, unknown_name
 from degeneracy.core.notebook import html_table
+from degeneracy.measuring.datasets import dataset
 
 COLUMNS_AFTER_FACTORS = (
     "level",
@@ -206,13 +207,36 @@ class Result:
     @property
     @ordinary_state()
     def table(self) -> pd.DataFrame:
-        """One row per finding, tidy; a measure that says nothing here has one row with its reason in `note`."""
+        """One row per finding, tidy; a measure that says nothing here has one row with its reason in `note`.
+
+        Returns:
+            Columns condition; one per varied factor; level (behavior, dynamics, weights, learning), measure, variant;
+            value with its 95% interval over networks, ci_low and ci_high, in the measure's unit; floor, what networks
+            score against themselves, and reference, what unrelated ones score; calibrated = (value - floor) /
+            (reference - floor), with calibrated_low and calibrated_high; floor_share, the floor over the value, where
+            over 0.6 is not resolved, and upper_share, how much of the reference the value without its floor is at most;
+            n_members trained or given and n_converged of them measured; note.
+        """
         rows = [self._row(name, finding) for name, found in self.measured.items() for finding in found.findings]
         empty = dict.fromkeys(COLUMNS_AFTER_FACTORS[3:13], np.nan)
         for name, reason in self.missing.items():
             rows.append(self._base(name, "") | empty | {"note": reason})
         columns = ["condition", *self.factors, *COLUMNS_AFTER_FACTORS]
         return pd.DataFrame(rows, columns=columns)
+
+    @ordinary_state()
+    def to_xarray(self) -> Any:
+        """The result as an `xarray.Dataset`, which has to be installed.
+
+        Returns:
+            Along `finding` ("dsa/driven") the numbers of `table`, with `level`, `measure`, `variant`, `unit` and `note`
+            as coordinates; `distance` (distance_of, member, other_member), the matrices of `distances`. Members are
+            labelled as in `measured_members`.
+
+        Raises:
+            UserError: xarray is not installed.
+        """
+        return dataset(self)
 
     def _base(self, measure: str, variant: str) -> dict[str, Any]:
         return {

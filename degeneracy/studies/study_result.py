@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import unknown_name
 from degeneracy.core.notebook import html_table
 from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.measuring.datasets import datasets
 from degeneracy.measuring.results import Result
 from degeneracy.studies.claims import Claims
 
@@ -43,6 +45,19 @@ class StudyResult:
     def table(self) -> pd.DataFrame:
         """The tables of all conditions, one below the other (`degeneracy.csv`)."""
         return pd.concat([result.table for result in self.results], ignore_index=True)
+
+    @ordinary_state()
+    def to_xarray(self) -> Any:
+        """The study as an `xarray.Dataset`, which has to be installed.
+
+        Returns:
+            As `Result.to_xarray`, with an axis `condition` in front, along which the factors' values stand too; NaN
+            where a condition has no such finding or member. Notes are a variable, `notes` (condition, finding).
+
+        Raises:
+            UserError: xarray is not installed.
+        """
+        return datasets(self.results)
 
     @property
     def factors(self) -> tuple[str, ...]:

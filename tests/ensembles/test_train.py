@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import degeneracy as dg
+from degeneracy.training.advice import ADVICE
 
 TASK = dg.tasks.FlipFlop(channels=2, n_steps=10)
 NETWORK = dg.Network(hidden_size=6)
@@ -79,3 +80,14 @@ def test_coupled_members_see_those_of_their_own_strength() -> None:
 def test_strengths_that_make_no_sweep(strengths: dict, said: str) -> None:
     with pytest.raises(dg.UserError, match=said):
         dg.train_strengths(TASK, NETWORK, TRAINING, strengths=strengths, seeds=[0, 1], progress=False)
+
+
+def test_where_no_network_converges_python_says_what_the_command_line_says(caplog: pytest.LogCaptureFixture) -> None:
+    training = dg.Training(batch_size=4, steps_per_epoch=2, max_epochs=4)
+    for threshold, said in ((1e-9, True), (100.0, False)):
+        caplog.clear()
+        task = dg.tasks.FlipFlop(channels=1, n_steps=6, threshold=threshold)
+        dg.train(task, dg.Network(hidden_size=4), training, seeds=range(2), jobs=1, progress=False)
+        found = [record.getMessage() for record in caplog.records if "no network converged" in record.getMessage()]
+        assert len(found) == said
+    assert "training.max_epochs" in ADVICE
