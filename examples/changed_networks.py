@@ -1,6 +1,6 @@
 """Networks of a finished run: taken out, changed, put back as an ensemble of their own, and compared.
 
-Run it with `python examples/changed_networks.py`. It asks whether the solutions that networks found grow more alike when
+Run it with `python examples/changed_networks.py`. It asks whether the solutions that networks found are more alike when
 their recurrent weights are cut to a few ranks.
 """
 
