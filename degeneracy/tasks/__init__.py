@@ -5,6 +5,7 @@
 
 from degeneracy.tasks.delayed_cue import DelayedCue
 from degeneracy.tasks.delayed_discrimination import DelayedDiscrimination
+from degeneracy.tasks.environments import from_environment
 from degeneracy.tasks.flip_flop import FlipFlop
 from degeneracy.tasks.lorenz96 import Lorenz96, closed_loop, valid_prediction_time
 from degeneracy.tasks.losses import (
@@ -56,6 +57,7 @@ __all__ = [
     "Trials",
     "Variant",
     "closed_loop",
+    "from_environment",
     "task_loss",
     "task_slope",
     "trial_errors",
