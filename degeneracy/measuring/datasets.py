@@ -2,15 +2,12 @@
 
 import importlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from degeneracy.analysis import MEASURES, Measure
 from degeneracy.core.errors import UserError
-
-if TYPE_CHECKING:
-    from degeneracy.measuring.results import Result
 
 NUMBERS = {
     "value": "what was measured",
@@ -31,8 +28,8 @@ def _xarray() -> Any:
         raise UserError("to_xarray needs xarray: pip install xarray") from None
 
 
-def dataset(result: "Result") -> Any:
-    """A result as an `xarray.Dataset`; see `Result.to_xarray`."""
+def dataset(result: Any) -> Any:
+    """A `Result` as an `xarray.Dataset`; see `Result.to_xarray`."""
     xarray = _xarray()
     table = result.table
     names = [f"{m}/{v}" if v else m for m, v in zip(table["measure"], table["variant"], strict=True)]
@@ -52,7 +49,7 @@ def dataset(result: "Result") -> Any:
     return xarray.Dataset(variables, coords=coords, attrs=about | {k: str(v) for k, v in result.factors.items()})
 
 
-def _units(result: "Result", measures: Sequence[str], variants: Sequence[str]) -> list[str]:
+def _units(result: Any, measures: Sequence[str], variants: Sequence[str]) -> list[str]:
     """The unit of each row of the table."""
     own = {
         (name, finding.variant): finding.unit for name, found in result.measured.items() for finding in found.findings
@@ -60,8 +57,8 @@ def _units(result: "Result", measures: Sequence[str], variants: Sequence[str]) -
     return [own.get((m, v)) or MEASURES.get(m, Measure).unit for m, v in zip(measures, variants, strict=True)]
 
 
-def datasets(results: Sequence["Result"]) -> Any:
-    """The results of several conditions as one `xarray.Dataset`; see `StudyResult.to_xarray`."""
+def datasets(results: Sequence[Any]) -> Any:
+    """The `Result`s of several conditions as one `xarray.Dataset`; see `StudyResult.to_xarray`."""
     xarray = _xarray()
     apart = []
     for result in results:
