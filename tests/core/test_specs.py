@@ -119,7 +119,7 @@ def test_help_says_of_a_spec_inside_what_the_field_makes_of_it() -> None:
         inner: Inner = Inner(width=5)
 
     assert Wide.__doc__ == "Fields:\n    inner.width = 5"
-    assert "    claims.weights.measure = 'signed_pif': the one measure" in (dg.Study.__doc__ or "")
+    assert "    claims.weights.measure = 'signed_pif': that the level is judged by" in (dg.Study.__doc__ or "")
 
 
 @pytest.mark.skipif(

@@ -98,7 +98,7 @@ def test_a_network_that_knows_the_equation_stays_and_a_worse_one_does_not(monkey
             state=state,
         )
 
-    monkeypatch.setattr("degeneracy.measuring.record.closed_loop", solving)
+    monkeypatch.setattr("degeneracy.measuring.behaving.closed_loop", solving)
     result = dg.measure(
         Ensemble(network=network, members=members), task, measures=["valid_prediction_time"], probe=Probe()
     )
@@ -118,7 +118,7 @@ def test_time_is_counted_from_the_first_prediction_of_a_prediction(right: str, t
         alone = torch.arange(inputs.shape[2]).view(-1, 1) >= warm_up
         return torch.where(alone if right == "after" else ~alone, TASK.solve(inputs), 100.0)
 
-    monkeypatch.setattr("degeneracy.measuring.record.closed_loop", outputs)
+    monkeypatch.setattr("degeneracy.measuring.behaving.closed_loop", outputs)
     found = record(untrained(), TASK, Probe(n_trials=4)).prediction_times
     np.testing.assert_allclose(found, np.full((3, 4), time))
 
