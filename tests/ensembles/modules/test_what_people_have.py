@@ -289,3 +289,78 @@ def test_numbers_of_numpy_and_whole_ones_are_taken() -> None:
 def test_the_member_that_is_meant_is_named() -> None:
     with pytest.raises(dg.UserError, match=r"member 1 has numbers in torch\.float16"):
         dg.Ensemble.from_modules([Clamped(), Clamped().half()])
+
+
+def test_a_lesion_silences_the_memory_of_an_lstm_cell_too() -> None:
+    torch.manual_seed(0)
+    layers = [(nn.LSTM(N_IN, N), nn.Sequential(nn.Linear(N, N_OUT))) for _ in range(2)]
+    cells = []
+    for layer, head in layers:
+        cell = nn.LSTMCell(N_IN, N)
+        cell.load_state_dict({name.removesuffix("_l0"): value for name, value in layer.state_dict().items()})
+        cells.append((cell, head))
+    probe = dg.Probe(n_trials=8, lesion=0.4)
+    errors = [
+        dg.measure(dg.Ensemble.from_modules(each), TASK, measures=["ood_error_mean"], probe=probe).table.value
+        for each in (layers, cells)
+    ]
+    np.testing.assert_allclose(errors[1], errors[0], rtol=1e-4)  # single precision
+
+
+def relabelled(module: Ctrnn, signs: Tensor) -> Ctrnn:
+    """The same network of odd units, with other signs."""
+    other = Ctrnn()
+    with torch.no_grad():
+        other.w_rec.copy_(signs[:, None] * module.w_rec * signs)
+        other.w_in.copy_(signs[:, None] * module.w_in)
+        other.w_out.copy_(module.w_out * signs)
+    return other
+
+
+def test_the_symmetry_of_given_weights_is_the_one_that_is_said() -> None:
+    def weights(module: Any) -> dict[str, Tensor]:
+        return {"recurrent": module.w_rec, "input": module.w_in, "readout": module.w_out}
+
+    pair = Ctrnn(), relabelled(Ctrnn(), torch.tensor([1.0, -1, 1, -1, -1, 1]))
+    signed = dg.measure(
+        given(*pair, weights=weights, symmetry="signed_permutation"), TASK, measures=["signed_pif"], probe=PROBE
+    )
+    assert signed.table.set_index("variant")["value"]["joint"] == pytest.approx(0, abs=1e-5)
+    plain = dg.measure(given(*pair, weights=weights), TASK, measures=["signed_pif", "pif"], probe=PROBE)
+    rows = plain.table.set_index(["measure", "variant"])["value"]
+    assert np.isnan(rows["signed_pif", "recurrent"])
+    assert rows["pif", "recurrent"] > 0.1
+
+
+def test_weights_may_have_an_axis_of_gates() -> None:
+    def weights(module: Any) -> dict[str, Tensor]:
+        gates = torch.stack([module.w_rec, 2 * module.w_rec])
+        return {"recurrent": gates, "input": torch.stack([module.w_in] * 2), "bias": torch.zeros(2, N)}
+
+    ensemble = given(Ctrnn(), Ctrnn(1), weights=weights)
+    assert ensemble.weights()["recurrent"].shape == (2, 2, N, N)
+    recorded = record(ensemble, TASK, PROBE).weights
+    assert recorded is not None
+    assert recorded[0]["recurrent"].shape == (2, N, N)
+    np.testing.assert_allclose(recorded[0]["recurrent"][1], 2 * recorded[0]["recurrent"][0])
+
+
+def test_modules_run_in_evaluation_mode() -> None:
+    head = nn.Sequential(nn.Dropout(0.5), nn.Linear(N, N_OUT))
+    core = nn.GRU(N_IN, N, batch_first=True)
+    ensemble = dg.Ensemble.from_modules([(core.train(), head.train())])
+    assert head.training
+    np.testing.assert_allclose(ensemble.rollout(X)[1][0], head.eval()(core(X)[0]).detach(), atol=1e-6)
+
+
+def test_a_small_difference_of_forward_and_step_is_refused_too() -> None:
+    class Slightly(Ctrnn):
+        def forward(self, x: Tensor) -> Tensor:
+            h, outputs = x.new_zeros(len(x), N), []
+            for t in range(x.shape[1]):
+                h = self.step(h, 1.001 * x[:, t])
+                outputs.append(h @ self.w_out.T)
+            return torch.stack(outputs, 1)
+
+    with pytest.raises(dg.UserError, match="its forward and its step disagree"):
+        given(Slightly())
