@@ -15,7 +15,7 @@ if __name__ == "__main__":
     dg.checks.check_task(task)
     print(f"{task.n_steps} steps at most, {task.input_size} observations, {task.output_size} actions")
     training = dg.Training(learning_rate=0.005, batch_size=32, steps_per_epoch=25, max_epochs=120)
-    ensemble = dg.train(task, dg.Network(hidden_size=32, cell="gru"), training, seeds=range(4), progress=False)
+    ensemble = dg.train(task, dg.Network(hidden_size=32, cell="gru"), training, seeds=range(3), progress=False)
     print(ensemble)
     result = dg.measure(ensemble, task, measures=["accuracy", "linear_flow", "procrustes"], probe=dg.Probe(n_trials=32))
     print(result.table[["measure", "variant", "value", "ci_low", "ci_high", "note"]].to_string(index=False))
