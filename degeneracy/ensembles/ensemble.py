@@ -13,15 +13,15 @@ from degeneracy.core.ambient import ordinary_state
 from degeneracy.core.errors import UserError
 from degeneracy.core.notebook import html_table
 from degeneracy.core.numeric import real_array
-from degeneracy.core.registry import describe
 from degeneracy.core.user_files import user_path
 from degeneracy.ensembles.ensemble_files import read_ensemble, write_ensemble
 from degeneracy.ensembles.from_parameters import FromParameters
+from degeneracy.ensembles.layouts.members import network_of
 from degeneracy.ensembles.member_files import array_names, public_params
 from degeneracy.ensembles.modules.exported import exported
 from degeneracy.ensembles.modules.members import read_members
 from degeneracy.ensembles.modules.reading import Asked
-from degeneracy.networks import CELLS, Network, RecurrentMap, dtype_of, forward
+from degeneracy.networks import Network, RecurrentMap, dtype_of, forward
 from degeneracy.networks.cell import Cell, Params
 from degeneracy.networks.recurrent_maps import Dense
 from degeneracy.networks.unit_classes import unit_classes
@@ -387,11 +387,7 @@ class Ensemble(FromParameters):
         )
         with one_thread():
             members, cells = read_members(modules, initial, said)
-        first, shapes = cells[0], [{name: value.shape for name, value in each.final.items()} for each in members]
-        known = type(first) is CELLS.get(first.name)
-        if known and all(cell == first for cell in cells) and all(each == shapes[0] for each in shapes):
-            n_units = first.axis_size({name: value[None] for name, value in members[0].final.items()}, "unit")
-            about = describe(first, CELLS)
-            network = Network(hidden_size=n_units, cell=about.pop("name"), cell_options=about)
-            return cls(network=network, members=members)
-        return cls(network=None, members=members, cells=cells)
+        # Cells that are modules are like no other, and have no name by which a `Network` finds them again.
+        ordinary = cells[0].known_obstacle() is None and all(cell == cells[0] for cell in cells)
+        network = network_of(cells[0], None, cells[0], members) if ordinary else None
+        return cls(network=network, members=members, cells=() if network else cells)

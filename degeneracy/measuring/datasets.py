@@ -33,8 +33,8 @@ def dataset(result: Any) -> Any:
     xarray = _xarray()
     table = result.table
     names = [f"{m}/{v}" if v else m for m, v in zip(table["measure"], table["variant"], strict=True)]
-    said = {"level": "level", "measure": "measure", "variant": "variant", "note": "note"}
-    coords: dict[str, Any] = {name: ("finding", table[column].astype(str)) for name, column in said.items()}
+    said = ("level", "measure", "variant", "note")
+    coords: dict[str, Any] = {name: ("finding", table[name].astype(str)) for name in said}
     coords |= {"finding": names, "unit": ("finding", _units(result, list(table["measure"]), list(table["variant"])))}
     variables: dict[str, Any] = {
         name: ("finding", table[name].astype(float), {"long_name": text}) for name, text in NUMBERS.items()

@@ -32,7 +32,6 @@ def joined(parts: Mapping[Places, Recording]) -> Recording:
         step = _step(parts)
         if step is None:
             missing["step"] = DIFFERENT_SIZES
-    noisy = [each.noisy_outputs is None for each in recordings]
     per_member: dict[str, Any] = {
         name: _in_order([getattr(each, name) for each in recordings], order) for name in PER_MEMBER
     }
@@ -44,8 +43,8 @@ def joined(parts: Mapping[Places, Recording]) -> Recording:
         lag_grams=_halves([each.lag_grams for each in recordings], order),
         fully_observed=_agreed([each.fully_observed for each in recordings]),
         behavior=_behavior([each.behavior for each in recordings], order),
-        noisy_outputs=None if any(noisy) else _draws([each.noisy_outputs for each in recordings], order),
-        noisy_decisions=None if any(noisy) else _draws([each.noisy_decisions for each in recordings], order),
+        noisy_outputs=_draws([each.noisy_outputs for each in recordings], order),
+        noisy_decisions=_draws([each.noisy_decisions for each in recordings], order),
         step=step,
         tangent_kernel=_kernel(parts) if all(each.tangent_kernel for each in recordings) else None,
         prediction_times=_stacked([each.prediction_times for each in recordings], order),

@@ -46,6 +46,7 @@ class _OfModule(Cell):
     called: str
     input_size: int
     output_size: int
+    n_hidden: int  # the first so many numbers of the state are what units do, which measures look at; 0: none are known
     named: Mapping[str, Parameter] = {}  # the weights that were given with it, among the parameters
     group: str = "permutation"  # under which these weights, relabelled, are the same network
     like: Cell | None = None  # the cell that these weights are of, where it is one of this package's
@@ -100,6 +101,15 @@ class _OfModule(Cell):
         """What the user said of the weights holds; where nothing was said, that is the reason."""
         return "" if self.named else NOT_GIVEN
 
+    def axis_size(self, params: Params, axis: str) -> int:
+        """How many units, inputs or outputs; others by the weights that were given."""
+        known = {"unit": self.n_hidden, "in": self.input_size, "out": self.output_size}
+        return known[axis] if axis in known else super().axis_size(params, axis)
+
+    def hidden(self, state: Tensor) -> Tensor:
+        """What the units do."""
+        return state[..., : self.n_hidden]
+
     def drive(self, params: Params, inputs: Tensor) -> Tensor:  # noqa: ARG002
         """The inputs themselves, (time, member, trial, in)."""
         return inputs.permute(2, 0, 1, 3)
@@ -136,13 +146,7 @@ class ModuleCell(_OfModule):
     step_of: Step
     readout_of: Readout
     n_state: int
-    n_hidden: int  # the first so many numbers of the state are what units do, which measures look at
     units_of: tuple[int, ...]  # whose unit each number of the state is
-
-    def axis_size(self, params: Params, axis: str) -> int:
-        """How many units, inputs or outputs; others by the weights that were given."""
-        known = {"unit": self.n_hidden, "in": self.input_size, "out": self.output_size}
-        return known[axis] if axis in known else super().axis_size(params, axis)
 
     def state_size(self, hidden_size: int) -> int:  # noqa: ARG002
         """How many numbers the module's state is."""
@@ -161,10 +165,6 @@ class ModuleCell(_OfModule):
         # Copies: a step of the user's own may write into the state that it is given.
         after = [self.call(params, k, self.step_of, state[k].clone(), drive[k]) for k in range(len(state))]
         return torch.stack(after)
-
-    def hidden(self, state: Tensor) -> Tensor:
-        """What the units do."""
-        return state[..., : self.n_hidden]
 
     def read_out(self, params: Params, states: Tensor) -> Tensor:
         """The outputs of all steps."""
@@ -186,12 +186,6 @@ class WholeTrialCell(_OfModule):
     stepwise: ClassVar[bool] = False
 
     run_of: Whole
-    n_hidden: int  # 0: it gives outputs alone
-
-    def axis_size(self, params: Params, axis: str) -> int:
-        """How many units, inputs or outputs; others by the weights that were given."""
-        known = {"unit": self.n_hidden, "in": self.input_size, "out": self.output_size}
-        return known[axis] if axis in known else super().axis_size(params, axis)
 
     def state_size(self, hidden_size: int) -> int:
         """As many numbers as there are units and outputs."""
@@ -206,10 +200,6 @@ class WholeTrialCell(_OfModule):
         trials = drive.permute(1, 2, 0, 3)
         both = [self.call(params, k, self.run_of, inputs) for k, inputs in enumerate(trials)]
         return torch.stack([torch.cat([states, outputs], -1) for outputs, states in both]).permute(2, 0, 1, 3)
-
-    def hidden(self, state: Tensor) -> Tensor:
-        """The module's states."""
-        return state[..., : self.n_hidden]
 
     def read_out(self, params: Params, states: Tensor) -> Tensor:  # noqa: ARG002
         """The outputs that it gave."""

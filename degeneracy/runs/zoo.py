@@ -24,18 +24,17 @@ from degeneracy.core.files import DamagedFile, advising, digest, exists
 from degeneracy.core.owned_folder import LACKS, OwnedFolder, Sealed
 from degeneracy.core.packs import Pack
 from degeneracy.core.records import Record
-from degeneracy.core.registry import build
 from degeneracy.core.user_files import user_path
 from degeneracy.core.version import __version__
 from degeneracy.ensembles.ensemble import Ensemble
+from degeneracy.ensembles.ensemble_files import of_spec
 from degeneracy.ensembles.member_files import load_small, member_records, save_small, small_pack
-from degeneracy.networks import Network, initial_params
+from degeneracy.networks import initial_params
 from degeneracy.runs.results_file import repair_advice
 from degeneracy.runs.run_directory import RunDirectory
 from degeneracy.studies.conditions import Condition, Place
 from degeneracy.studies.study import Study
-from degeneracy.tasks import TASKS, Task
-from degeneracy.training import Member, Training
+from degeneracy.training import Member
 
 N_KEPT, N_KEPT_WIDE = 20, 8  # networks of a condition, and of one whose networks are wide: those of the first seeds
 WIDE = 128  # units; wider networks are wide
@@ -153,15 +152,15 @@ def _read(folder: Path, index: Mapping[str, Any]) -> Ensemble:
         if seed not in records or records[seed].fingerprint != fingerprint:
             there = "is another one than was kept" if seed in records else "is not there"
             raise DamagedFile(pack.folder / f"{pack.stem}-*.pack", f"the network of seed {seed} {there}")
-    task, network = build("task", spec["task"], TASKS, Task), Network(**spec["network"])
-    training = Training(**spec["training"])
+    resolved = of_spec(spec)
+    task, network, training = (resolved[part] for part in ("task", "network", "training"))
     drawn = training.stream_seeds("initialisation", list(made))
     initial = initial_params(network, task.input_size, task.output_size, drawn)
     members = tuple(
         load_small(pack, records[seed], {name: value[k].clone() for name, value in initial.items()})
         for k, seed in enumerate(made)
     )
-    return Ensemble(network=network, task=task, training=training, members=members)
+    return Ensemble(**resolved, members=members)
 
 
 @ordinary_state()

@@ -9,6 +9,7 @@ is needed for environments that it knows by name alone.
 import importlib
 import json
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
@@ -117,13 +118,13 @@ class EnvironmentTask(Task):
         arrays["loss_weights"] = self.weighed(scored) * valid
         return Trials(**{name: torch.from_numpy(value).to(streams.device) for name, value in arrays.items()})
 
+    @abstractmethod
     def right(self, gt: NDArray[Any]) -> NDArray[np.float32]:
         """What is right at each step, as targets (time, out)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judged_steps(self, gt: NDArray[Any]) -> NDArray[np.bool_]:
         """The steps on which behavior is judged, (time,)."""
-        raise NotImplementedError
 
     def weighed(self, scored: NDArray[np.bool_]) -> NDArray[np.float32]:
         """How much each step counts in the loss."""

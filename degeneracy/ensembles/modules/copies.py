@@ -11,6 +11,8 @@ from degeneracy.core.errors import UserError
 from degeneracy.networks.cell import Params
 from degeneracy.networks.module_cell import OF_MODULE
 
+PRECISIONS = (torch.float32, torch.float64)
+
 
 def unwrapped(module: Any) -> Any:
     """What torch.compile, DataParallel and averaging stand around."""
@@ -57,9 +59,6 @@ def working_copy(k: int, module: nn.Module) -> nn.Module:
             " float64 with values (module.float())"
         )
     return copied
-
-
-PRECISIONS = (torch.float32, torch.float64)
 
 
 def untrained_names(module: nn.Module, copied: nn.Module) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ N_TRIALS, N_STEPS = 5, 12
 # another order of axes, a start or a leak of its own make is above a thousandth.
 AGREES = 1e-6
 AGREES_SINGLE = 1e-3  # likewise in single precision, for a forward that runs in no other
+QUIET = "what it draws at random has to be off (functions of torch take training=self.training)"
+DOUBLE = "; tensors that it makes have to be like the state: state.new_zeros(...), not torch.zeros(...)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +98,6 @@ def _start(k: int, module: nn.Module, sides: Sides) -> Tensor:
             " numbers, as state_size says"
         )
     return start
-
-
-QUIET = "what it draws at random has to be off (functions of torch take training=self.training)"
-DOUBLE = "; tensors that it makes have to be like the state: state.new_zeros(...), not torch.zeros(...)"
 
 
 class Tried:
